@@ -107,7 +107,8 @@ async fn list(
     }
     let lines: Vec<Line> = understand("audit ledger", &answer)?;
     let now = Timestamp::now();
-    let mut table = Table::new(&["NUMBER", "WHEN", "WHO", "ADDRESS", "~ACT", "~OBJECT", "OUTCOME", "~WHY"]);
+    let mut table =
+        Table::new(&["NUMBER", "WHEN", "WHO", "ADDRESS", "~ACT", "~OBJECT", "OUTCOME", "~WHY"]);
     for line in &lines {
         let said: Said = serde_json::from_str(&line.text).map_err(|error| {
             Failure::error(format!("line {} of the audit ledger: {error}", line.number))

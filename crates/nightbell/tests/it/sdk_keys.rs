@@ -128,7 +128,8 @@ impl Drop for Worker {
 
 /// Starts a run of a workflow with one task for the workers in a language.
 async fn begin(server: &Guarded, key: &str, language: &str) -> String {
-    let run = server.send(Method::POST, &format!("/api/workflow/{language}"), key, &json!({})).await;
+    let run =
+        server.send(Method::POST, &format!("/api/workflow/{language}"), key, &json!({})).await;
     run.as_str().expect("an id").to_owned()
 }
 
@@ -158,7 +159,8 @@ async fn refused(server: &Guarded, key: &str) -> f64 {
     let text = asked.send().await.unwrap().text().await.unwrap();
     let of_401 =
         |line: &&str| line.starts_with("nightbell_http_requests_total") && line.contains("\"401\"");
-    let counts = text.lines().filter(of_401).filter_map(|line| line.rsplit(' ').next()?.parse().ok());
+    let counts =
+        text.lines().filter(of_401).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
     counts.sum::<f64>()
 }
 
@@ -219,7 +221,9 @@ async fn workers_outlive_their_tokens_and_end_with_their_keys() {
         let before = refused(&server, &admin).await;
         let patience = Instant::now();
         // An SDK may give up for good; one that goes on is refused again.
-        while refused(&server, &admin).await <= before && patience.elapsed() < Duration::from_secs(2) {
+        while refused(&server, &admin).await <= before
+            && patience.elapsed() < Duration::from_secs(2)
+        {
             assert_eq!(status(&server, &admin, &run).await, "RUNNING", "{}", worker.language);
             tokio::time::sleep(LOOK).await;
         }

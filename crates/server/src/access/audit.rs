@@ -45,9 +45,10 @@ pub(super) fn entry(path: Option<&str>, request: &Request, actor: &Actor) -> Aud
         Some(_) => request.uri().path().chars().take(PATH_MAX).collect(),
         None => request.method().to_string(),
     };
+    let called = request.extensions().get::<Called>().map_or("anonymous", |it| &*it.0);
     AuditEntry {
         who: actor.principal().map_or("anonymous", |who| &*who.id).to_owned(),
-        name: actor.principal().map_or("anonymous", |who| &*who.name).to_owned(),
+        name: actor.principal().map_or(called, |who| &*who.name).to_owned(),
         address: match request.extensions().get::<Local>() {
             Some(_) => "socket".to_owned(),
             None => address(request.extensions().get().copied()),
@@ -64,6 +65,10 @@ pub(super) fn entry_of_act(path: Option<&str>, request: &Request, actor: &Actor)
     entry.because(reason_of(request).as_deref());
     entry
 }
+
+/// What somebody who has proved nothing wants to be called; in requests that this process makes of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Called(pub(crate) Arc<str>);
 
 /// Where a request comes from; empty if it came over no connection.
 pub(super) fn address(peer: Option<Peer>) -> String {
@@ -83,9 +88,7 @@ pub(super) fn is_written(need: Need, method: &Method) -> bool {
 pub(super) async fn begin(engine: &Engine, mut entry: AuditEntry) -> Result<Begun, Problem> {
     "begun".clone_into(&mut entry.outcome);
     match engine.write_audit(entry.clone()).await {
-        Ok(number) => {
-            Ok(Begun { engine: engine.clone(), entry, number, why: Why::default() })
-        }
+        Ok(number) => Ok(Begun { engine: engine.clone(), entry, number, why: Why::default() }),
         Err(error) => {
             tracing::error!(%error, "the audit ledger cannot be written: changes are refused");
             let message = "the audit ledger cannot be written, so nothing was changed";

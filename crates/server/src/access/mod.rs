@@ -44,7 +44,7 @@ use throttle::Throttle;
 use token::{Subject, Tokens, Verdict};
 use zeroize::Zeroizing;
 
-pub(crate) use audit::{About, Why};
+pub(crate) use audit::{About, Called, Why};
 pub(crate) use routes::{PERMISSION, Required, Requirements, Routes};
 pub(crate) use scope::Scope;
 pub(crate) use token::LIFETIME_SECONDS;

@@ -76,12 +76,7 @@ fn acts(run: &str) -> Vec<(Method, String, Value, Option<&'static str>)> {
         act(get, "/api/scheduler/admin/pause?reason=moving", json!(null), Some("moving")),
         (post.clone(), durable("i/terminate?reason=done%21"), json!(null), Some("done!")),
         (post.clone(), durable("i/rewind?reason=again"), json!(null), Some("again")),
-        act(
-            post,
-            "/api/incidents/none/acknowledge",
-            json!({ "why": "seen it" }),
-            Some("seen it"),
-        ),
+        act(post, "/api/incidents/none/acknowledge", json!({ "why": "seen it" }), Some("seen it")),
     ]
 }
 

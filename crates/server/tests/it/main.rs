@@ -2,8 +2,8 @@
 
 mod access;
 mod admin;
-mod audit;
 mod attacks;
+mod audit;
 mod both;
 mod bulk;
 mod code_worker;

@@ -336,7 +336,13 @@ async fn a_browser_comes_back_with_a_session() {
     assert_eq!(house.get("/console/session", &session).await.status, 401);
     assert_eq!(house.refused().await, "user-disabled");
     let written = async |outcome: &str| {
-        let lines = house.server.engine.audit().newest(&AuditSearch { size: 20, ..AuditSearch::default() }).await.expect("memory answers");
+        let lines = house
+            .server
+            .engine
+            .audit()
+            .newest(&AuditSearch { size: 20, ..AuditSearch::default() })
+            .await
+            .expect("memory answers");
         lines.iter().any(|it| it.line.contains("\"login\"") && it.line.contains(outcome))
     };
     let both = async {

@@ -160,10 +160,7 @@ async fn begin(wire: &mut Wire) -> anyhow::Result<String> {
 }
 
 /// Microseconds of two servers' processors per request; each with its address and the path that is asked for.
-async fn requests(
-    sides: [(&Server, &str, &str); 2],
-    expected: u16,
-) -> anyhow::Result<(f64, f64)> {
+async fn requests(sides: [(&Server, &str, &str); 2], expected: u16) -> anyhow::Result<(f64, f64)> {
     let mut wires = [Wire::open(sides[0].1).await?, Wire::open(sides[1].1).await?];
     let mut spent = [0.0; 2];
     for turn in 0..=TURNS {

@@ -30,9 +30,14 @@ fn lines() -> Vec<Value> {
 fn the_newest_lines_are_a_table() {
     let server = StandIn::start().says("GET /api/audit", 200, lines().into());
     let outcome = server.run(&["audit", "list"]).exits(0);
-    for words in
-        ["ann", "PUT /api/environment/{key}", "outcome of 1", "ok (200)", "moved north", "refused, 7 more"]
-    {
+    for words in [
+        "ann",
+        "PUT /api/environment/{key}",
+        "outcome of 1",
+        "ok (200)",
+        "moved north",
+        "refused, 7 more",
+    ] {
         assert!(outcome.stdout.contains(words), "{words}: {}", outcome.stdout);
     }
     let server = StandIn::start().says("GET /api/audit", 200, json!([]));
