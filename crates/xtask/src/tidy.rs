@@ -39,6 +39,15 @@ const IMPURE: [(&str, &str); 6] = [
     ("HashMap", "its order differs from run to run: use BTreeMap"),
 ];
 
+/// What pages may not contain, with the reason: htmx would evaluate it as script.
+const EVALUATED: [(&str, &str); 5] = [
+    ("hx-on=", "htmx evaluates it; listen in console.js"),
+    ("hx-live", "htmx evaluates it; listen in console.js"),
+    ("hx-vals", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-headers", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-trigger=\"refresh[", "htmx evaluates filters of triggers; decide in console.js"),
+];
+
 /// Checks everything and tells every finding.
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = root();
@@ -96,8 +105,8 @@ fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
     if !text.starts_with("//!") {
         findings.push(format!("{shown}: begins without a sentence on what it is for"));
     }
-    if shown.starts_with("crates/kernel/src") {
-        for (word, reason) in IMPURE {
+    let mut forbid = |words: &[(&str, &str)]| {
+        for (word, reason) in words {
             let used = text
                 .lines()
                 .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
@@ -105,6 +114,12 @@ fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
                 findings.push(format!("{shown}: uses {word}: {reason}"));
             }
         }
+    };
+    if shown.starts_with("crates/kernel/src") {
+        forbid(&IMPURE);
+    }
+    if shown.starts_with("crates/console/src") {
+        forbid(&EVALUATED);
     }
 }
 

@@ -250,7 +250,7 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     let uri = request.uri();
     let method = if request.method() == Method::POST { Method::POST } else { Method::GET };
     let cookies = request.headers().get(header::COOKIE).and_then(|it| it.to_str().ok());
-    Visit::new(method, uri.path(), uri.query(), body, visitor).by_clock_of(cookies)
+    Visit::new(method, uri.path(), uri.query(), body, visitor).with_cookies(cookies)
 }
 
 /// What a form of the console asks for.
