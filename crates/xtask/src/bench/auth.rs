@@ -15,8 +15,8 @@ use super::remote;
 use super::server::Server;
 use crate::wire::Wire;
 
-/// Keys beside the one that asks, each with a grant of its own.
-const PRINCIPALS: usize = 10_000;
+/// Keys beside those that ask, each with a grant of its own: almost as many as a server keeps.
+const PRINCIPALS: usize = 9_990;
 /// Requests of one turn, and turns of each server.
 const REQUESTS: usize = 2_000;
 const TURNS: usize = 10;
