@@ -28,7 +28,7 @@ const RUNS: (&str, &str) = ("run", "runs");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
 
 /// Every act.
-const ACTS: [Act; 29] = [
+const ACTS: [Act; 31] = [
     act(
         "acknowledge",
         "Acknowledge",
@@ -166,7 +166,15 @@ const ACTS: [Act; 29] = [
         "Triggered.",
     ),
     act("start", "Start", Permission::Run, ("workflow", "workflows"), "Started."),
+    act(
+        "already",
+        "",
+        Permission::Read,
+        ("", ""),
+        "Somebody had acknowledged it already, and still has; nothing was changed.",
+    ),
     act("zone", "", Permission::Read, ("", ""), "Times are shown in this zone."),
+    act("name", "", Permission::Read, ("", ""), "Records name you so from now on."),
     act("saved", "", Permission::Edit, ("", ""), "Saved: the next check is made by it."),
     act("cancelled", "", Permission::Read, ("", ""), "Nothing was changed."),
 ];
@@ -190,6 +198,21 @@ const fn harm(
     said: &'static str,
 ) -> Act {
     Act { harms: Some(harms), ..act(name, label, need, things, said) }
+}
+
+/// Acts that take one another back at once.
+const INVERSES: [(&str, &str); 3] =
+    [("acknowledge", "unacknowledge"), ("pause", "resume"), ("pause-schedule", "resume-schedule")];
+
+impl Act {
+    /// What takes it back, if one press can.
+    pub(crate) fn inverse(&self) -> Option<&'static Act> {
+        INVERSES.iter().find_map(|(one, other)| match self.name {
+            name if name == *one => named(other),
+            name if name == *other => named(one),
+            _ => None,
+        })
+    }
 }
 
 /// The act of a name.
@@ -272,6 +295,11 @@ mod tests {
             assert!(!act.said.is_empty());
         }
         assert_eq!(said("<script>"), None);
+        for name in INVERSES.iter().flat_map(|(one, other)| [one, other]) {
+            let inverse = named(name).and_then(Act::inverse).expect("it can be taken back");
+            assert_eq!(inverse.inverse().map(|it| it.name), Some(*name));
+            assert!(inverse.harms.is_none(), "{name}: taken back with one press");
+        }
     }
 
     #[test]

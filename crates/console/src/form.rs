@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::act::{Act, IDS_MAX, is_ours, named, silence_of};
-use crate::visit::{Pairs, ZONE, encoded};
+use crate::visit::{CALLED, NAME_MAX, Pairs, ZONE, encoded, is_name};
 use crate::{Context, Failure, Reply, confirm};
 
 /// Answers a form.
@@ -20,6 +20,7 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
         // A preview of many ids: too long for an address. It changes nothing.
         ["confirm"] => Ok(Reply::page(cx, &confirm::show(cx, &cx.visit.form).await?)),
         ["zone"] => zone(cx),
+        ["name"] => name(cx),
         ["monitors", name, "try"] => {
             let file = cx.visit.form.get("file").unwrap_or_default();
             let page = crate::page::monitor::try_out(cx, name, Some(file)).await?;
@@ -45,6 +46,20 @@ fn zone(cx: &Context<'_>) -> Result<Reply, Failure> {
     let zone = encoded(zone);
     let cookie = format!("{ZONE}={zone}; Path=/console; Max-Age={age}; HttpOnly; SameSite=Lax");
     Ok(Reply::Moved { to: "/console/zone?said=zone".to_owned(), cookie: Some(cookie) })
+}
+
+/// Remembers in the browser what whoever uses it wants to be called.
+fn name(cx: &Context<'_>) -> Result<Reply, Failure> {
+    let name = cx.visit.form.get("name").unwrap_or_default();
+    if !name.is_empty() && !is_name(name) {
+        let message = format!("A name is one line of at most {NAME_MAX} characters");
+        return Err(Failure::wrong(message));
+    }
+    let age = if name.is_empty() { 0 } else { 31_536_000 };
+    let name = encoded(name);
+    let cookie = format!("{CALLED}={name}; Path=/console; Max-Age={age}; HttpOnly; SameSite=Lax");
+    let back = cx.visit.form.get("back").filter(|back| is_ours(back)).unwrap_or("/console/");
+    Ok(Reply::Moved { to: with_said(back, "name"), cookie: Some(cookie) })
 }
 
 async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
@@ -83,7 +98,12 @@ async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
         }
     }
     if failed.is_empty() {
-        let to = then.unwrap_or_else(|| with_said(back, act.name));
+        let to = then.unwrap_or_else(|| match ids[..] {
+            [id] if act.inverse().is_some() => {
+                format!("{}&of={}", with_said(back, act.name), encoded(id))
+            }
+            _ => with_said(back, act.name),
+        });
         return Ok(Reply::Moved { to, cookie: None });
     }
     let (all, things) = (ids.len(), act.things.1);
@@ -95,7 +115,8 @@ async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
 /// Begins the batch of a preview; leads to it.
 async fn begin_batch(cx: &Context<'_>, act: &Act) -> Result<Reply, Failure> {
     let preview = confirm::check_batch(cx, act)?;
-    let body = json!({ "preview": preview, "reason": cx.visit.form.get("why"), "who": "console" });
+    let body =
+        json!({ "preview": preview, "reason": cx.visit.form.get("why"), "who": cx.visit.who() });
     let begun = cx.change(Method::POST, "/api/batches", Some(&body)).await?;
     let to = crate::visit::href(&["batches", crate::value::text(&begun, "id")]);
     Ok(Reply::Moved { to, cookie: None })
@@ -121,7 +142,7 @@ async fn one(
     let incident = |what: &str| format!("/api/incidents/{name}/{what}");
     let workflow = |what: &str| format!("/api/workflow/{name}/{what}");
     let schedule = |what: &str| format!("/api/scheduler/schedules/{name}/{what}");
-    let mut body = json!({ "who": "console" });
+    let mut body = json!({ "who": cx.visit.who() });
     if let Some(why) = why {
         body["why"] = why.into();
     }
@@ -135,6 +156,8 @@ async fn one(
                     if crate::value::text(&shown, "state") != "acknowledged" {
                         return Err(failure);
                     }
+                    let back = form.get("back").filter(|back| is_ours(back));
+                    return Ok(back.map(|back| with_said(back, "already")));
                 }
                 result => _ = result?,
             }

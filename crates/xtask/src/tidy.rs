@@ -56,6 +56,15 @@ const DIALLERS: [(&str, &str); 4] = [
     ("crates/server/src/cluster/forward.rs", "servers of one store ask the one that leads"),
 ];
 
+/// What pages may not contain, with the reason: htmx would evaluate it as script.
+const EVALUATED: [(&str, &str); 5] = [
+    ("hx-on=", "htmx evaluates it; listen in console.js"),
+    ("hx-live", "htmx evaluates it; listen in console.js"),
+    ("hx-vals", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-headers", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-trigger=\"refresh[", "htmx evaluates filters of triggers; decide in console.js"),
+];
+
 /// Checks everything and tells every finding.
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = root();
@@ -120,8 +129,8 @@ fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
             findings.push(format!("{shown}: {call}: {told}"));
         }
     }
-    if shown.starts_with("crates/kernel/src") {
-        for (word, reason) in IMPURE {
+    let mut forbid = |words: &[(&str, &str)]| {
+        for (word, reason) in words {
             let used = text
                 .lines()
                 .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
@@ -129,6 +138,12 @@ fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
                 findings.push(format!("{shown}: uses {word}: {reason}"));
             }
         }
+    };
+    if shown.starts_with("crates/kernel/src") {
+        forbid(&IMPURE);
+    }
+    if shown.starts_with("crates/console/src") {
+        forbid(&EVALUATED);
     }
 }
 

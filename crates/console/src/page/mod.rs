@@ -98,6 +98,7 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
         ["login"] => Ok(login::page(cx)),
         ["help"] => Ok(help::show(cx)),
         ["zone"] => Ok(help::zone(cx)),
+        ["name"] => Ok(help::name(cx)),
         _ => Err(missing(cx)),
     }
 }

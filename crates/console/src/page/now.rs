@@ -79,7 +79,7 @@ async fn ringing(cx: &Context<'_>) -> Result<Section, crate::Failure> {
         html! {
             (incidents::line(cx, it))
             @if text(it, "state") == "open" {
-                " " (piece::act(cx, Permission::Respond, "acknowledge", text(it, "id"), "Acknowledge"))
+                " " span data-key="a" { (piece::act(cx, Permission::Respond, "acknowledge", text(it, "id"), "Acknowledge")) }
             }
         }
     });

@@ -92,8 +92,7 @@ impl Service {
 
     /// A public status page, which anybody may see whose server it is, whoever may see the console.
     async fn publish(&self, shared: &Shared, visit: Visit, asked: &Visiting) -> Response {
-        // What a reader wants to be called goes here once pages ask for it.
-        let called = None;
+        let called = visit.called.as_deref().map(|name| Called(name.into()));
         let inside = Inside { router: self.inside(shared), asked: asked.clone(), called };
         let reply = self.console.answer(&visit, &inside).await;
         reply.into_response(&asked.headers).map(Body::from)
@@ -257,7 +256,7 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     let uri = request.uri();
     let method = if request.method() == Method::POST { Method::POST } else { Method::GET };
     let cookies = request.headers().get(header::COOKIE).and_then(|it| it.to_str().ok());
-    Visit::new(method, uri.path(), uri.query(), body, visitor).by_clock_of(cookies)
+    Visit::new(method, uri.path(), uri.query(), body, visitor).with_cookies(cookies)
 }
 
 /// What a form of the console asks for.

@@ -222,3 +222,28 @@ async fn lines_are_found_by_what_they_are_about_and_when() {
     let none = AuditSearch { size: 0, ..AuditSearch::default() };
     assert!(server.engine.audit().newest(&none).await.expect("memory answers").is_empty());
 }
+
+/// Without access control a name proves nothing, and is better than none.
+#[tokio::test]
+async fn whoever_says_their_name_at_the_console_is_written_by_it() {
+    let (server, router, _) = house(Mode::Open).await;
+    server.register(waiting("flow")).await;
+    let run = server.start("flow", &json!({})).await;
+    let headers = [
+        ("cookie", "nightbell-name=Ida"),
+        ("host", "localhost:8080"),
+        ("origin", "http://localhost:8080"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    let form = format!("act=pause&id={run}");
+    let done = send_through(router, Method::POST, "/console/act", &headers, form).await;
+    assert_eq!(done.status, 303, "{}", done.text);
+    let lines = until_lines(&server, 2).await;
+    for line in &lines {
+        assert_eq!(
+            (&line["who"], &line["name"]),
+            (&json!("anonymous"), &json!("Ida")),
+            "{lines:?}"
+        );
+    }
+}

@@ -164,6 +164,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "login",
         "help",
         "zone",
+        "name",
     ]
     .map(|page| format!("/console/{page}"))
     .into();
@@ -320,14 +321,20 @@ async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
     let server = &browser.server;
     let incident = server.get("/api/incidents").await.ok()["results"][0].clone();
     let id = incident["id"].as_str().expect("an id").replace('/', "%2F");
-    // Acknowledged twice: the second thumb is no mistake.
-    for _ in 0..2 {
+    // Acknowledged twice: the second thumb is no mistake, and one press takes it back.
+    let said = [
+        (format!("said=acknowledge&of={id}"), "Acknowledged: nobody is reminded"),
+        ("said=already".to_owned(), "Somebody had acknowledged it already"),
+    ];
+    for (said, sentence) in said {
         let done =
             browser.act(&format!("act=acknowledge&id={id}&back=/console/incidents/{id}")).await;
         assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
         let to = done.headers["location"].to_str().expect("an address");
-        assert_eq!(to, format!("/console/incidents/{id}?said=acknowledge"));
-        assert!(browser.get(to).await.text.contains("Acknowledged: nobody is reminded"));
+        assert_eq!(to, format!("/console/incidents/{id}?{said}"));
+        let page = browser.get(to).await.text;
+        assert!(page.contains(sentence), "{page}");
+        assert_eq!(page.contains("Undo: "), said.contains("of="), "{page}");
     }
     // What others should know stays text.
     let note = "text=%3Cscript%3Ealert(1)%3C%2Fscript%3E";
@@ -698,4 +705,36 @@ async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
     assert!(reload.contains("event: reload"), "{reload}");
     server.engine.stop();
     while piece(&mut last).await.is_some() {}
+}
+
+/// The line of an incident's history that an act of somebody wrote.
+async fn acknowledged_by(browser: &Browser, id: &str) -> String {
+    let shown = browser.server.get(&format!("/api/incidents/{id}")).await.ok();
+    shown["acknowledgedBy"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn records_name_whoever_says_who_they_are() {
+    let (browser, _) = seeded().await;
+    let incident = browser.server.get("/api/incidents").await.ok()["results"][0].clone();
+    let id = incident["id"].as_str().expect("an id").replace('/', "%2F");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let chosen = browser
+        .send(Method::POST, "/console/name", &[form], "name=Ida+%C3%98&back=/console/incidents")
+        .await;
+    assert_eq!(chosen.status, StatusCode::SEE_OTHER, "{}", chosen.text);
+    assert_eq!(chosen.headers["location"], "/console/incidents?said=name");
+    let cookie = chosen.headers["set-cookie"].to_str().expect("text");
+    let cookie = cookie.split(';').next().expect("a cookie").to_owned();
+    let act = format!("act=acknowledge&id={id}");
+    let headers = [form, ("cookie", cookie.as_str())];
+    browser.send(Method::POST, "/console/act", &headers, &act).await;
+    assert_eq!(acknowledged_by(&browser, &id).await, "Ida Ø");
+    // What would be two lines of a record is nobody's name.
+    let two = browser.send(Method::POST, "/console/name", &[form], "name=a%0Ab").await;
+    assert_eq!(two.status, StatusCode::BAD_REQUEST);
+    // Taken back with one press, and acknowledged by somebody who has not said who they are.
+    browser.act(&format!("act=unacknowledge&id={id}")).await;
+    browser.act(&act).await;
+    assert_eq!(acknowledged_by(&browser, &id).await, "console");
 }

@@ -33,7 +33,7 @@ const FLOW: &str = r#"{ "name": "flow", "version": 1, "schemaVersion": 2, "owner
       "evaluatorType": "javascript", "n": "${count.output.result}", "expression": "$.n * 2" } },
     { "name": "tell", "taskReferenceName": "tell", "type": "SIMPLE" }
   ], "outputParameters": { "n": "${twice.output.result}" } }"#;
-const MONITORS: &str = "monitors:\n  net:\n    sql: \"SELECT 1\"\n    server: db\n    every: 1m\n    fail_when: loss >= 15\n";
+const MONITORS: &str = "monitors:\n  net:\n    sql: { query: \"SELECT 1 AS loss\", server: db }\n    every: 1m\n    fail_when: loss >= 15\n";
 
 /// Files that `--watch` looks at.
 const FILES: usize = 100;
