@@ -249,6 +249,11 @@ pub fn parse_event_handlers(text: &str) -> Result<Vec<EventHandler>, Vec<Problem
     parse::read_many(&parse::tree(text)?, &HANDLER)
 }
 
+/// Keys of event handlers that nothing reads and that look like a slip of one that is read.
+pub fn unknown_handler_keys(text: &str) -> Vec<Problem> {
+    parse::unknown_keys(text, &HANDLER)
+}
+
 /// Reads one event handler.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::offline;
 use super::output::{Format, Output, clean};
 use crate::load::{self, Finding, Level};
+use crate::testing;
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -69,9 +70,28 @@ fn counted(count: usize, what: &str) -> String {
 /// The configuration of this folder is wrong.
 pub(super) async fn findings(paths: &[PathBuf]) -> anyhow::Result<Vec<Finding>> {
     let engine = offline::engine().await?;
-    let findings = load::examine(&engine, paths, &ChecklistOptions::default());
+    let mut findings = load::examine(&engine, paths, &ChecklistOptions::default());
+    // What cannot be read is among them already.
+    let of_tests = testing::examine(&engine, paths).unwrap_or_default();
     engine.close().await?;
+    findings.extend(of_tests);
+    findings.extend(nothing_below(paths));
+    findings.sort();
+    findings.dedup();
     Ok(findings)
+}
+
+/// A note if there is nothing to check, so that a check of the wrong folder is not taken for a good one.
+fn nothing_below(paths: &[PathBuf]) -> Option<Finding> {
+    let (monitors, others) = load::files_by_kind(paths);
+    let tests = load::tests_below(paths).ok()?;
+    if !(monitors.is_empty() && others.is_empty() && tests.is_empty()) {
+        return None;
+    }
+    let message = "there is nothing to check: no JSON of definitions, no YAML of monitors, no tests";
+    let finding = Finding::of_file(paths.first()?, Level::Note, "nothing-to-check", message);
+    let hint = "Name the folder that `nightbell serve --load` reads.";
+    Some(Finding { hint: hint.to_owned(), ..finding })
 }
 
 /// Secrets that files name and the server does not have.
