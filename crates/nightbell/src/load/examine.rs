@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, Known, nearest_hint};
-use kernel::cron::{Cron, Mark, Zone};
+use kernel::cron::Occurrence;
 use kernel::definition::{Beside, Problem, WorkflowStart, lint_start, lint_workflow};
 use kernel::durable::WORKFLOW;
 use kernel::schedule::ScheduleSpec;
@@ -21,10 +21,6 @@ use super::{Defined, below, clash, monitors};
 
 /// The mailbox that Robopager takes from its `etl.cfg`, which is none of these files.
 const MAILBOX: &str = "robopager";
-/// How far ahead schedules are tried against changes of the clock: a year has all of them.
-const AHEAD_MILLIS: i64 = 366 * 24 * 3_600_000;
-/// Firings that are looked at; what fires more often than that notices no change of the clock.
-const FIRINGS_MAX: usize = 2_000;
 
 /// Everything that is found in the files below the paths, by file and place.
 ///
@@ -278,23 +274,14 @@ pub(crate) fn secrets_named(paths: &[PathBuf]) -> Vec<(String, Finding)> {
 
 /// The next firing of each line that a change of the clock leaves out, moves or repeats.
 fn clock_changes(schedule: &ScheduleSpec, engine: &Engine) -> Vec<Problem> {
-    let now = engine.now();
-    let mut found = Vec::new();
-    for (index, line) in schedule.lines().iter().enumerate() {
-        let (Ok(cron), Ok(zone)) = (Cron::parse(&line.cron_expression), Zone::named(&line.zone_id))
-        else {
-            continue;
-        };
-        let until = now.plus_millis(AHEAD_MILLIS);
-        let firings = cron.preview(now, until, &zone, schedule.dst, FIRINGS_MAX);
-        let Some(firing) = firings.iter().find(|firing| firing.mark != Mark::Regular) else {
-            continue;
-        };
+    let lines = schedule.lines();
+    let touched = schedule.touched_by_the_clock(engine.now()).into_iter();
+    let problem = |(index, firing): (usize, Occurrence)| {
         let message = format!(
             "a change of the clock touches {} at {} in {}: {}",
             schedule.name,
             firing.local,
-            line.zone_id,
+            lines.get(index).map_or("", |line| &line.zone_id),
             firing.mark.describe()
         );
         let hint = "nightbell schedule test -f FILE shows each firing; the setting dst decides.";
@@ -303,7 +290,7 @@ fn clock_changes(schedule: &ScheduleSpec, engine: &Engine) -> Vec<Problem> {
         } else {
             format!("/cronSchedules/{index}")
         };
-        found.push(Problem::new(pointer, "clock-change", message, hint));
-    }
-    found
+        Problem::new(pointer, "clock-change", message, hint)
+    };
+    touched.map(problem).collect()
 }
