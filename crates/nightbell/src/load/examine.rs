@@ -31,6 +31,16 @@ pub(crate) fn examine(
     paths: &[PathBuf],
     checklist: &ChecklistOptions,
 ) -> Vec<Finding> {
+    examine_beside(engine, paths, checklist, Known::default())
+}
+
+/// The same, beside what there is on a server.
+pub(crate) fn examine_beside(
+    engine: &Engine,
+    paths: &[PathBuf],
+    checklist: &ChecklistOptions,
+    there: Known,
+) -> Vec<Finding> {
     let (below, unreadable) = below::all(paths);
     let mut findings: Vec<Finding> = unreadable;
     findings.extend(below.not_read());
@@ -40,8 +50,8 @@ pub(crate) fn examine(
     findings.extend(refused.into_values().flatten());
     findings.extend(doubtful);
     findings.extend(clash::all(&[], &defined).iter().map(clash::Clash::finding));
-    let mut known = Known { now: Some(engine.now()), ..Known::default() };
-    if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
+    let mut known = Known { now: Some(engine.now()), ..there };
+    if known.workflows.is_some() || defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
         for (_, found) in &defined {
             found.add_to(&mut known);
         }
