@@ -61,6 +61,7 @@ pub(super) static WORKFLOW: Shape = Record(&[
     ("cacheConfig", CACHE),
     ("maskedFields", List(&Text)),
     ("secretsInData", List(&Text)),
+    ("keepHistory", Boolean),
     ("ownerApp", Text),
     ("createTime", Long),
     ("updateTime", Long),
