@@ -191,7 +191,7 @@ pub struct UpdateVariablesAction {
     pub append_array: Option<bool>,
 }
 
-static HANDLER: Shape = Record(&[
+pub(super) static HANDLER: Shape = Record(&[
     ("name", Text),
     ("description", Text),
     ("event", Text),

@@ -378,7 +378,8 @@ async fn what_the_store_broke_off_is_made_whole_by_the_next_apply() {
             monitors("m.yaml", &heartbeat("k", if description == "one" { "noc" } else { "night" })),
         ]
     };
-    let (one, two) = (text("one"), &text("two")[..2]);
+    let (one, other) = (text("one"), text("two"));
+    let two = &other[..];
     let wanted = Server::new().await;
     apply(&wanted, "p", &one).await;
     apply(&wanted, "p", two).await;
