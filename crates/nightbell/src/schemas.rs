@@ -159,7 +159,8 @@ mod tests {
                 assert_eq!(violations(schema, &value), Vec::<String>::new(), "{schema}");
                 let mut wrong = Vec::new();
                 misspelt(&value, "", &mut wrong);
-                for (path, wrong) in wrong.into_iter().filter(|(path, _)| !path.contains("/input/")) {
+                for (path, wrong) in wrong.into_iter().filter(|(path, _)| !path.contains("/input/"))
+                {
                     assert!(!violations(schema, &wrong).is_empty(), "{schema}: {path}");
                 }
             }

@@ -233,7 +233,8 @@ pub(super) fn unknown_keys(value: &Value, shape: &Shape, pointer: &str, problems
             let known = || fields.iter().map(|(name, _)| *name);
             let missing = || known().filter(|name| !entries.contains_key(*name));
             for key in entries.keys().filter(|key| !known().any(|name| name == key.as_str())) {
-                let Some(near) = nearest(key, missing()).filter(|near| !NOTED.contains(near)) else {
+                let Some(near) = nearest(key, missing()).filter(|near| !NOTED.contains(near))
+                else {
                     continue;
                 };
                 let message = format!("{key} is no key that is read here: it has no effect");

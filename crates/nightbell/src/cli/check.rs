@@ -43,7 +43,8 @@ pub(super) async fn run(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let there = if arguments.online { there(&arguments.paths, client).await? } else { Known::default() };
+    let there =
+        if arguments.online { there(&arguments.paths, client).await? } else { Known::default() };
     let mut findings = findings_beside(&arguments.paths, there).await?;
     if arguments.online {
         findings.extend(missing_secrets(&arguments.paths, client).await?);
@@ -101,7 +102,8 @@ fn nothing_below(paths: &[PathBuf]) -> Option<Finding> {
     if !(monitors.is_empty() && others.is_empty() && tests.is_empty()) {
         return None;
     }
-    let message = "there is nothing to check: no JSON of definitions, no YAML of monitors, no tests";
+    let message =
+        "there is nothing to check: no JSON of definitions, no YAML of monitors, no tests";
     let finding = Finding::of_file(paths.first()?, Level::Note, "nothing-to-check", message);
     let hint = "Name the folder that `nightbell serve --load` reads.";
     Some(Finding { hint: hint.to_owned(), ..finding })

@@ -230,7 +230,8 @@ fn of_starts(
         let Some(definitions) = workflows.get(starts.as_str()) else {
             let near = nearest_hint(&starts, workflows.keys().copied());
             let message = format!("{what} starts {starts:?}, which does not exist{near}");
-            let hint = "Each start would fail: add the workflow to the folder, or correct the name.";
+            let hint =
+                "Each start would fail: add the workflow to the folder, or correct the name.";
             let problem = Problem::new(name_at, "unknown-workflow", message, hint);
             findings.push(source.finding(index, Level::Warning, &problem.at_word(starts)));
             continue;

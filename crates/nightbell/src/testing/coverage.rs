@@ -112,7 +112,9 @@ impl Coverage {
                     _ => {}
                 }
                 match task.kind {
-                    Kind::DoWhile if task.iteration == 0 && task.status == TaskStatus::Completed => {
+                    Kind::DoWhile
+                        if task.iteration == 0 && task.status == TaskStatus::Completed =>
+                    {
                         self.saw(&node, "none");
                     }
                     Kind::DoWhile if task.iteration == 1 => self.saw(&node, "once"),

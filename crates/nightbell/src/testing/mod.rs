@@ -171,9 +171,8 @@ pub(crate) fn examine(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<Finding>
         });
         match read {
             Ok((tests, uses)) => {
-                let definitions = known
-                    .entry(uses)
-                    .or_insert_with_key(|uses| definitions_of(engine, uses).ok());
+                let definitions =
+                    known.entry(uses).or_insert_with_key(|uses| definitions_of(engine, uses).ok());
                 let missing = definitions.as_ref().map(|all| missing_subjects(&tests, all));
                 found.extend(missing.into_iter().flatten());
             }

@@ -118,7 +118,8 @@ async fn a_changed_definition_is_tried_on_what_happened() {
     // So is any run that is shown as one.
     let runs = shop.0.get("/api/workflow/search?query=workflowType%3Dorders").await;
     let id = runs["results"][0]["workflowId"].as_str().unwrap();
-    let shown = Nightbell::new(&["run", "show", id, "--as-test"]).env("NIGHTBELL_URL", &shop.0.url(""));
+    let shown =
+        Nightbell::new(&["run", "show", id, "--as-test"]).env("NIGHTBELL_URL", &shop.0.url(""));
     let shown = shown.run().exits(0).stdout;
     let again = Nightbell::new(&["test", "."]).file("orders.test.yaml", &shown);
     again.file("orders.json", &orders(|_| {}).to_string()).run().exits(0);

@@ -246,7 +246,10 @@ fn names_and_words_in_expectations_must_be_known() {
         ("never: [ { to: nocc } ]", "7:22: error: there is no receiver \"nocc\"; is noc meant?"),
         ("never: [ { to: \"oncall:primary\" } ]", "there is no receiver \"oncall:primary\""),
         ("told: [ { to: nocc } ]", "there is no receiver \"nocc\""),
-        ("never: [ { event: triggr } ]", "\"triggr\" is nothing that receivers are told; is trigger meant?"),
+        (
+            "never: [ { event: triggr } ]",
+            "\"triggr\" is nothing that receivers are told; is trigger meant?",
+        ),
         ("incidents: [ { resolves: nevr } ]", "\"nevr\" is no instant"),
     ] {
         let tests = format!(

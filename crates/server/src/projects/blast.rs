@@ -7,9 +7,7 @@ use std::sync::Arc;
 use engine::Engine;
 use engine::search::{Counting, Filter, PAGE_MAX, Search, TextField};
 use kernel::alert::definition::{File, Severity};
-use kernel::alert::{
-    Monitor, State, Subject, Supposed, WhoIsTold, who_is_told, who_is_told_of,
-};
+use kernel::alert::{Monitor, State, Subject, Supposed, WhoIsTold, who_is_told, who_is_told_of};
 use kernel::definition::{WorkflowDef, WorkflowTask};
 use kernel::graph::Execution;
 use kernel::schedule::{Schedule, ScheduleSpec};

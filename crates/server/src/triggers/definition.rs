@@ -119,7 +119,9 @@ pub fn schema() -> Value {
     let any = json!({});
     let start = OF_START.map(|name| match name {
         "version" => (name, json!({ "type": ["integer", "string"] })),
-        "timeoutSeconds" => (name, json!({ "type": "integer", "minimum": 0, "maximum": TIMEOUT_MAX })),
+        "timeoutSeconds" => {
+            (name, json!({ "type": "integer", "minimum": 0, "maximum": TIMEOUT_MAX }))
+        }
         "defaults" => (name, object.clone()),
         "input" => (name, json!({ "type": ["object", "string"] })),
         _ => (name, text.clone()),

@@ -374,7 +374,13 @@ async fn what_the_store_broke_off_is_made_whole_by_the_next_apply() {
         flow["description"] = json!(description);
         [
             file("w.json", &json!([flow, line("v", &["a"])])),
-            file("s.json", &schedule("nightly", if description == "one" { "0 0 3 * * *" } else { "0 0 4 * * *" })),
+            file(
+                "s.json",
+                &schedule(
+                    "nightly",
+                    if description == "one" { "0 0 3 * * *" } else { "0 0 4 * * *" },
+                ),
+            ),
             monitors("m.yaml", &heartbeat("k", if description == "one" { "noc" } else { "night" })),
         ]
     };

@@ -110,7 +110,10 @@ fn each_text(
         }
         for (change, events) in task.on_state_change.iter() {
             for (index, event) in events.iter().enumerate() {
-                let payload = format!("{}/{index}/payload", join(&format!("{pointer}/onStateChange"), change));
+                let payload = format!(
+                    "{}/{index}/payload",
+                    join(&format!("{pointer}/onStateChange"), change)
+                );
                 for (key, value) in event.payload.iter().flatten() {
                     each_text_below(value, &join(&payload, key), visit);
                 }
@@ -133,11 +136,7 @@ fn each_text(
     }
 }
 
-fn each_of_cache(
-    config: Option<&CacheConfig>,
-    pointer: &str,
-    visit: &mut dyn FnMut(&str, &str),
-) {
+fn each_of_cache(config: Option<&CacheConfig>, pointer: &str, visit: &mut dyn FnMut(&str, &str)) {
     if let Some(key) = config.and_then(|it| it.key.as_ref()) {
         visit(&format!("{pointer}/cacheConfig/key"), key);
     }

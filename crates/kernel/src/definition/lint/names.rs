@@ -32,7 +32,8 @@ pub(super) fn check(
 }
 
 fn sub_workflow(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, found: &mut Found) {
-    let Some(params) = task.sub_workflow_param.as_ref().filter(|it| it.workflow_definition.is_none())
+    let Some(params) =
+        task.sub_workflow_param.as_ref().filter(|it| it.workflow_definition.is_none())
     else {
         return;
     };

@@ -28,15 +28,15 @@ pub fn lint_start(start: WorkflowStart<'_>, definitions: &[&WorkflowDef]) -> Vec
         return found;
     }
     let wanted = start.version.filter(|(version, _)| *version > 0);
-    let is_wanted = |it: &&&WorkflowDef| {
-        wanted.is_none_or(|(version, _)| i64::from(it.version) == version)
-    };
+    let is_wanted =
+        |it: &&&WorkflowDef| wanted.is_none_or(|(version, _)| i64::from(it.version) == version);
     let fitting: Vec<&&WorkflowDef> = definitions.iter().filter(is_wanted).collect();
     if let (Some((version, pointer)), true) = (wanted, fitting.is_empty()) {
         let there: BTreeSet<i32> = definitions.iter().map(|it| it.version).collect();
         let there: Vec<String> = there.iter().map(ToString::to_string).collect();
         let message = format!("there is no version {version} of the workflow {}", start.name);
-        let hint = format!("There is {}; a start without a version takes the latest.", there.join(", "));
+        let hint =
+            format!("There is {}; a start without a version takes the latest.", there.join(", "));
         found.push(Problem::new(pointer, "unknown-version", message, hint).with_value(version));
         return found;
     }
@@ -60,7 +60,8 @@ fn undeclared(
     let Some(declared) = declared else { return Vec::new() };
     let declared: BTreeSet<&str> = declared.into_iter().flatten().collect();
     let missing = || declared.iter().copied().filter(|it| !input.contains_key(*it));
-    let slips = input.keys().filter(|key| !declared.contains(key.as_str()) && !key.starts_with('_'));
+    let slips =
+        input.keys().filter(|key| !declared.contains(key.as_str()) && !key.starts_with('_'));
     let slips = slips.filter_map(|key| Some((key, nearest(key, missing())?)));
     slips
         .map(|(key, near)| {

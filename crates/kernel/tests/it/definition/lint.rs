@@ -135,12 +135,14 @@ fn names_are_compared_with_what_lies_beside() {
 fn starts_are_compared_with_the_definitions_that_they_start() {
     let flow = |version: i32, input: &Value| {
         let start = json!({ "name": "child", "version": version, "input": input });
-        definition(&json!({ "name": "f", "failureWorkflow": "child", "failureWorkflowVersion": version,
+        definition(
+            &json!({ "name": "f", "failureWorkflow": "child", "failureWorkflowVersion": version,
             "tasks": [
                 { "name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW", "inputParameters": input,
                   "subWorkflowParam": { "name": "child", "version": version } },
                 { "name": "t", "taskReferenceName": "t", "type": "START_WORKFLOW",
-                  "inputParameters": { "startWorkflow": start } } ] }))
+                  "inputParameters": { "startWorkflow": start } } ] }),
+        )
     };
     let child = |version: i32, inputs: &Value| {
         definition(&json!({ "name": "child", "version": version, "inputParameters": inputs,

@@ -80,7 +80,12 @@ pub(super) async fn run(
 
 impl Found {
     /// Takes what was said of a document that has no file, or of which only a server knows more.
-    fn take(&mut self, verdict: Verdict, document: &Document, output: &Output) -> anyhow::Result<()> {
+    fn take(
+        &mut self,
+        verdict: Verdict,
+        document: &Document,
+        output: &Output,
+    ) -> anyhow::Result<()> {
         let Document { origin, value } = document;
         self.problems += verdict.problems.len();
         self.warnings += verdict.warnings.len();
@@ -138,9 +143,8 @@ async fn judged_here(
     let (_, files) = load::files_by_kind(&paths);
     let (of_tasks, files): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| load::holds_task_defs(file));
-    let is_refused = |file: &PathBuf| {
-        all.iter().any(|it| it.level == Level::Error && it.file == *file)
-    };
+    let is_refused =
+        |file: &PathBuf| all.iter().any(|it| it.level == Level::Error && it.file == *file);
     let good = files.iter().filter(|file| !is_refused(file) && load::holds_workflows(file));
     let mut documents = Vec::new();
     for file in good {
@@ -165,9 +169,7 @@ async fn judged_here(
 }
 
 /// The documents of paths; of folders, the definitions of workflows.
-fn input_documents<'a>(
-    paths: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<Document>, Failure> {
+fn input_documents<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<Vec<Document>, Failure> {
     let mut documents = Vec::new();
     for path in paths {
         if path == "-" || !Path::new(path).is_dir() {

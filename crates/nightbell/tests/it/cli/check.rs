@@ -173,10 +173,9 @@ fn starts_are_compared_with_the_workflows_of_the_folder_or_the_server() {
         { "action": "start_workflow", "start_workflow": { "name": "rnig" } } ] }"#;
     let trigger = r#"{ "name": "t", "method": "POST", "path": "/x", "start": { "name": "rign" } }"#;
     let ring = RING.replacen("{", r#"{ "inputParameters": ["who"], "version": 2, "#, 1);
-    let nightly = NIGHTLY.replace("Europe/Oslo", "UTC").replace(
-        r#""name": "ordres""#,
-        r#""name": "ring", "version": 1, "input": {}"#,
-    );
+    let nightly = NIGHTLY
+        .replace("Europe/Oslo", "UTC")
+        .replace(r#""name": "ordres""#, r#""name": "ring", "version": 1, "input": {}"#);
     let weekly = nightly.replace("nightly", "weekly").replace("\"version\": 1, ", "");
     let weekly = weekly.replace("\"input\": {}", "\"input\": { \"whoo\": 1, \"other\": 2 }");
     let outcome = check(&["."])
