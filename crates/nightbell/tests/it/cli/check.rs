@@ -172,7 +172,7 @@ fn starts_are_compared_with_the_workflows_of_the_folder_or_the_server() {
     let handler = r#"{ "name": "h", "event": "conductor:x", "active": true, "actions": [
         { "action": "start_workflow", "start_workflow": { "name": "rnig" } } ] }"#;
     let trigger = r#"{ "name": "t", "method": "POST", "path": "/x", "start": { "name": "rign" } }"#;
-    let ring = RING.replacen("{", r#"{ "inputParameters": ["who"], "version": 2, "#, 1);
+    let ring = RING.replacen('{', r#"{ "inputParameters": ["who"], "version": 2, "#, 1);
     let nightly = NIGHTLY
         .replace("Europe/Oslo", "UTC")
         .replace(r#""name": "ordres""#, r#""name": "ring", "version": 1, "input": {}"#);
