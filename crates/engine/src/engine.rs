@@ -469,7 +469,8 @@ impl Engine {
         // A snapshot once as much was written as it would hold: linear in the end, and what is
         // folded is never much more than what there is.
         let grown = slot.bytes + events.len() - slot.snapshot_bytes;
-        let forget = grown > slot.snapshot_bytes.max(state.snapshot_bytes_min()) && state.is_open();
+        let is_long = grown > slot.snapshot_bytes.max(state.snapshot_bytes_min());
+        let forget = is_long && state.is_open() && !state.keeps_history();
         if forget {
             events = state.snapshot();
         }

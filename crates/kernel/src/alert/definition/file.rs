@@ -120,7 +120,7 @@ pub fn load_judged(
         if !report.has_failed() {
             lint::lint(&file, &root, known, &mut report);
         }
-        lint::monitors(&file, &root, &mut report);
+        lint::monitors(&file, &root, known, &mut report);
     }
     let (problems, failed) = report.finish();
     Loaded { file: Some(file).filter(|_| !failed), problems, checklist }

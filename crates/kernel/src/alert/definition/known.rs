@@ -27,6 +27,9 @@ pub struct Known {
     pub now: Option<Timestamp>,
     /// Labels of other monitors.
     pub labels: Labels,
+    /// The columns that the newest check of a monitor has seen, by monitor; of those that are not in it
+    /// nobody here knows.
+    pub columns: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Sources, with their settings.
     pub sources: BTreeMap<Arc<str>, Json>,
     /// All definitions of workflows; absent = nobody here knows which there are.
@@ -47,6 +50,7 @@ impl Known {
         self.rotations.extend(other.rotations);
         self.now = self.now.max(other.now);
         self.labels.extend(other.labels);
+        self.columns.extend(other.columns);
         self.sources.extend(other.sources);
         for (own, more) in [
             (&mut self.workflows, other.workflows),
