@@ -65,6 +65,7 @@ mod step;
 pub mod store;
 mod suspects;
 mod timers;
+mod traces;
 pub mod vault;
 mod waker;
 mod watchdog;
@@ -105,6 +106,7 @@ pub use runner::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner};
 pub use samples::{SampleOptions, SamplePage};
 pub use skipping::SkippingClock;
 pub use starting::Begun;
+pub use traces::{EndedRun, EndedRuns, TraceFigures, TraceOptions};
 pub use status_pages::{
     ComponentState, ComponentStatus, STATUS_DAYS, StatusPages, status_pages_change,
 };

@@ -3,6 +3,7 @@
 //! Everything beside the tasks themselves (latest attempt per reference, open tasks, timers) is an
 //! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
 
+mod life;
 mod upgrade;
 mod whole;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::event::{Closed, Event, Parent, Progressed, Scheduled, Started};
 use super::gate::Gate;
 use super::object::merged;
 use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
@@ -66,6 +67,9 @@ pub struct Execution {
     /// The caller's key against starting twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Arc<str>>,
+    /// The span of whoever asked for it, as the header `traceparent` named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Arc<str>>,
     /// When it began, or began anew.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -76,6 +80,12 @@ pub struct Execution {
     /// When it was last resumed or retried: the workflow timeout counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<Timestamp>,
+    /// When it last ran again after an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revived_at: Option<Timestamp>,
+    /// How often it ran again after an end, from the beginning or from where it was.
+    #[serde(default, skip_serializing_if = "super::event::is_zero")]
+    pub revivals: u32,
     /// Why it ended as it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
@@ -248,10 +258,13 @@ impl Execution {
             acts_as: None,
             branched_from: None,
             idempotency_key: None,
+            traceparent: None,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
             ended_at: None,
             retried_at: None,
+            revived_at: None,
+            revivals: 0,
             reason: None,
             inbox: VecDeque::new(),
             gate: None,
@@ -470,15 +483,7 @@ impl Execution {
                 self.index(*sequence);
             }
             Event::Yielded => self.yielded = true,
-            Event::Revived => {
-                self.status = Status::Running;
-                self.retried_at = Some(self.updated_at);
-                self.ended_at = None;
-                self.reason = None;
-                self.output = Json::empty_object();
-                self.watchers.clear();
-                self.pass_gate();
-            }
+            Event::Revived => self.revive(),
             Event::Gated { key, limit, admitted } => {
                 self.gate = Some(Gate { key: key.clone(), limit: *limit, admitted: *admitted });
             }
@@ -524,6 +529,7 @@ impl Execution {
             created_by: started.created_by.clone(),
             acts_as: started.acts_as.clone(),
             idempotency_key: started.idempotency_key.clone(),
+            traceparent: started.traceparent.clone(),
             references: started.references,
             created_at: self.updated_at,
             updated_at: self.updated_at,
@@ -533,6 +539,7 @@ impl Execution {
             next_sequence: self.next_sequence,
             asked: self.asked,
             end_count: self.end_count,
+            revivals: self.revivals + u32::from(started.restart),
             ..Self::new(self.id.clone())
         };
     }
@@ -675,16 +682,6 @@ impl Execution {
             }
         });
         self.join_cursors.remove(&closed.sequence);
-    }
-
-    fn end(&mut self, ended: &Ended) {
-        self.status = ended.status;
-        self.output = ended.output.clone();
-        self.reason.clone_from(&ended.reason);
-        self.ended_at = Some(self.updated_at);
-        self.end_count += 1;
-        // Nobody is left to take them, and what has ended costs no memory.
-        self.inbox.clear();
     }
 
     fn reopen(&mut self, sequence: u32, asked: u32) {

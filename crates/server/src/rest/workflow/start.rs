@@ -234,6 +234,7 @@ pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<Exec
         created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
         acts_as: request.acts_as,
         idempotency_key: key.map(Arc::from),
+        traceparent: None,
     };
     Ok(engine.begin(start, strategy).await?.id().clone())
 }
@@ -290,6 +291,7 @@ fn detached(
         created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
         acts_as: request.acts_as,
         idempotency_key: None,
+        traceparent: None,
     })
 }
 
