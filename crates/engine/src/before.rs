@@ -16,8 +16,8 @@ pub(crate) struct Before {
     /// Whether a monitor was watched no more.
     was_removed: bool,
     was_open: bool,
-    /// When an execution had ended, and when the life had begun that ended then.
-    ended: Option<(Timestamp, Timestamp)>,
+    /// When an execution had ended.
+    ended: Option<Timestamp>,
     /// Whether a monitor was down, and whether it was failing.
     was: (bool, bool),
     /// When the question after its parents was put that is open.
@@ -33,7 +33,7 @@ impl Before {
             existed: state.exists(),
             was_removed: state.monitor().is_some_and(|it| it.removed),
             was_open: state.is_open(),
-            ended: state.execution().and_then(|run| Some((run.ended_at?, run.life_began_at()))),
+            ended: state.execution().and_then(|run| run.ended_at),
             was: state.monitor().map(|it| (it.is_down(), it.is_failing())).unwrap_or_default(),
             asked: state.monitor().and_then(question),
             check: state.monitor().and_then(|it| it.check.as_ref()).map(|check| check.sequence),

@@ -106,7 +106,7 @@ pub use runner::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner};
 pub use samples::{SampleOptions, SamplePage};
 pub use skipping::SkippingClock;
 pub use starting::Begun;
-pub use traces::{EndedRun, EndedRuns, TraceFigures, TraceOptions};
 pub use status_pages::{
     ComponentState, ComponentStatus, STATUS_DAYS, StatusPages, status_pages_change,
 };
+pub use traces::{EndedRun, EndedRuns, TraceFigures, TraceOptions};

@@ -1,6 +1,7 @@
 //! Which ended runs are still to be exported as traces: a cursor over their ends, kept in the store, that
 //! passes none that is being committed (decision 0065).
 
+mod lives;
 mod position;
 
 use std::sync::Arc;
@@ -178,19 +179,18 @@ fn document(cursor: &Cursor) -> Document {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     /// When it ended.
-    pub(crate) ended: Option<Timestamp>,
-    /// When it had ended, and when the life had begun that ended then: it runs again, or has ended anew.
-    pub(crate) undone: Option<(Timestamp, Timestamp)>,
+    ended: Option<Timestamp>,
+    /// When it had ended: it runs again, or has ended once more.
+    undone: Option<Timestamp>,
 }
 
 impl Ends {
-    /// What one more decision changes.
-    pub(crate) fn add(&mut self, before: Option<(Timestamp, Timestamp)>, state: &Execution) {
-        if before.map(|(ended_at, _)| ended_at) == state.ended_at {
-            return;
+    /// What one more decision changes, before which it had ended then.
+    pub(crate) fn add(&mut self, before: Option<Timestamp>, state: &Execution) {
+        if before != state.ended_at {
+            self.undone = self.undone.or(before);
+            self.ended = state.ended_at;
         }
-        self.undone = self.undone.or(before);
-        self.ended = state.ended_at;
     }
 }
 
@@ -338,15 +338,30 @@ impl Engine {
         if is_due { traces.write(&*self.inner.store).await } else { Ok(()) }
     }
 
-    /// From when on what a run did is exported with its end; `None` if nothing is: that was exported with
-    /// an earlier end of the same life.
-    pub fn exported_since(&self, run: &Execution) -> Option<Timestamp> {
-        let traces = self.inner.traces.as_ref()?;
-        let unsent = traces.position.lock().cursor.unsent.get(&run.id).copied();
-        match unsent {
-            Some(unsent) => Some(unsent.since),
-            None => (!run.has_ended_twice()).then(|| run.life_began_at()),
+    /// From when on what a run did is exported with its end; `None` if nothing is: all that it did was
+    /// exported with an earlier end.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn exported_since(
+        &self,
+        id: &ExecutionId,
+        ended_at: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        let Some(traces) = &self.inner.traces else { return Ok(None) };
+        let look = |run: &Execution| (run.life(), run.created_at, run.retried_at);
+        let Some((life, created_at, retried_at)) = self.read(id, look).await? else {
+            return Ok(None);
+        };
+        if life == 0 {
+            return Ok(Some(created_at));
         }
+        // It has ended before, which is rare: its history tells what it did since.
+        let Some(past) = self.past(id).await? else { return Ok(None) };
+        let began_at = retried_at.unwrap_or(created_at);
+        let lives = lives::of(&past.commits(0, usize::MAX)?, began_at);
+        let unsent = traces.position.lock().cursor.unsent.get(id).copied();
+        Ok(lives::since(&lives, ended_at, unsent.map(|unsent| unsent.first)))
     }
 
     /// The trace of a run: that of the run from which all came, as far as it is known. `parent` is whoever
@@ -361,7 +376,14 @@ impl Engine {
     ) -> Result<TraceId, Error> {
         let is_run = |id: &&ExecutionId| id.machine() == MachineKind::Execution;
         let Some(parent) = parent.filter(is_run) else { return Ok(TraceId::of(id)) };
-        let line = self.line_of(parent).await?;
+        let line = match self.line_of(parent).await {
+            Ok(line) => line,
+            Err(error) if error.is_transient() || matches!(error, Error::Closing) => {
+                return Err(error);
+            }
+            // What cannot be read keeps nobody below it from being exported.
+            Err(_) => vec![parent.clone()],
+        };
         Ok(TraceId::of(line.iter().rfind(is_run).unwrap_or(id)))
     }
 
@@ -394,7 +416,7 @@ impl Engine {
         }
         let look = |run: &Execution| {
             let parent = run.parent.as_ref().map(|parent| parent.execution.clone());
-            (run.plan().definition.name.clone(), parent, run.revivals)
+            (run.plan().definition.name.clone(), parent, run.life())
         };
         let Some((workflow, parent, life)) = self.read(id, look).await? else { return Ok(None) };
         let trace = self.exported_trace(id, &workflow, parent.as_ref()).await?;

@@ -176,7 +176,9 @@ mod tests {
         let trace = |id: &str| TraceId::of(&ExecutionId::new(id)).to_string();
         let id = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b";
         assert_eq!(trace(id), id.replace('-', ""));
-        for named in ["order-17", "00000000-0000-0000-0000-000000000000", "019a1b2c3d4e7f508a6b7c8d9e0f1a2b"] {
+        for named in
+            ["order-17", "00000000-0000-0000-0000-000000000000", "019a1b2c3d4e7f508a6b7c8d9e0f1a2b"]
+        {
             assert_ne!(trace(named), named.replace('-', ""));
             assert_eq!((trace(named), trace(named).len()), (trace(named), 32));
         }

@@ -38,13 +38,13 @@ struct Part {
     spans: usize,
 }
 
-/// An end that was undone before it was exported.
+/// Ends that were undone before they were exported: what was done until then is exported with the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unsent {
-    /// When that was.
-    ended_at: Timestamp,
-    /// What ended since then is to be exported with the next end.
-    pub(super) since: Timestamp,
+    /// The first.
+    pub(super) first: Timestamp,
+    /// The last.
+    last: Timestamp,
 }
 
 impl Cursor {
@@ -110,18 +110,15 @@ impl Position {
     }
 
     /// An end is undone; whether it was not exported before, which the store must know.
-    pub(super) fn undo(
-        &mut self,
-        id: &ExecutionId,
-        (ended_at, since): (Timestamp, Timestamp),
-    ) -> bool {
+    pub(super) fn undo(&mut self, id: &ExecutionId, ended_at: Timestamp) -> bool {
+        let is_known = self.has_passed(id, ended_at);
         let cursor = &mut self.cursor;
-        let is_sent = (ended_at, id) <= (cursor.at, &cursor.id);
+        let is_sent = is_known || (ended_at, id) <= (cursor.at, &cursor.id);
         if is_sent || (cursor.unsent.len() >= UNSENT_MAX && !cursor.unsent.contains_key(id)) {
             return false;
         }
-        let unsent = cursor.unsent.entry(id.clone()).or_insert(Unsent { ended_at, since });
-        unsent.ended_at = ended_at;
+        let new = Unsent { first: ended_at, last: ended_at };
+        cursor.unsent.entry(id.clone()).or_insert(new).last = ended_at;
         true
     }
 
@@ -142,7 +139,7 @@ impl Position {
             if self.passed.len() > REMEMBERED {
                 self.passed.pop_first();
             }
-            let is_sent = |unsent: &Unsent| unsent.ended_at <= run.ended_at;
+            let is_sent = |unsent: &Unsent| unsent.last <= run.ended_at;
             if self.cursor.unsent.get(&run.id).is_some_and(is_sent) {
                 self.cursor.unsent.remove(&run.id);
             }
@@ -256,14 +253,14 @@ mod tests {
         let (a, b) = (ExecutionId::new("a"), ExecutionId::new("b"));
         let read = page(&position, &[(20, "a")], 100);
         position.pass(&read, 1, 0);
-        assert!(!position.undo(&a, (at(20), at(5))), "it was exported");
-        assert!(position.undo(&b, (at(120), at(6))));
+        assert!(!position.undo(&a, at(20)), "it was exported");
+        assert!(position.undo(&b, at(120)));
         let mut read = page(&position, &[(120, "b")], 130);
         read.runs[0].is_left_out = true;
         position.pass(&read, 1, 0);
         assert!(position.cursor.unsent.contains_key(&b), "it runs again: nothing was exported");
-        assert!(position.undo(&b, (at(150), at(130))));
-        assert_eq!(position.cursor.unsent.get(&b).map(|it| it.since), Some(at(6)));
+        assert!(position.undo(&b, at(150)));
+        assert_eq!(position.cursor.unsent.get(&b).map(|it| it.first), Some(at(120)));
         let text = serde_json::to_string(&position.cursor).expect("it can be written");
         assert_eq!(serde_json::from_str::<Cursor>(&text).ok(), Some(position.cursor.clone()));
         let read = page(&position, &[(170, "b")], 200);

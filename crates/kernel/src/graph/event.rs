@@ -431,7 +431,7 @@ pub struct Ended {
     pub reason: Option<Arc<str>>,
 }
 
-pub(super) fn is_zero(number: &u32) -> bool {
+fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 

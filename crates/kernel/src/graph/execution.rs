@@ -3,7 +3,6 @@
 //! Everything beside the tasks themselves (latest attempt per reference, open tasks, timers) is an
 //! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
 
-mod life;
 mod upgrade;
 mod whole;
 
@@ -12,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Closed, Event, Parent, Progressed, Scheduled, Started};
+use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
 use super::gate::Gate;
 use super::object::merged;
 use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
@@ -80,12 +79,6 @@ pub struct Execution {
     /// When it was last resumed or retried: the workflow timeout counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<Timestamp>,
-    /// When it last ran again after an end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revived_at: Option<Timestamp>,
-    /// How often it ran again after an end, from the beginning or from where it was.
-    #[serde(default, skip_serializing_if = "super::event::is_zero")]
-    pub revivals: u32,
     /// Why it ended as it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
@@ -263,8 +256,6 @@ impl Execution {
             updated_at: Timestamp::default(),
             ended_at: None,
             retried_at: None,
-            revived_at: None,
-            revivals: 0,
             reason: None,
             inbox: VecDeque::new(),
             gate: None,
@@ -289,6 +280,11 @@ impl Execution {
     /// Whether it has begun.
     pub fn is_started(&self) -> bool {
         self.plan.is_some()
+    }
+
+    /// How often it had ended before it ran, or runs, as it does now.
+    pub fn life(&self) -> u32 {
+        self.end_count.saturating_sub(u32::from(self.status.is_closed()))
     }
 
     /// Whether secrets are named by references alone: an earlier release began it if not.
@@ -483,7 +479,15 @@ impl Execution {
                 self.index(*sequence);
             }
             Event::Yielded => self.yielded = true,
-            Event::Revived => self.revive(),
+            Event::Revived => {
+                self.status = Status::Running;
+                self.retried_at = Some(self.updated_at);
+                self.ended_at = None;
+                self.reason = None;
+                self.output = Json::empty_object();
+                self.watchers.clear();
+                self.pass_gate();
+            }
             Event::Gated { key, limit, admitted } => {
                 self.gate = Some(Gate { key: key.clone(), limit: *limit, admitted: *admitted });
             }
@@ -539,7 +543,6 @@ impl Execution {
             next_sequence: self.next_sequence,
             asked: self.asked,
             end_count: self.end_count,
-            revivals: self.revivals + u32::from(started.restart),
             ..Self::new(self.id.clone())
         };
     }
@@ -682,6 +685,16 @@ impl Execution {
             }
         });
         self.join_cursors.remove(&closed.sequence);
+    }
+
+    fn end(&mut self, ended: &Ended) {
+        self.status = ended.status;
+        self.output = ended.output.clone();
+        self.reason.clone_from(&ended.reason);
+        self.ended_at = Some(self.updated_at);
+        self.end_count += 1;
+        // Nobody is left to take them, and what has ended costs no memory.
+        self.inbox.clear();
     }
 
     fn reopen(&mut self, sequence: u32, asked: u32) {

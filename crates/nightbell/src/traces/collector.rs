@@ -7,7 +7,9 @@ use engine::Engine;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message as _;
-use proto::otlp::{Failure, Resource, ResourceSpans, Scope, ScopeSpans, Span, TraceRequest, TraceResponse};
+use proto::otlp::{
+    Failure, Resource, ResourceSpans, Scope, ScopeSpans, Span, TraceRequest, TraceResponse,
+};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tasks::http::{self, Client, Request, Response};
@@ -106,10 +108,8 @@ impl Collector {
     }
 
     fn request(&self, spans: Vec<Span>) -> Result<Request, String> {
-        let scope = Scope {
-            name: "nightbell".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let scope =
+            Scope { name: "nightbell".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         let message = TraceRequest {
             resource_spans: vec![ResourceSpans {
                 resource: Some(self.resource.clone()),

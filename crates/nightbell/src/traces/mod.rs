@@ -49,8 +49,7 @@ pub(crate) fn export(
     calls: http::Settings,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(collector) = Collector::of(config, engine, calls)? else { return Ok(None) };
-    let exporter =
-        Exporter { engine: engine.clone(), collector, portion: PORTION, failures: 0 };
+    let exporter = Exporter { engine: engine.clone(), collector, portion: PORTION, failures: 0 };
     Ok(Some(tokio::spawn(exporter.run())))
 }
 
@@ -147,30 +146,28 @@ impl Exporter {
         let parent = found.parent.as_ref();
         let trace = self.engine.exported_trace(&found.id, &found.workflow, parent).await?;
         let Some((trace, true)) = trace else { return Ok(None) };
-        let origin = match self.engine.read(&found.id, spans::origin_of).await {
-            Ok(origin) => origin.flatten(),
-            // Nobody can read it before somebody has mended it: the others go on.
-            Err(Error::Quarantined { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let origin = readable(self.engine.read(&found.id, spans::origin_of).await)?.flatten();
         let forked_from = match origin {
             None => None,
             Some(origin) => {
                 let look = |run: &Execution| {
-                    (run.parent.as_ref().map(|it| it.execution.clone()), run.revivals)
+                    (run.parent.as_ref().map(|it| it.execution.clone()), run.life())
                 };
-                let (parent, life) = self.engine.read(&origin, look).await?.unwrap_or_default();
+                let told = readable(self.engine.read(&origin, look).await)?;
+                let (parent, life) = told.unwrap_or_default();
                 let trace = self.engine.trace_of(&origin, parent.as_ref()).await?;
                 Some((trace, SpanId::of_run(&origin, life)))
             }
         };
+        let since = self.engine.exported_since(&found.id, found.ended_at).await;
+        let since = readable(since)?;
+        let Some(since) = since else { return Ok(None) };
+        let about = About { trace, since, forked_from };
         let look = |run: &Execution| {
-            let since = self.engine.exported_since(run);
-            let since = since.filter(|_| spans::is_that(run, found))?;
-            let about = About { trace, since, forked_from };
-            Some(spans::of(run, &about, found.exported, most))
+            let is_that = run.status.is_closed() && run.ended_at == Some(found.ended_at);
+            is_that.then(|| spans::of(run, &about, found.exported, most))
         };
-        Ok(self.engine.read(&found.id, look).await?.flatten())
+        Ok(readable(self.engine.read(&found.id, look).await)?.flatten())
     }
 
     /// Sends spans; whether they need not be sent again.
@@ -248,5 +245,18 @@ impl Exporter {
 
     fn is_stopping(&self) -> bool {
         self.engine.ready().is_err()
+    }
+}
+
+/// What was read of a run. One that cannot be read before somebody has mended it does not keep the others
+/// from being exported.
+fn readable<R>(read: Result<Option<R>, Error>) -> Result<Option<R>, Error> {
+    match read {
+        Err(error) if error.is_transient() || matches!(error, Error::Closing) => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "a run is not exported");
+            Ok(None)
+        }
+        read => read,
     }
 }

@@ -1,7 +1,6 @@
 //! A run as spans: one for each attempt at a task, and one for the run. Nothing that a run was given, has
 //! computed or answers is in them.
 
-use engine::EndedRun;
 use kernel::graph::{Execution, Status as RunStatus, Task, TaskStatus};
 use kernel::trace::{SpanId, TraceId, TraceParent};
 use kernel::{ExecutionId, MachineKind, Timestamp};
@@ -59,7 +58,7 @@ fn of_run(run: &Execution, about: &About) -> Span {
         ("nightbell.workflow.parent", run.parent.as_ref().map(|it| it.execution.as_str())),
     ];
     attributes.extend(said.into_iter().filter_map(|(key, value)| Some(text(key, value?))));
-    let life = run.revivals;
+    let life = run.life();
     let mut links = Vec::new();
     if let Some(caller) = run.traceparent.as_deref().and_then(TraceParent::parse) {
         let flags = u32::from(caller.sampled) | ORIGIN_KNOWN | REMOTE;
@@ -116,8 +115,8 @@ fn of_task(run: &Execution, about: &About, task: &Task) -> Span {
         let waited = started_at.since(ready_at).max(0) as f64 / 1000.0;
         attributes.push(attribute("nightbell.task.queue_time", Value::DoubleValue(waited)));
     }
-    let is_failed =
-        task.status != TaskStatus::Canceled && (task.status.is_failure() || task.status == TaskStatus::CompletedWithErrors);
+    let is_failed = task.status != TaskStatus::Canceled
+        && (task.status.is_failure() || task.status == TaskStatus::CompletedWithErrors);
     let reason = task.reason.as_deref();
     if let Some(reason) = reason.filter(|_| !is_failed) {
         attributes.push(text("nightbell.task.reason", cut(reason, REASON_MAX)));
@@ -127,8 +126,8 @@ fn of_task(run: &Execution, about: &About, task: &Task) -> Span {
     let began = task.started_at.unwrap_or(task.scheduled_at);
     Span {
         trace_id: about.trace.bytes().to_vec(),
-        span_id: SpanId::of_task(&run.id, run.revivals, task.sequence).bytes().to_vec(),
-        parent_span_id: SpanId::of_run(&run.id, run.revivals).bytes().to_vec(),
+        span_id: SpanId::of_task(&run.id, run.life(), task.sequence).bytes().to_vec(),
+        parent_span_id: SpanId::of_run(&run.id, run.life()).bytes().to_vec(),
         // Without the number of the iteration: what is alike has one name.
         name: cut(&node.reference, NAME_MAX).to_owned(),
         kind: if calls { SpanKind::Client } else { SpanKind::Internal }.into(),
@@ -187,12 +186,7 @@ fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// Whether a run is still as it was when its end was found.
-pub(super) fn is_that(run: &Execution, found: &EndedRun) -> bool {
-    run.status.is_closed() && run.ended_at == Some(found.ended_at)
-}
-
-/// The run that a fork began as, and who waits for it.
+/// The run that a run is a fork of.
 pub(super) fn origin_of(run: &Execution) -> Option<ExecutionId> {
     run.branched_from.as_ref().map(|origin| origin.from.clone())
 }

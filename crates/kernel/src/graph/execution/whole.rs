@@ -75,8 +75,6 @@ impl Execution {
             updated_at: now,
             ended_at: None,
             retried_at: None,
-            revived_at: None,
-            revivals: 0,
             reason: None,
             gate: None,
             branched_from: Some(origin),
