@@ -139,13 +139,12 @@ impl Traces {
         let Some(options) = options else { return Ok(None) };
         let documents = store.documents(CURSOR.0).await?;
         let found = documents.first().and_then(|document| damaged.read::<Cursor>(document));
-        let cursor = match found {
-            Some(cursor) => cursor,
-            None => {
-                let cursor = Cursor::before(now);
-                store.put_document(document(&cursor)).await?;
-                cursor
-            }
+        let cursor = if let Some(cursor) = found {
+            cursor
+        } else {
+            let cursor = Cursor::before(now);
+            store.put_document(document(&cursor)).await?;
+            cursor
         };
         Ok(Some(Self {
             options,
@@ -269,8 +268,8 @@ impl Engine {
             return Ok(nothing((settled, ExecutionId::new("")), 0));
         };
         let (cursor, horizon, set_back) = {
-            let position = traces.position.lock();
-            (position.cursor.clone(), position.horizon(settled), position.set_back)
+            let mut position = traces.position.lock();
+            (position.cursor.clone(), position.read_to(settled), position.set_back)
         };
         let until = Cursor::before(horizon);
         let until = (until.at, until.id);

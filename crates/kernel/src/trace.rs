@@ -136,7 +136,7 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
                 b'a'..=b'f' => digit - b'a' + 10,
                 _ => return None,
             };
-            *byte = *byte << 4 | value;
+            *byte = (*byte << 4) | value;
         }
     }
     Some(bytes)

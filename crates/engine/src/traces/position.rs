@@ -1,7 +1,6 @@
 //! Where the cursor over ends stands, and which ends it must not pass yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use kernel::{ExecutionId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -66,8 +65,10 @@ pub(super) struct Position {
     pub(super) cursor: Cursor,
     /// Where the cursor in the store stands.
     pub(super) stored_at: Timestamp,
-    /// How often it was set back.
+    /// How often an end came that the cursor, or whoever reads what is behind it, had passed.
     pub(super) set_back: u64,
+    /// Ends before that may have been read.
+    read_to: Timestamp,
     /// Ends that are being committed, and how many of each instant.
     open: BTreeMap<Timestamp, usize>,
     /// The latest that were exported.
@@ -76,25 +77,28 @@ pub(super) struct Position {
 
 impl Position {
     pub(super) fn new(cursor: Cursor) -> Self {
-        let stored_at = cursor.at;
+        let (stored_at, read_to) = (cursor.at, cursor.at);
         let (open, passed) = (BTreeMap::new(), BTreeSet::new());
-        Self { cursor, stored_at, set_back: 0, open, passed }
+        Self { cursor, stored_at, set_back: 0, read_to, open, passed }
     }
 
-    /// Up to where ends may be read now: the first that may still come, and nothing that is younger.
-    pub(super) fn horizon(&self, settled: Timestamp) -> Timestamp {
+    /// Up to where ends are read now: the first that may still come, and nothing that is younger.
+    pub(super) fn read_to(&mut self, settled: Timestamp) -> Timestamp {
         let first = self.open.keys().next().copied();
-        first.map_or(settled, |first| first.min(settled))
+        self.read_to = first.map_or(settled, |first| first.min(settled));
+        self.read_to
     }
 
     /// An end is about to be committed. One that lies behind the cursor, because the clock was set back or
     /// the decision took long, sets it back; whether the store must know that first.
     pub(super) fn begin(&mut self, at: Timestamp) -> (Timestamp, bool) {
         *self.open.entry(at).or_default() += 1;
-        if at <= self.cursor.at {
-            let unsent = std::mem::take(&mut self.cursor.unsent);
-            self.cursor = Cursor { unsent, ..Cursor::before(at) };
+        if at < self.read_to || at <= self.cursor.at {
             self.set_back += 1;
+        }
+        if at <= self.cursor.at {
+            let Cursor { at, id, .. } = Cursor::before(at);
+            (self.cursor.at, self.cursor.id) = (at, id);
         }
         (at, at <= self.stored_at)
     }
@@ -144,19 +148,22 @@ impl Position {
                 self.cursor.unsent.remove(&run.id);
             }
         }
+        let next = page.runs.get(whole);
+        let begun = next.filter(|_| part > 0);
+        let begun = begun.map(|run| Part { id: run.id.clone(), at: run.ended_at, spans: part });
         if page.set_back != self.set_back {
+            self.cursor.part = begun.or(self.cursor.part.take());
             return;
         }
-        let (at, id) = match page.runs.get(whole) {
-            None => page.until.clone(),
-            Some(_) => match whole.checked_sub(1).and_then(|last| page.runs.get(last)) {
-                Some(last) => (last.ended_at, last.id.clone()),
-                None => (self.cursor.at, self.cursor.id.clone()),
-            },
-        };
-        let next = page.runs.get(whole).filter(|_| part > 0);
-        let next = next.map(|run| Part { id: run.id.clone(), at: run.ended_at, spans: part });
-        (self.cursor.at, self.cursor.id, self.cursor.part) = (at, id, next);
+        self.cursor.part = begun;
+        let last = whole.checked_sub(1).and_then(|last| page.runs.get(last));
+        match (next, last) {
+            (None, _) => (self.cursor.at, self.cursor.id) = page.until.clone(),
+            (Some(_), Some(last)) => {
+                (self.cursor.at, self.cursor.id) = (last.ended_at, last.id.clone());
+            }
+            (Some(_), None) => {}
+        }
     }
 }
 
@@ -177,12 +184,6 @@ impl Drop for Ending {
         if let Some(engine) = self.engine.upgrade() {
             engine.settle_end(self.at);
         }
-    }
-}
-
-impl fmt::Debug for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Ending({})", self.at)
     }
 }
 
@@ -220,14 +221,28 @@ mod tests {
     #[test]
     fn an_end_that_is_being_committed_is_not_passed() {
         let mut position = position(10);
-        assert_eq!(position.horizon(at(100)), at(100));
-        assert_eq!(position.begin(at(50)), (at(50), false));
+        assert_eq!(position.read_to(at(40)), at(40));
+        assert_eq!((position.begin(at(50)), position.set_back), ((at(50), false), 0));
         position.begin(at(50));
-        assert_eq!(position.horizon(at(100)), at(50));
+        assert_eq!(position.read_to(at(100)), at(50));
         position.end(at(50));
-        assert_eq!(position.horizon(at(100)), at(50));
+        assert_eq!(position.read_to(at(100)), at(50));
         position.end(at(50));
-        assert_eq!(position.horizon(at(100)), at(100));
+        assert_eq!(position.read_to(at(100)), at(100));
+    }
+
+    #[test]
+    fn an_end_that_comes_while_others_are_read_is_read_with_the_next() {
+        let mut position = position(10);
+        position.read_to(at(100));
+        let read = page(&position, &[(20, "a"), (90, "b")], 100);
+        // It may be committed before or after the others are read.
+        assert!(!position.begin(at(50)).1);
+        position.end(at(50));
+        position.pass(&read, 1, 3);
+        assert_eq!(position.cursor.at, at(9));
+        assert!(position.has_passed(&ExecutionId::new("a"), at(20)));
+        assert_eq!(position.cursor.exported_of(&ExecutionId::new("b"), at(90)), 3);
     }
 
     #[test]

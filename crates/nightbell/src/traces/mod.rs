@@ -98,7 +98,7 @@ impl Exporter {
         let first = page.runs.iter().find(|run| !run.is_left_out).map(|run| run.ended_at);
         self.engine.note_trace_figures(|figures, _| figures.oldest = first);
         let count = batch.spans.len();
-        let is_done = if count == 0 { true } else { self.send(&page, batch.spans).await };
+        let is_done = count == 0 || self.send(&page, batch.spans).await;
         if is_done {
             let noted = self.engine.note_exported(&page, batch.whole, batch.part).await;
             if let Err(error) = noted {

@@ -5,8 +5,7 @@ use kernel::graph::{Execution, Status as RunStatus, Task, TaskStatus};
 use kernel::trace::{SpanId, TraceId, TraceParent};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use proto::otlp::any_value::Value;
-use proto::otlp::status::StatusCode;
-use proto::otlp::{AnyValue, KeyValue, Link, Span, SpanKind, Status};
+use proto::otlp::{AnyValue, KeyValue, Link, Span, SpanKind, Status, StatusCode};
 
 /// Bytes of the longest name, and of the longest reason.
 const NAME_MAX: usize = 256;

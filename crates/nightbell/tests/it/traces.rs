@@ -386,11 +386,26 @@ async fn a_collector_that_is_away_or_busy_or_refuses_gets_each_span_once_over_ki
     metric(&live, "nightbell_trace_spans_total{outcome=\"exported\"}", 10.0).await;
     live.stop().await;
     live.launch().await;
-    begun.insert(live.begin("many", &json!({})).await);
-    let spans = collector.runs(&live, 7).await;
+
+    // A run that is retried after its end: what it did since is exported with the next.
+    live.define("packed", json!([task("SIMPLE", "pack", &json!({}))])).await;
+    let id = live.begin("packed", &json!({})).await;
+    begun.insert(id.clone());
+    let poll = "pack?workerid=w&timeout=20000";
+    let failed = json!({ "status": "FAILED_WITH_TERMINAL_ERROR", "reasonForIncompletion": "torn" });
+    live.report(&live.poll(poll).await[0], failed).await;
+    collector.runs(&live, 7).await;
+    live.post(&format!("/api/workflow/{id}/retry"), &json!({})).await;
+    live.report(&live.poll(poll).await[0], json!({ "status": "COMPLETED" })).await;
+    let spans = collector.runs(&live, 8).await;
+    let [torn, first, again, second] = &spans[11..] else { panic!("{spans:#?}") };
+    assert_eq!(torn.status.as_ref().unwrap().message, "torn");
+    assert_eq!((&torn.parent_span_id, &again.parent_span_id), (&first.span_id, &second.span_id));
+    assert_eq!(said(again, "nightbell.task.status").as_deref(), Some("COMPLETED"));
+    assert_eq!(second.links.first().unwrap().span_id, first.span_id);
 
     let ids: BTreeSet<_> = spans.iter().map(|span| (&span.trace_id, &span.span_id)).collect();
-    assert_eq!((ids.len(), spans.len()), (13, 13), "each once: {spans:#?}");
+    assert_eq!((ids.len(), spans.len()), (15, 15), "each once: {spans:#?}");
     let runs = spans.iter().filter(|it| said(it, "nightbell.workflow.status").is_some());
     let runs: BTreeSet<_> = runs.filter_map(|it| said(it, "nightbell.workflow.id")).collect();
     assert_eq!(runs, begun);
