@@ -162,7 +162,13 @@ impl Exporter {
         let since = self.engine.exported_since(&found.id, found.ended_at).await;
         let since = readable(since)?;
         let Some(since) = since else { return Ok(None) };
-        let about = About { trace, since, forked_from };
+        let parent_life = match parent {
+            None => 0,
+            Some(parent) => {
+                readable(self.engine.read(parent, Execution::life).await)?.unwrap_or_default()
+            }
+        };
+        let about = About { trace, since, parent_life, forked_from };
         let look = |run: &Execution| {
             let is_that = run.status.is_closed() && run.ended_at == Some(found.ended_at);
             is_that.then(|| spans::of(run, &about, found.exported, most))

@@ -21,13 +21,15 @@ pub(super) struct About {
     pub(super) trace: TraceId,
     /// What ended before this was exported before.
     pub(super) since: Timestamp,
+    /// The life of the run that waits for it.
+    pub(super) parent_life: u32,
     /// The span of the run that it is a fork of.
     pub(super) forked_from: Option<(TraceId, SpanId)>,
 }
 
 /// The spans of a run from a number on, at most so many, and whether these are its last.
 pub(super) fn of(run: &Execution, about: &About, from: usize, most: usize) -> (Vec<Span>, bool) {
-    let tasks = run.tasks().filter(|task| about.has(task)).skip(from).take(most);
+    let tasks = run.tasks().filter(|task| about.has(run, task)).skip(from).take(most);
     let mut spans: Vec<Span> = tasks.map(|task| of_task(run, about, task)).collect();
     let is_whole = spans.len() < most;
     if is_whole {
@@ -38,8 +40,10 @@ pub(super) fn of(run: &Execution, about: &About, from: usize, most: usize) -> (V
 
 impl About {
     /// Whether a task is exported with the run. All that is left open when it ends is closed then.
-    fn has(&self, task: &Task) -> bool {
-        task.ended_at.is_some_and(|at| at >= self.since)
+    fn has(&self, run: &Execution, task: &Task) -> bool {
+        // Where there was nothing before, a clock that was set back hides nothing.
+        let is_all = run.life() == 0 && run.branched_from.is_none();
+        task.ended_at.is_some_and(|at| is_all || at >= self.since)
     }
 }
 
@@ -79,7 +83,9 @@ fn of_run(run: &Execution, about: &About) -> Span {
         trace_id: about.trace.bytes().to_vec(),
         span_id: SpanId::of_run(&run.id, life).bytes().to_vec(),
         parent_span_id: parent
-            .map(|it| SpanId::of_task(&it.execution, 0, it.sequence).bytes().to_vec())
+            .map(|it| {
+                SpanId::of_task(&it.execution, about.parent_life, it.sequence).bytes().to_vec()
+            })
             .unwrap_or_default(),
         name: cut(&definition.name, NAME_MAX).to_owned(),
         kind: SpanKind::Internal.into(),
