@@ -202,7 +202,10 @@ impl Exporter {
             Answer::Refused { why } if count > 1 => {
                 // One of them is the cause; the others are not lost with it.
                 self.portion = (count / 2).max(1);
-                self.engine.note_trace_figures(|figures, _| figures.requests.1 += 1);
+                self.engine.note_trace_figures(|figures, _| {
+                    figures.requests.1 += 1;
+                    figures.failing = None;
+                });
                 tracing::debug!(%why, count, "the collector refused a request: it is divided");
                 false
             }
@@ -212,6 +215,7 @@ impl Exporter {
                 self.engine.note_trace_figures(|figures, now| {
                     figures.requests.1 += 1;
                     figures.refused += 1;
+                    figures.failing = None;
                     figures.refusal = Some((now, why));
                 });
                 // A collector that refuses one after the other is likely to be no collector.

@@ -77,22 +77,37 @@ impl Collector {
 
     /// The spans that were taken, once it is so many runs.
     async fn runs(&self, live: &Live, count: usize) -> Vec<Span> {
+        let is_run = |span: &&Span| said(span, "nightbell.workflow.status").is_some();
+        self.until(live, |spans| spans.iter().filter(is_run).count() >= count).await
+    }
+
+    /// The spans that were taken, once they are these.
+    async fn until(&self, live: &Live, are: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let begun = Instant::now();
         loop {
-            {
+            let spans = {
                 let seen = self.seen.lock().unwrap();
                 assert!(seen.objections.is_empty(), "{:?}", seen.objections);
-                let runs = seen
-                    .spans
-                    .iter()
-                    .filter(|span| said(span, "nightbell.workflow.status").is_some());
-                if runs.count() >= count {
-                    return seen.spans.clone();
-                }
+                seen.spans.clone()
+            };
+            if are(&spans) {
+                return spans;
             }
-            assert!(begun.elapsed() < PATIENCE, "not {count} runs; log: {}", live.log_text());
+            assert!(begun.elapsed() < PATIENCE, "{spans:#?}; log: {}", live.log_text());
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+/// Takes a task as a worker does, as soon as there is one.
+async fn taken(live: &Live, worker: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let tasks = live.poll(&format!("pack?workerid={worker}&timeout=5000")).await;
+        if let Some(task) = tasks.into_iter().next() {
+            return task;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no task; log: {}", live.log_text());
     }
 }
 
@@ -254,7 +269,7 @@ async fn ended_runs_are_traces_with_their_callers_their_calls_and_their_sub_work
     let files = folder();
     let monitors = format!(
         "receivers:\n  desk: {{ inbox: {{ name: desk }} }}\nroutes:\n  - {{ to: desk }}\n\
-         monitors:\n  web: {{ http: {{ url: \"{service}/\", expect: \"status == 418\" }}, every: 1h }}\n"
+         monitors:\n  web: {{ http: {{ url: \"{service}/\", expect: \"status == 418\" }}, every: 1s }}\n"
     );
     write(files.path(), "watch.yaml", &monitors);
     let key = write(files.path(), "key", "Bearer hunter2\n");
@@ -290,13 +305,13 @@ async fn ended_runs_are_traces_with_their_callers_their_calls_and_their_sub_work
     live.begin("quiet-one", &json!({})).await;
     let start = live.http.post(live.url("/api/workflow/parent")).header("traceparent", CALLER);
     let id = start.json(&json!({ "p": PAYLOAD })).send().await.unwrap().text().await.unwrap();
-    let packed = live.poll("pack?workerid=w-1&timeout=20000").await;
-    live.report(&packed[0], json!({ "status": "COMPLETED", "outputData": { "p": PAYLOAD } })).await;
+    let packed = taken(&live, "w-1").await;
+    live.report(&packed, json!({ "status": "COMPLETED", "outputData": { "p": PAYLOAD } })).await;
     live.ended(&id, PATIENCE).await;
 
-    // The check of the monitor is a run as well.
-    let spans = collector.runs(&live, 3).await;
     let trace = id.replace('-', "");
+    let is_parent = |span: &Span| span.name == "parent" && hex(&span.trace_id) == trace;
+    let spans = collector.until(&live, |spans| spans.iter().any(is_parent)).await;
     let of_trace: BTreeMap<String, &Span> = spans
         .iter()
         .filter(|span| hex(&span.trace_id) == trace)
@@ -338,13 +353,21 @@ async fn ended_runs_are_traces_with_their_callers_their_calls_and_their_sub_work
         );
     }
 
-    // An incident leads to the trace of the check that saw it.
-    let incidents = live.get("/api/incidents").await;
-    let incident = incidents["results"][0]["id"].as_str().unwrap();
+    // A check is a run as well, and an incident leads to the trace of the one that saw it.
+    let begun = Instant::now();
+    let incident = loop {
+        let incidents = live.get("/api/incidents").await;
+        if let Some(id) = incidents["results"][0]["id"].as_str() {
+            break id.to_owned();
+        }
+        assert!(begun.elapsed() < PATIENCE, "no incident; log: {}", live.log_text());
+        tokio::time::sleep(LOOK).await;
+    };
     let why = live.get(&format!("/api/incidents/{incident}/explain")).await;
     let check = why["cause"]["execution"].as_str().unwrap().replace('-', "");
     assert_eq!(why["cause"]["traceUrl"], format!("https://tempo.example/trace/{check}"), "{why}");
-    assert!(spans.iter().any(|span| hex(&span.trace_id) == check), "{spans:#?}");
+    let of_check = |span: &Span| hex(&span.trace_id) == check && span.name == "check:web";
+    collector.until(&live, |spans| spans.iter().any(of_check)).await;
     let page = live.http.get(live.url(&format!("/console/runs/{id}"))).send().await.unwrap();
     let page = page.text().await.unwrap();
     assert!(page.contains(&format!("https://tempo.example/trace/{trace}")), "{page}");
@@ -391,12 +414,11 @@ async fn a_collector_that_is_away_or_busy_or_refuses_gets_each_span_once_over_ki
     live.define("packed", json!([task("SIMPLE", "pack", &json!({}))])).await;
     let id = live.begin("packed", &json!({})).await;
     begun.insert(id.clone());
-    let poll = "pack?workerid=w&timeout=20000";
     let failed = json!({ "status": "FAILED_WITH_TERMINAL_ERROR", "reasonForIncompletion": "torn" });
-    live.report(&live.poll(poll).await[0], failed).await;
+    live.report(&taken(&live, "w").await, failed).await;
     collector.runs(&live, 7).await;
     live.post(&format!("/api/workflow/{id}/retry"), &json!({})).await;
-    live.report(&live.poll(poll).await[0], json!({ "status": "COMPLETED" })).await;
+    live.report(&taken(&live, "w").await, json!({ "status": "COMPLETED" })).await;
     let spans = collector.runs(&live, 8).await;
     let [torn, first, again, second] = &spans[11..] else { panic!("{spans:#?}") };
     assert_eq!(torn.status.as_ref().unwrap().message, "torn");
