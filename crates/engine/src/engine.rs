@@ -54,6 +54,7 @@ use crate::samples::Samples;
 use crate::starting::Lanes;
 use crate::store::{Commit, MessageKey, Outgoing, QueueChange, QueueRow, Store, StoreError};
 use crate::suspects::Suspects;
+use crate::traces::{Ending, Traces};
 use crate::vault::{Key, Vault};
 use crate::waker::Waker;
 
@@ -144,6 +145,8 @@ pub(crate) struct Inner {
     /// Held while posts of status pages change.
     pub(crate) posting: tokio::sync::Mutex<()>,
     pub(crate) batches: Batches,
+    /// Absent if runs are not exported as traces.
+    pub(crate) traces: Option<Traces>,
     pub(crate) receivers: Receivers,
     pub(crate) events: Events,
     pub(crate) crew: WorkerRegistry,
@@ -213,6 +216,8 @@ impl Engine {
         let suspects = Suspects::open(&*parts.store).await?;
         let batches = Batches::open(&*parts.store, &damaged).await?;
         let now = parts.clock.now();
+        let traces =
+            Traces::open(&*parts.store, &damaged, parts.options.traces.clone(), now).await?;
         let listening = Listening::new(&*parts.clock, parts.options.upkeep);
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
@@ -239,6 +244,7 @@ impl Engine {
             samples: Samples::default(),
             posting: tokio::sync::Mutex::default(),
             batches,
+            traces,
             receivers: Receivers::default(),
             events: Events::default(),
             crew: WorkerRegistry::default(),
@@ -267,7 +273,7 @@ impl Engine {
         });
         let engine = Self { inner };
         for runner in engine.inner.runners.values() {
-            runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
+            runner.attach(engine.weak());
         }
         engine.quarantine_suspects();
         engine.recover().await?;
@@ -289,6 +295,10 @@ impl Engine {
         }
         engine.resume_monitors();
         Ok(engine)
+    }
+
+    pub(crate) fn weak(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.inner))
     }
 
     /// The keys of access control.
@@ -474,7 +484,8 @@ impl Engine {
         if forget {
             events = state.snapshot();
         }
-        let work = self.work(id, &state, version, decided.effects);
+        let mut work = self.work(id, &state, version, decided.effects);
+        work.ending = self.tell_traces(id, changes.ends).await;
         // What was put and is changed again is written once.
         let changed = |earlier: &QueueChange| {
             work.queue.iter().any(|later| later.sequence() == earlier.sequence())
@@ -646,6 +657,8 @@ impl Engine {
             watcher.send_replace(Seen { version, status: state.status() });
         }
         self.inner.feed.note(id, version);
+        // The cursor of traces may pass it now.
+        drop(work.ending);
     }
 
     /// Fills a slot from the store. What cannot be folded is quarantined.
@@ -767,4 +780,6 @@ pub(crate) struct Work {
     left: Vec<CachedOutput>,
     forget: Vec<ExecutionId>,
     samples: Vec<Sample>,
+    /// The end that it writes, for as long as it may be written.
+    ending: Option<Ending>,
 }

@@ -49,7 +49,8 @@ pub struct Health {
 /// Something that is wrong with the server itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `files`.
+    /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `files`,
+    /// `traces`.
     pub code: &'static str,
     /// What is wrong, in a sentence.
     pub reason: String,
@@ -262,6 +263,7 @@ impl Engine {
             let reason = format!("{receiver} takes no notifications: {}", broken.reason);
             health.warnings.push(Problem { code, reason, since });
         }
+        health.warnings.extend(self.trace_warnings());
         if !health.rejected.is_empty() {
             let files: Vec<&str> = health.rejected.keys().map(|file| &**file).collect();
             let reason = format!("files were refused, see rejectedFiles: {}", files.join(", "));

@@ -65,6 +65,7 @@ mod step;
 pub mod store;
 mod suspects;
 mod timers;
+mod traces;
 pub mod vault;
 mod waker;
 mod watchdog;
@@ -108,3 +109,4 @@ pub use starting::Begun;
 pub use status_pages::{
     ComponentState, ComponentStatus, STATUS_DAYS, StatusPages, status_pages_change,
 };
+pub use traces::{EndedRun, EndedRuns, TraceFigures, TraceOptions};

@@ -11,6 +11,7 @@ mod exposed;
 mod limits;
 mod load;
 mod logging;
+mod referred;
 mod robopager;
 mod schemas;
 mod scripts;
@@ -19,6 +20,7 @@ mod serve;
 mod sso;
 mod testing;
 mod tour;
+mod traces;
 mod values;
 
 use std::process::ExitCode;

@@ -19,7 +19,7 @@ const DIRECTION: [(&str, &[&str]); 11] = [
     ("console", &["kernel", "engine"]),
     ("server", &["kernel", "engine", "proto", "console"]),
     ("sim", &["kernel", "engine"]),
-    ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
+    ("nightbell", &["kernel", "engine", "store", "tasks", "proto", "server"]),
     ("xtask", &["kernel", "engine", "store", "tasks", "proto"]),
 ];
 

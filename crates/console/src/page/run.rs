@@ -127,10 +127,15 @@ pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
         Some(task) if !brief.is_code => Some(task::panel(cx, id, task).await?),
         _ => None,
     };
+    // Runs are exported when they have ended. Without the link the page says all it says.
+    let trace = match brief.ended_at.filter(|_| !brief.is_code && !is_quarantined) {
+        Some(_) => cx.engine.trace_url(&ExecutionId::new(id)).await.ok().flatten(),
+        None => None,
+    };
     let body = html! {
         (why(cx, id, &brief).await?)
         (acts(cx, id, &brief))
-        (facts(cx, &brief))
+        (facts(cx, &brief, trace.as_deref()))
         (tabs(id, &brief, view))
         @if let Some(panel) = panel {
             div.two { div { (shown) } div.panel { (panel) } }
@@ -219,7 +224,7 @@ fn acts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
     }
 }
 
-fn facts(cx: &Context<'_>, brief: &Brief) -> Markup {
+fn facts(cx: &Context<'_>, brief: &Brief, trace: Option<&str>) -> Markup {
     let mut facts = vec![
         ("Definition", piece::link(&["definitions", "workflow", &brief.name], &brief.name)),
         ("Started", cx.clock.when(brief.created_at)),
@@ -240,6 +245,12 @@ fn facts(cx: &Context<'_>, brief: &Brief) -> Markup {
     }
     if let Some(by) = &brief.created_by {
         facts.push(("Created by", html! { (by) }));
+    }
+    if let Some(trace) = trace {
+        facts.push((
+            "Trace",
+            html! { a href=(trace) rel="noreferrer noopener" { "Show the trace" } },
+        ));
     }
     piece::facts(&facts)
 }

@@ -62,4 +62,5 @@ mod sso;
 mod stand_in;
 mod testing;
 mod tls;
+mod traces;
 mod tutorials;

@@ -153,7 +153,7 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
 }
 
 /// Explains an incident: the check, step, row, rule and definition behind it, what changed since it
-/// was last well, every delivery, and what it waits for.
+/// was last well, every delivery, what it waits for, and where the traces of its checks are.
 #[utoipa::path(
     get, path = "/api/incidents/{id}/explain", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident")),
@@ -181,6 +181,15 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Valu
         // It is long over: the ledger is all there is.
         None => json!({ "monitor": record.subject, "incident": view::line(&record) }),
     };
+    for check in ["cause", "latest", "previousOk"] {
+        let Some(run) = told[check]["execution"].as_str().map(kernel::ExecutionId::new) else {
+            continue;
+        };
+        // What cannot be read now is no reason not to explain the rest.
+        if let Ok(Some(url)) = api.engine.trace_url(&run).await {
+            told[check]["traceUrl"] = url.into();
+        }
+    }
     if let Some(changed) = told["changed"].as_array_mut() {
         changed.extend(differences.into_iter().map(Value::from));
     }
