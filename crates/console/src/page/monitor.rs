@@ -318,19 +318,11 @@ pub(crate) async fn try_out(cx: &Context<'_>, name: &str, given: Option<&str>) -
         } @else { (piece::note("", html! { "Trying needs the permission " code { "edit" } "." })) }
         @if let Some(answer) = &answer {
             @if answer.status.is_success() { (piece::part("What would come of it", piece::payload(&answer.body, &path))) }
-            @else { (refusal(&Failure::of(answer.status, &answer.body))) }
+            @else { (piece::refusal(&Failure::of(answer.status, &answer.body))) }
         }
         (piece::part("The definition in force", piece::payload(&it["definition"], &path)))
     };
     let page = Page::new(Place::Monitors, format!("{name}: try"), body);
     let page = page.below("Monitor", href(&["monitors", name]));
     Ok(page.same_as(path, format!("nightbell monitor preview {name}")).with_payloads())
-}
-
-/// Why something that was typed is refused, beside what was typed.
-fn refusal(failure: &Failure) -> Markup {
-    html! {
-        (piece::note("bad", html! { (failure.message) @if let Some(hint) = &failure.hint { br; (hint) } }))
-        ul { @for flaw in failure.flaws.iter().take(50) { li { (flaw) } } }
-    }
 }
