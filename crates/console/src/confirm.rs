@@ -2,7 +2,7 @@
 //! that allows exactly that.
 
 use http::Method;
-use maud::{Markup, html};
+use maud::html;
 use serde_json::json;
 
 use crate::act::{Act, IDS_MAX, is_ours, named};

@@ -24,7 +24,8 @@ pub(crate) async fn one(
     match act.name {
         "signal-entity" => {
             let id = entity_id(id)?;
-            let operation = form.get("op").ok_or_else(|| Failure::wrong("No operation is named"))?;
+            let operation =
+                form.get("op").ok_or_else(|| Failure::wrong("No operation is named"))?;
             let input = form.get("input").map(json_of).transpose()?;
             // A text is sent as JSON, too: with its quotes.
             let input = input.map(|input| Value::from(input.to_string()));

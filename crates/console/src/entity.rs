@@ -48,7 +48,8 @@ mod tests {
         }
         assert_eq!(page("h", "counter", ""), "/console/entities/h/counter/%24");
         let told = path(&ExecutionId::entity("h", "@counter@a@b"), Some("add one"));
-        let expected = "/runtime/webhooks/durabletask/entities/counter/a%40b?taskHub=h&op=add%20one";
+        let expected =
+            "/runtime/webhooks/durabletask/entities/counter/a%40b?taskHub=h&op=add%20one";
         assert_eq!(told, expected);
     }
 }

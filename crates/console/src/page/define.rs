@@ -83,8 +83,11 @@ pub(crate) async fn edited(
 fn of(kind: &str) -> Result<(&'static str, &'static str, &'static str, Method), Failure> {
     let found = KINDS.into_iter().find(|(word, ..)| *word == kind);
     found.ok_or_else(|| {
-        Failure::missing(format!("Definitions of the kind '{}' cannot be changed here", cut(kind, 40)))
-            .with_hint("The command line and the API change all of them.")
+        Failure::missing(format!(
+            "Definitions of the kind '{}' cannot be changed here",
+            cut(kind, 40)
+        ))
+        .with_hint("The command line and the API change all of them.")
     })
 }
 
@@ -134,7 +137,10 @@ fn flaws_of(kind: &str, name: &str, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let place = at(text, "/name");
-    vec![format!("{place}: its name is '{}', and this page changes the {kind} '{name}'", cut(named, 60))]
+    vec![format!(
+        "{place}: its name is '{}', and this page changes the {kind} '{name}'",
+        cut(named, 60)
+    )]
 }
 
 fn at(text: &str, pointer: &str) -> String {
@@ -172,13 +178,7 @@ async fn judge(
     Ok(())
 }
 
-fn page(
-    cx: &Context<'_>,
-    kind: &str,
-    name: &str,
-    stored: &str,
-    edited: Option<&Edited>,
-) -> Page {
+fn page(cx: &Context<'_>, kind: &str, name: &str, stored: &str, edited: Option<&Edited>) -> Page {
     let typed = edited.map_or(stored, |edited| &edited.text);
     let version = cx.visit.form.get("version").or_else(|| cx.visit.query.get("version"));
     let body = html! {

@@ -109,7 +109,7 @@ fn facts(cx: &Context<'_>, it: &Value) -> Markup {
         ),
         (
             "Timeout",
-            html! { @match it["timeoutSeconds"].as_i64().filter(|it| *it > 0) { Some(seconds) => { (crate::clock::length(seconds * 1000)) } None => { "none" } } },
+            html! { @match it["timeoutSeconds"].as_i64().filter(|it| *it > 0) { Some(seconds) => { (length(seconds * 1000)) } None => { "none" } } },
         ),
     ])
 }
@@ -151,10 +151,7 @@ const LATEST: u64 = 200;
 /// The share of the runs that ended last which completed, and how long those took.
 async fn how_well(cx: &Context<'_>, name: &str) -> Result<Markup, Failure> {
     let search = Search {
-        filters: vec![
-            Filter::In(TextField::Name, vec![name.to_owned()]),
-            Filter::Closed(true),
-        ],
+        filters: vec![Filter::In(TextField::Name, vec![name.to_owned()]), Filter::Closed(true)],
         sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
         size: LATEST,
         counting: Counting::Next,
@@ -196,17 +193,19 @@ async fn tags(cx: &Context<'_>, kind: &str, name: &str) -> Result<Markup, Failur
         .take(TAGS_MAX)
         .map(|tag| format!("{}:{}", text(tag, "key"), text(tag, "value")))
         .collect();
-    let act = |act, label, fields| {
-        let kind = html! { input type="hidden" name="kind" value=(kind); (fields) };
-        piece::act_with(cx, Permission::Edit, act, name, label, kind)
+    let of_kind = html! { input type="hidden" name="kind" value=(kind); };
+    let act = |act: &str, label: &str, fields: Markup| {
+        let fields = html! { (of_kind) (fields) };
+        piece::act_with(cx, Permission::Edit, act, name, label, fields)
+    };
+    let away = |tag: &String| {
+        let label = format!("Take {} away", cut(tag, 40));
+        act("untag", &label, html! { input type="hidden" name="tag" value=(tag); })
     };
     Ok(html! {
         div.acts {
             span { "Tags: " @if tags.is_empty() { span.faint { "none" } } }
-            @for tag in &tags {
-                span { code { (cut(tag, 100)) } }
-                (act("untag", &format!("Take {} away", cut(tag, 40)), html! { input type="hidden" name="tag" value=(tag); }))
-            }
+            @for tag in &tags { span { code { (cut(tag, 100)) } } (away(tag)) }
             (act("tag", "Add", piece::field("tag", "Tag, key:value", "", "team:data")))
         }
     })

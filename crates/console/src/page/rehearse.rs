@@ -143,7 +143,8 @@ fn gather(value: &Value, found: &mut Map<String, Value>) {
             if let Some(reference) = said(value, "taskReferenceName")
                 && !DONE_HERE.contains(&text(value, "type"))
             {
-                found.insert(reference.to_owned(), json!([{ "status": "COMPLETED", "output": {} }]));
+                found
+                    .insert(reference.to_owned(), json!([{ "status": "COMPLETED", "output": {} }]));
             }
             members.values().for_each(|it| gather(it, found));
         }

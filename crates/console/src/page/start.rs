@@ -96,8 +96,7 @@ async fn schema(cx: &Context<'_>, definition: &Value) -> Result<Value, Failure> 
         return Ok(of["data"].clone());
     }
     let Some(name) = said(of, "name") else { return Ok(Value::Null) };
-    let version =
-        of["version"].as_u64().map_or_else(String::new, |version| format!("/{version}"));
+    let version = of["version"].as_u64().map_or_else(String::new, |version| format!("/{version}"));
     match cx.get(&format!("/api/schema/{}{version}", encoded(name))).await {
         Ok(stored) => Ok(stored["data"].clone()),
         // A run would not start, and says so; the form can be looked at.
@@ -156,7 +155,10 @@ fn fields(schema: &Value) -> Vec<Field> {
             name: name.clone(),
             kind,
             is_required: required.iter().any(|it| it == name.as_str()),
-            help: cut(said(of, "description").or_else(|| said(of, "title")).unwrap_or_default(), 200),
+            help: cut(
+                said(of, "description").or_else(|| said(of, "title")).unwrap_or_default(),
+                200,
+            ),
             choices: choices.take(CHOICES_MAX).map(str::to_owned).collect(),
         })
     };
@@ -286,10 +288,7 @@ mod tests {
     fn what_is_typed_has_the_type_of_its_field() {
         let form = Pairs::parse("number.rows=+4.5&flag.dry=false&text.day=007&text.none=&input={}");
         let members = typed(&form).expect("all fit");
-        assert_eq!(
-            members,
-            [("day", "007".into()), ("rows", 4.5.into()), ("dry", false.into())]
-        );
+        assert_eq!(members, [("day", "007".into()), ("rows", 4.5.into()), ("dry", false.into())]);
         for wrong in ["number.rows=many", "number.rows=%22a%22", "flag.dry=perhaps"] {
             assert!(typed(&Pairs::parse(wrong)).is_err(), "{wrong}");
         }
