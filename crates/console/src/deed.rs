@@ -103,7 +103,7 @@ pub(crate) const LONGER: [(&str, i64); 3] =
 async fn extend(cx: &Context<'_>, name: &str, form: &Pairs) -> Result<(), Failure> {
     let path = format!("/api/silences/{name}");
     let it = cx.get(&path).await?;
-    let chosen = LONGER.into_iter().find(|(word, _)| form.get("for") == Some(word));
+    let chosen = LONGER.into_iter().find(|(word, _)| form.get("for") == Some(*word));
     let (_, longer) = chosen.ok_or_else(|| Failure::wrong("It is not said for how much longer"))?;
     let (Some(from), Some(to)) = (at(&it, "from"), at(&it, "to")) else {
         return Err(Failure::wrong("This silence comes again each week, so it has no end to move"));

@@ -179,7 +179,7 @@ async fn judge(
 }
 
 fn page(cx: &Context<'_>, kind: &str, name: &str, stored: &str, edited: Option<&Edited>) -> Page {
-    let typed = edited.map_or(stored, |edited| &edited.text);
+    let typed = edited.map_or(stored, |edited| edited.text.as_str());
     let version = cx.visit.form.get("version").or_else(|| cx.visit.query.get("version"));
     let body = html! {
         @if let Some(edited) = edited { (verdict(edited)) }
@@ -226,9 +226,11 @@ fn changes(stored: &str, typed: &str) -> Markup {
     html! {
         @match &typed {
             Err(_) => { p.faint { "That cannot be told of what is no JSON." } }
-            Ok(typed) => @match difference::between(stored, typed) {
-                Some(lines) => { (difference::shown(&lines)) }
-                None => { (crate::shell::cannot_tell("the definition is too long to compare here")) }
+            Ok(typed) => {
+                @match difference::between(stored, typed) {
+                    Some(lines) => { (difference::shown(&lines)) }
+                    None => { (crate::shell::cannot_tell("the definition is too long to compare here")) }
+                }
             }
         }
     }

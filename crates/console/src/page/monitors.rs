@@ -69,7 +69,8 @@ impl Question {
         };
         let words = WORDS.iter().zip(&self.wanted).map(|(word, value)| (*word, value));
         let all = words.chain([("name", &pattern)]).filter(|(_, value)| !value.is_empty());
-        all.map(|(name, value)| format!("&{name}={}", encoded(value))).collect()
+        let written = all.map(|(name, value)| format!("&{name}={}", encoded(value)));
+        written.collect()
     }
 }
 

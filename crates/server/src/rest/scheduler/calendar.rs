@@ -51,7 +51,7 @@ pub(super) struct CalendarParams {
 /// times of the day that do not exist and do not run (`fires` is false). `more` says that a schedule names
 /// more instants than are told.
 #[utoipa::path(
-    get, path = "/api/scheduler/calendar", tag = "scheduler", params(CalendarParams),
+    operation_id = "schedule_calendar", get, path = "/api/scheduler/calendar", tag = "scheduler", params(CalendarParams),
     responses(
         (status = 200, description = "`totalHits` schedules and a page of `results`", body = serde_json::Value),
         (status = 400, description = "The times are not understood, or are too far apart"),
