@@ -1,4 +1,4 @@
-//! Events: whether messages come, who heeds them, and what was made of them.
+//! Events: whether messages come, who subscribes, and what was made of them.
 
 use kernel::access::Permission;
 use maud::{Markup, html};
