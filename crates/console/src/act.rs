@@ -28,7 +28,7 @@ const RUNS: (&str, &str) = ("run", "runs");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
 
 /// Every act.
-const ACTS: [Act; 31] = [
+const ACTS: &[Act] = &[
     act(
         "acknowledge",
         "Acknowledge",
@@ -165,6 +165,73 @@ const ACTS: [Act; 31] = [
         "It starts its workflow now, beside what is planned.",
         "Triggered.",
     ),
+    harm(
+        "backfill",
+        "Backfill",
+        Permission::Run,
+        ("schedule", "schedules"),
+        "Runs that have begun are not taken back when it is stopped.",
+        "It has begun; the page of the schedule says how far it is.",
+    ),
+    act(
+        "end-backfill",
+        "End the backfill",
+        Permission::Run,
+        ("schedule", "schedules"),
+        "Over: no more of its runs begin.",
+    ),
+    act(
+        "extend-silence",
+        "Extend",
+        Permission::Respond,
+        ("silence", "silences"),
+        "The silence ends later.",
+    ),
+    act(
+        "signal-entity",
+        "Signal",
+        Permission::Run,
+        ("entity", "entities"),
+        "It is told; what comes of it is shown once a worker has done it.",
+    ),
+    harm(
+        "delete-entity",
+        "Delete",
+        Permission::Run,
+        ("entity", "entities"),
+        "It is told to delete itself, and what it holds is forgotten.",
+        "It is told to delete itself.",
+    ),
+    act(
+        "publish",
+        "Publish",
+        Permission::Run,
+        ("event", "events"),
+        "Published: below is what came of it, once a handler has taken it.",
+    ),
+    act(
+        "put-secret",
+        "Keep it",
+        Permission::WriteSecrets,
+        ("secret", "secrets"),
+        "Kept: tasks that begin from now on have this value.",
+    ),
+    harm(
+        "delete-secret",
+        "Delete",
+        Permission::WriteSecrets,
+        ("secret", "secrets"),
+        "Nobody has its value afterwards, and what uses it fails.",
+        "Deleted.",
+    ),
+    act("tag", "Tag", Permission::Edit, ("definition", "definitions"), "It bears the tag."),
+    act(
+        "untag",
+        "Take the tag",
+        Permission::Edit,
+        ("definition", "definitions"),
+        "It bears the tag no more.",
+    ),
     act("start", "Start", Permission::Run, ("workflow", "workflows"), "Started."),
     act(
         "already",
@@ -175,6 +242,7 @@ const ACTS: [Act; 31] = [
     ),
     act("zone", "", Permission::Read, ("", ""), "Times are shown in this zone."),
     act("name", "", Permission::Read, ("", ""), "Records name you so from now on."),
+    act("defined", "", Permission::Edit, ("", ""), "Saved: what starts from now on has it."),
     act("saved", "", Permission::Edit, ("", ""), "Saved: the next check is made by it."),
     act("cancelled", "", Permission::Read, ("", ""), "Nothing was changed."),
 ];

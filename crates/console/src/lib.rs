@@ -9,6 +9,9 @@ mod act;
 mod asset;
 mod clock;
 mod confirm;
+mod consequence;
+mod deed;
+mod entity;
 mod form;
 mod graph;
 mod gzip;
@@ -19,6 +22,7 @@ mod reply;
 mod seal;
 mod shell;
 mod strip;
+mod uses;
 mod value;
 mod visit;
 

@@ -208,7 +208,8 @@ impl Engine {
         let damaged = Arc::new(Damaged::default());
         let definitions =
             Definitions::open(parts.store.clone(), damaged.clone(), key.clone()).await?;
-        let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
+        let vault =
+            Vault::open(parts.store.clone(), parts.clock.clone(), parts.values, key).await?;
         let access =
             Access::open(parts.store.clone(), &damaged, parts.options.has_provider).await?;
         let authors = Authors::open(&*parts.store, &damaged).await?;

@@ -248,6 +248,22 @@ impl Engine {
         self.inner.monitors.sources.read().keys().cloned().collect()
     }
 
+    /// Shows each monitor with the source that defines it.
+    pub fn visit_monitors(&self, mut visit: impl FnMut(&str, &MonitorDef)) {
+        let sources = self.inner.monitors.sources.read();
+        let mut seen = BTreeSet::new();
+        // One that was made because somebody spoke of it gives way to any other.
+        let (own, others): (Vec<_>, Vec<_>) =
+            sources.iter().partition(|(source, _)| ***source == *OWN_MONITOR);
+        for (source, file) in others.into_iter().chain(own) {
+            for monitor in &file.monitors {
+                if seen.insert(&*monitor.name) {
+                    visit(source, monitor);
+                }
+            }
+        }
+    }
+
     /// The source that defines a monitor.
     pub fn source_of_monitor(&self, name: &str) -> Option<Arc<str>> {
         let sources = self.inner.monitors.sources.read();

@@ -3,6 +3,7 @@
 //! Operations that older clients ask for by GET are answered to GET and PUT alike.
 
 mod backfill;
+mod calendar;
 mod firings;
 mod many;
 mod next;
@@ -46,6 +47,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Run, routes!(many::bulk_pause))
         .on(Permission::Run, routes!(many::bulk_resume))
         .on(Permission::Read, routes!(next::few))
+        .on(Permission::Read, routes!(calendar::show))
         .on(Permission::Read, routes!(firings::search))
         .on(Permission::Run, routes!(many::requeue))
         .on(Permission::Run, routes!(many::pause_all))
