@@ -19,6 +19,9 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
     match segments[..] {
         // A preview of many ids: too long for an address. It changes nothing.
         ["confirm"] => Ok(Reply::page(cx, &confirm::show(cx, &cx.visit.form).await?)),
+        ["compare"] => {
+            Ok(Reply::Moved { to: crate::page::runs::compared(cx)?, cookie: None })
+        }
         ["zone"] => zone(cx),
         ["monitors", name, "try"] => {
             let file = cx.visit.form.get("file").unwrap_or_default();
@@ -185,13 +188,13 @@ async fn one(
         "resume-schedule" => _ = send(Method::PUT, schedule("resume"), None).await?,
         "trigger" => _ = send(Method::POST, schedule("trigger"), None).await?,
         "start" => return start(cx, &name, form).await.map(Some),
-        _ => return Err(Failure::wrong("The form names nothing that can be done")),
+        _ => crate::steer::one(cx, act, id, form).await?,
     }
     Ok(None)
 }
 
 /// A JSON object that somebody has typed.
-fn object(text: &str) -> Result<Value, Failure> {
+pub(crate) fn object(text: &str) -> Result<Value, Failure> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| Failure::wrong(format!("The input is no JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(Failure::wrong("The input is no JSON object")) }

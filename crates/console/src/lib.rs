@@ -9,6 +9,7 @@ mod act;
 mod asset;
 mod clock;
 mod confirm;
+mod foreseen;
 mod form;
 mod graph;
 mod gzip;
@@ -18,6 +19,7 @@ mod piece;
 mod reply;
 mod seal;
 mod shell;
+mod steer;
 mod strip;
 mod value;
 mod visit;
@@ -160,7 +162,8 @@ impl Failure {
             let (path, message) = (value::text(flaw, "path"), value::text(flaw, "message"));
             if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
         };
-        let message = text("message").unwrap_or_else(|| status.to_string());
+        // Durable Functions write it with a capital.
+        let message = text("message").or_else(|| text("Message")).unwrap_or_else(|| status.to_string());
         Self { status, message, hint: text("hint"), flaws: flaws.map(flaw).collect() }
     }
 

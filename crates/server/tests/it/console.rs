@@ -28,7 +28,11 @@ impl Browser {
         Self { server, router }
     }
 
-    async fn send(
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -43,7 +47,7 @@ impl Browser {
     }
 
     /// Sends a form.
-    async fn act(&self, form: &str) -> Answer {
+    pub(crate) async fn act(&self, form: &str) -> Answer {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         self.send(Method::POST, "/console/act", &headers, form).await
     }
@@ -308,7 +312,7 @@ async fn assets_are_kept_for_ever_and_the_root_leads_browsers_to_the_console() {
 }
 
 /// The value of a hidden field.
-fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
+pub(crate) fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
     let field = page.split(&format!("name=\"{name}\" value=\"")).nth(1);
     field.and_then(|it| it.split('"').next()).unwrap_or_else(|| panic!("no {name} in {page}"))
 }

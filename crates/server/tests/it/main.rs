@@ -9,6 +9,7 @@ mod code_worker;
 mod connections;
 mod console;
 mod console_large;
+mod console_runs;
 mod control;
 mod durable;
 mod durable_code;
