@@ -39,7 +39,7 @@ pub(crate) async fn shown(
         "skip-task" => Control::Skip { reference: task.into(), input: None, output: None },
         "upgrade" => {
             let name = cx.engine.read(&run, |state| state.plan().definition.name.clone()).await?;
-            let version = asked.get("version").and_then(|it| it.parse().ok());
+            let version: Option<u32> = asked.get("version").and_then(|it| it.parse().ok());
             let plan = name.zip(version).and_then(|(name, version)| {
                 cx.engine.definitions().plan(&name, Some(version))
             });

@@ -185,7 +185,12 @@ fn drawn(it: &layout::Drawn<'_>, standing: &Standing, here: Option<&str>) -> Mar
     };
     let below = match count.total() {
         0 | 1 => it.kind.to_owned(),
-        _ => format!("{} {}", it.kind, count.shown()),
+        _ => {
+            let counts = count.shown();
+            let both = format!("{} {counts}", it.kind);
+            // Of what is too long the counts say more than the type.
+            if both.chars().count() > NAME_MAX + 6 { counts } else { both }
+        }
     };
     html! {
         g {

@@ -17,7 +17,9 @@ pub(super) async fn view(cx: &Context<'_>, id: &str, is_code: bool) -> Result<Ma
     let to = |pointer: &str| {
         format!("{}{}", cx.visit.path(), cx.visit.query.with(&[("view", "data"), ("path", pointer)]))
     };
-    if let Some(pointer) = cx.visit.query.get("path") {
+    // Those of a task are shown beside it.
+    let is_ours = |it: &&str| !it.starts_with("/inputData") && !it.starts_with("/outputData");
+    if let Some(pointer) = cx.visit.query.get("path").filter(is_ours) {
         let value = it.pointer(pointer);
         let value = value.ok_or_else(|| Failure::missing("The run has no such part"))?;
         return Ok(html! { (payload::trail(pointer, &to)) (payload::shown(value, pointer, &to, &path)) });

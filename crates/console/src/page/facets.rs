@@ -109,7 +109,7 @@ pub(super) async fn choices(
                 }
             }
         }
-        @if errors.classes.len() > 1 {
+        @if !errors.classes.is_empty() {
             ul.facets aria-label="Error" {
                 @for (class, count) in errors.classes.iter().take(FACETS_MAX) {
                     li { a href=(with(&["error:"], &format!("error:{}", class.words))) { (cut(&class.shown, 60)) } " " (piece::counted(*count, errors.are_all)) }
@@ -189,7 +189,9 @@ async fn kinds(
     cx: &Context<'_>,
     question: &Question,
 ) -> Result<Vec<(RunKind, String)>, Failure> {
-    let any = Question { kind: None, ..question.clone() }.search(&question.statuses);
+    let mut any = question.clone();
+    any.kind = None;
+    let any = any.search(&question.statuses);
     let far = |search: Search| Search { counting: Counting::Far, ..search };
     let code = Search { machine: MachineKind::Instance, beside: None, ..any.clone() };
     let graphs = Search { beside: None, ..any };
@@ -252,7 +254,7 @@ async fn errors(cx: &Context<'_>, question: &Question) -> Result<Errors, Failure
         question.statuses.is_empty() || question.statuses.iter().any(|it| it == status)
     };
     let statuses: Vec<String> =
-        BAD.iter().filter(asked).map(|status| (*status).to_owned()).collect();
+        BAD.into_iter().filter(asked).map(str::to_owned).collect();
     if statuses.is_empty() {
         return Ok(Errors { classes: Vec::new(), are_all: true });
     }

@@ -62,10 +62,12 @@ pub(super) struct Loop {
 pub(super) fn of(state: &Execution, now: Timestamp) -> Vec<Loop> {
     let mut loops: BTreeMap<String, BTreeMap<Vec<u32>, Iteration>> = BTreeMap::new();
     for task in state.tasks().filter(|task| !task.path.is_empty()) {
-        let color = match is_bad(task) {
-            true if !task.retried => Color::Bad,
-            _ if task.status.is_closed() => Color::Good,
-            _ => Color::Busy,
+        let color = if is_bad(task) && !task.retried {
+            Color::Bad
+        } else if task.status.is_closed() {
+            Color::Good
+        } else {
+            Color::Busy
         };
         for (at, around) in state.loops_around(task).enumerate() {
             let Some(path) = task.path.get(..task.path.len().saturating_sub(at)) else { continue };
@@ -123,7 +125,7 @@ fn row(it: &Loop, page: &str) -> Markup {
                 (of(Color::Good).count()) " ✓ " (of(Color::Bad).count()) " ✕ " (of(Color::Busy).count()) " ▶" }
             td {
                 @for bad in of(Color::Bad).take(NAMED_MAX) { "✕ " (named(bad)) }
-                @for slow in slowest.iter().take(NAMED_MAX) { "⏱ " (named(slow)) }
+                @for slow in slowest.iter().copied().take(NAMED_MAX) { "⏱ " (named(slow)) }
                 @for busy in of(Color::Busy).take(NAMED_MAX) { "▶ " (named(busy)) }
             }
         }

@@ -52,7 +52,7 @@ pub(super) async fn list(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
             .skip(start)
             .take(WINDOW)
             .map(|task| {
-                let to = format!("{}?view=tasks&task={}&start={start}&only={only}", href(&["runs", id]), task.sequence);
+                let to = format!("{}?view=tasks&task={}&start={start}&only={}", href(&["runs", id]), task.sequence, encoded(only));
                 html! {
                     tr {
                         td.n { (task.sequence) }

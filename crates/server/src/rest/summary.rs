@@ -66,7 +66,7 @@ impl SearchParams {
             return Err(apart_from_find());
         }
         let now = engine.now();
-        let mut typed = engine::Question::read(find, now)?;
+        let mut typed = engine::Question::read(find, now).map_err(engine::Error::from)?;
         typed.resolve(&engine.queues().stuck(now));
         let found = typed.search(&typed.statuses);
         // Order, page and the rest are as without it.

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::http::StatusCode;
 use engine::memory::{Call, Memory};
 use kernel::definition::{RetryLogic, TaskDef};
+use kernel::durable::Outcome;
 use kernel::graph::TaskStatus;
 use serde_json::{Value, json};
 
-use crate::code_worker::Worker;
+use crate::code_worker::{Worker, end};
 use crate::console::{Browser, hidden, is_whole};
 use crate::support::{Server, line, waiting};
 
@@ -93,7 +94,7 @@ async fn runs_are_found_by_kind_time_and_error_and_the_api_finds_the_same() {
     let link = hours.split("href=\"").find(|it| it.contains("before%3A")).expect("an hour");
     let link = link.split('"').next().unwrap_or_default().replace("&amp;", "&");
     let of_hour = page(&browser, &link).await;
-    assert!(of_hour.contains(&open) || !link.contains("name%3Aetl"), "{link}: {of_hour}");
+    assert!(of_hour.contains(&open), "{link}: {of_hour}");
     // Two that are selected are compared, by a plain form.
     let [one, other] = &failed[..] else { panic!("two have failed") };
     let headers = [("content-type", "application/x-www-form-urlencoded")];
@@ -246,9 +247,10 @@ async fn a_run_is_steered_and_previews_tell_what_is_kept_and_what_runs_again() {
     let token = hidden(&preview, "token");
     let refused = browser.act(&format!("act=jump&id={run}&task=c&token={token}")).await;
     assert!(refused.text.contains("previewed"), "{}", refused.text);
-    server.complete("a").await;
-    server.until_queued("c", 1).await;
-    server.complete("c").await;
+    // That the second was skipped is forgotten with what followed.
+    for queue in ["a", "b", "c"] {
+        server.complete(queue).await;
+    }
     server.until(&run, "COMPLETED").await;
     // A rerun from the last task keeps what was before it.
     let tasks = server.workflow(&run).await["tasks"].clone();
@@ -273,29 +275,35 @@ async fn a_run_is_steered_and_previews_tell_what_is_kept_and_what_runs_again() {
 #[tokio::test]
 async fn code_in_workers_is_steered() {
     let worker = Worker::new().await;
+    worker.post("/orchestrators/hello/over", "").await;
+    worker.turn(vec![(0, end(Outcome::Completed, "1"))], None).await;
     worker.post("/orchestrators/hello/one", "").await;
     worker.turn(Vec::new(), None).await;
     let browser = Browser::at(worker.server);
-    let id = "instance:default:one";
-    let status = async || {
-        let path = "/runtime/webhooks/durabletask/instances/one";
-        browser.server().get(path).await.json()["runtimeStatus"].clone()
-    };
+    let (id, over) = ("instance:default:one", "instance:default:over");
     let shown = page(&browser, &format!("/console/runs/{id}")).await;
     for act in ["suspend-code", "terminate-code", "raise-event"] {
         assert!(shown.contains(&format!("value=\"{act}\"")), "{act}: {shown}");
     }
     assert!(shown.contains("parent%3Ainstance"), "{shown}");
-    let done = browser.act(&format!("act=raise-event&id={id}&event=go&input=%7B%7D")).await;
+    let act = async |act: &str| browser.act(&format!("act={act}&id={id}")).await;
+    let done = act("raise-event&event=go&input=%7B%7D").await;
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    for does in ["suspend-code", "resume-code"] {
+        let done = act(does).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{does}: {}", done.text);
+    }
+    let refused = act("resume-code").await;
+    assert!(refused.text.contains("is not suspended"), "{}", refused.text);
+    let refused = act("terminate-code").await;
+    assert!(refused.text.contains("previewed"), "{}", refused.text);
+    confirmed(&browser, &format!("act=terminate-code&id={id}"), "&why=over").await;
     let history = page(&browser, &format!("/console/runs/{id}?view=history&from=0")).await;
     assert!(history.contains("ExecutionStarted"), "{history}");
-    let refused = browser.act(&format!("act=resume-code&id={id}")).await;
-    assert!(refused.text.contains("is not suspended"), "{}", refused.text);
-    confirmed(&browser, &format!("act=terminate-code&id={id}"), "&why=over").await;
-    assert_eq!(status().await, "Terminated");
-    confirmed(&browser, &format!("act=restart-code&id={id}"), "").await;
-    assert_ne!(status().await, "Terminated");
+    // What has ended is begun anew under its own id.
+    confirmed(&browser, &format!("act=restart-code&id={over}"), "").await;
+    let shown = browser.server().get("/runtime/webhooks/durabletask/instances/over").await.json();
+    assert_eq!(shown["runtimeStatus"], "Pending");
 }
 
 #[tokio::test]
