@@ -151,7 +151,13 @@ const ACTS: [Act; 39] = [
         "It obeys the other version from now on.",
     ),
     act("signal", "Send the message", Permission::Run, RUNS, "The message is in its inbox."),
-    act("suspend-code", "Suspend", Permission::Run, CODE, "Suspended as soon as a worker hears of it."),
+    act(
+        "suspend-code",
+        "Suspend",
+        Permission::Run,
+        CODE,
+        "Suspended as soon as a worker hears of it.",
+    ),
     act("resume-code", "Resume", Permission::Run, CODE, "Resumed."),
     act("raise-event", "Raise", Permission::Run, CODE, "It is told of the event."),
     harm(

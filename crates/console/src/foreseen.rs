@@ -40,9 +40,9 @@ pub(crate) async fn shown(
         "upgrade" => {
             let name = cx.engine.read(&run, |state| state.plan().definition.name.clone()).await?;
             let version: Option<u32> = asked.get("version").and_then(|it| it.parse().ok());
-            let plan = name.zip(version).and_then(|(name, version)| {
-                cx.engine.definitions().plan(&name, Some(version))
-            });
+            let plan = name
+                .zip(version)
+                .and_then(|(name, version)| cx.engine.definitions().plan(&name, Some(version)));
             let plan = plan.ok_or_else(|| Failure::missing("There is no such version"))?;
             Control::Upgrade { plan, input: None, outputs: std::collections::BTreeMap::new() }
         }

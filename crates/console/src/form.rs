@@ -19,9 +19,7 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
     match segments[..] {
         // A preview of many ids: too long for an address. It changes nothing.
         ["confirm"] => Ok(Reply::page(cx, &confirm::show(cx, &cx.visit.form).await?)),
-        ["compare"] => {
-            Ok(Reply::Moved { to: crate::page::runs::compared(cx)?, cookie: None })
-        }
+        ["compare"] => Ok(Reply::Moved { to: crate::page::runs::compared(cx)?, cookie: None }),
         ["zone"] => zone(cx),
         ["monitors", name, "try"] => {
             let file = cx.visit.form.get("file").unwrap_or_default();

@@ -163,7 +163,8 @@ impl Failure {
             if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
         };
         // Durable Functions write it with a capital.
-        let message = text("message").or_else(|| text("Message")).unwrap_or_else(|| status.to_string());
+        let message =
+            text("message").or_else(|| text("Message")).unwrap_or_else(|| status.to_string());
         Self { status, message, hint: text("hint"), flaws: flaws.map(flaw).collect() }
     }
 

@@ -28,7 +28,9 @@ pub(crate) async fn one(
             let body = input.map_or_else(|| json!({}), |output| json!({ "taskOutput": output }));
             return cx.change(Method::PUT, &path, Some(&body)).await.map(drop);
         }
-        "jump" => (workflow(&format!("jump/{}", encoded(place(form)?))), input.unwrap_or(json!({}))),
+        "jump" => {
+            (workflow(&format!("jump/{}", encoded(place(form)?))), input.unwrap_or(json!({})))
+        }
         "signal" => (workflow("messages"), input.unwrap_or(json!({}))),
         "upgrade" => {
             let version: Option<u32> = form.get("version").and_then(|it| it.parse().ok());
@@ -56,7 +58,8 @@ pub(crate) async fn one(
 /// The task that is meant, by its reference name.
 fn place(form: &Pairs) -> Result<&str, Failure> {
     form.get("task").ok_or_else(|| {
-        Failure::wrong("No task is named").with_hint("Write its reference name, as the graph has it.")
+        Failure::wrong("No task is named")
+            .with_hint("Write its reference name, as the graph has it.")
     })
 }
 

@@ -18,9 +18,9 @@ use crate::search::{
     TimeField, like, words,
 };
 use crate::store::{
-    AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow, MessageKey, Outgoing,
-    Pruned, QueueChange, QueueRow, Retention, SampleBlock, Statistics, Store, StoreError, Stored,
-    Tally,
+    AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow,
+    MessageKey, Outgoing, Pruned, QueueChange, QueueRow, Retention, SampleBlock, Statistics, Store,
+    StoreError, Stored, Tally,
 };
 
 /// The reference store.

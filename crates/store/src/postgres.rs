@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Statistics, Store, StoreError, Stored, Tally, WriteTimes,
+    Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow,
+    Retention, SampleBlock, Statistics, Store, StoreError, Stored, Tally, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;

@@ -37,8 +37,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    self, Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
+    self, Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned,
+    QueueRow, Retention, SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;

@@ -83,8 +83,10 @@ fn apart(one: i64, other: i64) -> String {
 /// When both began and how long they took.
 fn times(cx: &Context<'_>, one: &run::Brief, two: &run::Brief) -> Markup {
     let took = |run: &run::Brief| run.ended_at.unwrap_or(cx.clock.now).since(run.created_at).max(0);
-    let row = |name: &str, run: &run::Brief| html! {
-        tr { th scope="row" { (name) } td.t { (cx.clock.when(run.created_at)) } td.t { (cx.clock.maybe(run.ended_at)) } td.n { (length(took(run))) } }
+    let row = |name: &str, run: &run::Brief| {
+        html! {
+            tr { th scope="row" { (name) } td.t { (cx.clock.when(run.created_at)) } td.t { (cx.clock.maybe(run.ended_at)) } td.n { (length(took(run))) } }
+        }
     };
     let rows = [row("This", one), row("That", two)];
     html! {

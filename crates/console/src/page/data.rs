@@ -15,14 +15,20 @@ pub(super) async fn view(cx: &Context<'_>, id: &str, is_code: bool) -> Result<Ma
         Err(failure) => return Ok(crate::shell::cannot_tell(&failure.message)),
     };
     let to = |pointer: &str| {
-        format!("{}{}", cx.visit.path(), cx.visit.query.with(&[("view", "data"), ("path", pointer)]))
+        format!(
+            "{}{}",
+            cx.visit.path(),
+            cx.visit.query.with(&[("view", "data"), ("path", pointer)])
+        )
     };
     // Those of a task are shown beside it.
     let is_ours = |it: &&str| !it.starts_with("/inputData") && !it.starts_with("/outputData");
     if let Some(pointer) = cx.visit.query.get("path").filter(is_ours) {
         let value = it.pointer(pointer);
         let value = value.ok_or_else(|| Failure::missing("The run has no such part"))?;
-        return Ok(html! { (payload::trail(pointer, &to)) (payload::shown(value, pointer, &to, &path)) });
+        return Ok(
+            html! { (payload::trail(pointer, &to)) (payload::shown(value, pointer, &to, &path)) },
+        );
     }
     let parts = [("Input", "input"), ("Output", "output"), ("Variables", "variables")];
     let is_empty =

@@ -130,7 +130,11 @@ pub(super) async fn choices(
 const HOURS: u32 = 24;
 
 /// How many of those that are searched for began in each of the last hours, for whoever asks.
-pub(super) async fn hours(cx: &Context<'_>, question: &Question, typed: &str) -> Result<Markup, Failure> {
+pub(super) async fn hours(
+    cx: &Context<'_>,
+    question: &Question,
+    typed: &str,
+) -> Result<Markup, Failure> {
     let asked = &cx.visit.query;
     if asked.get("hours").is_none() {
         let link = format!("/console/runs{}", asked.with(&[("hours", "24")]));
@@ -185,10 +189,7 @@ async fn kept_by<'a>(
 }
 
 /// How many there are of each kind; empty if there is one kind only and none was chosen.
-async fn kinds(
-    cx: &Context<'_>,
-    question: &Question,
-) -> Result<Vec<(RunKind, String)>, Failure> {
+async fn kinds(cx: &Context<'_>, question: &Question) -> Result<Vec<(RunKind, String)>, Failure> {
     let mut any = question.clone();
     any.kind = None;
     let any = any.search(&question.statuses);
@@ -253,8 +254,7 @@ async fn errors(cx: &Context<'_>, question: &Question) -> Result<Errors, Failure
     let asked = |status: &&str| {
         question.statuses.is_empty() || question.statuses.iter().any(|it| it == status)
     };
-    let statuses: Vec<String> =
-        BAD.into_iter().filter(asked).map(str::to_owned).collect();
+    let statuses: Vec<String> = BAD.into_iter().filter(asked).map(str::to_owned).collect();
     if statuses.is_empty() {
         return Ok(Errors { classes: Vec::new(), are_all: true });
     }

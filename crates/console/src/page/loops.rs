@@ -100,10 +100,13 @@ pub(super) fn shown(loops: &[Loop], page: &str) -> Markup {
         return html! {};
     }
     let rows: Vec<Markup> = loops.iter().take(LOOPS_MAX).map(|it| row(it, page)).collect();
-    piece::part("Loops", html! {
-        (piece::table("Loops", &["Loop", "Iterations, the first left", "Counts", "Failed, slowest, running"], &rows))
-        @if loops.len() > LOOPS_MAX { p.faint { (loops.len() - LOOPS_MAX) " more loops." } }
-    })
+    piece::part(
+        "Loops",
+        html! {
+            (piece::table("Loops", &["Loop", "Iterations, the first left", "Counts", "Failed, slowest, running"], &rows))
+            @if loops.len() > LOOPS_MAX { p.faint { (loops.len() - LOOPS_MAX) " more loops." } }
+        },
+    )
 }
 
 fn row(it: &Loop, page: &str) -> Markup {

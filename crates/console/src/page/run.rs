@@ -216,11 +216,8 @@ fn facts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
     }
     if brief.children > 0 || brief.is_code {
         let query = encoded(&format!("parent:{id}"));
-        let words = if brief.is_code {
-            "those of this run".to_owned()
-        } else {
-            brief.children.to_string()
-        };
+        let words =
+            if brief.is_code { "those of this run".to_owned() } else { brief.children.to_string() };
         facts.push(("Sub-workflows", html! { a href={ "/console/runs?q=" (query) } { (words) } }));
     }
     if let Some(label) = &brief.correlation {
@@ -266,7 +263,8 @@ async fn picture(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
         let loops = loops::of(state, cx.clock.now);
         (graph::of_definition(&state.plan().definition), nodes, here, grafted(state), loops)
     };
-    let Some((blocks, nodes, here, grafted, loops)) = cx.engine.read(&ExecutionId::new(id), look).await?
+    let Some((blocks, nodes, here, grafted, loops)) =
+        cx.engine.read(&ExecutionId::new(id), look).await?
     else {
         return Err(Failure::missing("The run was removed meanwhile"));
     };

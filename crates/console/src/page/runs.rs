@@ -1,9 +1,12 @@
 //! Runs: a list of heads with cursors, with what can be chosen and how many there are of it.
 
+use std::collections::BTreeMap;
+
 use engine::search::{Counting, Filter, Mark, Search, TimeField};
 use engine::store::Head;
 use engine::{Question, STUCK_RUNS_MAX, StuckGroup};
 use kernel::access::Permission;
+use kernel::graph::Execution;
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
 
@@ -86,8 +89,11 @@ pub(crate) fn compared(cx: &Context<'_>) -> Result<String, Failure> {
     let chosen: Vec<&str> = cx.visit.form.all("id").filter(|id| !id.is_empty()).collect();
     match chosen[..] {
         [one, other] => Ok(href(&["runs", one, "with", other])),
-        _ => Err(Failure::wrong(format!("{} runs are selected, and two can be compared", chosen.len()))
-            .with_hint("Go back, and select exactly two.")),
+        _ => Err(Failure::wrong(format!(
+            "{} runs are selected, and two can be compared",
+            chosen.len()
+        ))
+        .with_hint("Go back, and select exactly two.")),
     }
 }
 
@@ -126,19 +132,22 @@ pub(super) fn stuck_words(group: &StuckGroup) -> String {
 
 fn table(cx: &Context<'_>, rows: &[Head], stuck: &[StuckGroup]) -> Markup {
     let heads = [
-        "Select", "Status", "Workflow", "Run", "Why", "Started", "Took", "Retries", "Parent", "Size",
+        "Select", "Status", "Workflow", "Run", "Why", "Started", "Took", "Retries", "Parent",
+        "Size",
     ];
-    let lines: Vec<Markup> = rows.iter().map(|head| row(cx, head, stuck)).collect();
+    let kept: Kept<'_> =
+        stuck.iter().flat_map(|group| group.runs.iter().map(move |run| (run, group))).collect();
+    let lines: Vec<Markup> = rows.iter().map(|head| row(cx, head, &kept)).collect();
     html! {
         form method="post" action="/console/confirm" {
             input type="hidden" name="back" value="/console/runs";
             (piece::table("Runs", &heads, &lines))
             div.acts {
                 label { input type="checkbox" data-all=""; " Select all" }
-                button formaction="/console/compare" { "Compare two selected" }
                 @if cx.may(Permission::Run) {
                     @for (act, label) in ACTS { button name="act" value=(act) { (label) " selected…" } }
                 }
+                button formaction="/console/compare" { "Compare two selected" }
             }
         }
     }
@@ -159,12 +168,10 @@ fn all_found(cx: &Context<'_>, typed: &str) -> Markup {
     }
 }
 
-fn row(cx: &Context<'_>, head: &Head, stuck: &[StuckGroup]) -> Markup {
+fn row(cx: &Context<'_>, head: &Head, kept: &Kept<'_>) -> Markup {
     let id = head.id.as_str();
     let took = head.ended_at.unwrap_or(cx.clock.now).since(head.created_at).max(0);
-    let look = |state: &kernel::graph::Execution| {
-        state.tasks().filter(|task| task.retries.is_some()).count()
-    };
+    let look = |state: &Execution| state.tasks().filter(|task| task.retries.is_some()).count();
     let retries = cx.engine.glance(&head.id, look);
     let is_code = head.id.machine() != MachineKind::Execution;
     html! {
@@ -173,7 +180,7 @@ fn row(cx: &Context<'_>, head: &Head, stuck: &[StuckGroup]) -> Markup {
             td { (piece::status(head.status)) }
             td { (run::definition(cx, &head.name, is_code)) " " span.faint { "v" (head.definition_version) } }
             td { (piece::run(id)) }
-            td { (why(cx, head, stuck))
+            td { (why(cx, head, kept))
                 @if head.closed && !head.failed_references.is_empty() { br; span.faint { "failed: " (cut(&head.failed_references, 80)) } } }
             td.t { (cx.clock.when(head.created_at)) }
             td.n { (length(took)) }
@@ -191,37 +198,47 @@ fn row(cx: &Context<'_>, head: &Head, stuck: &[StuckGroup]) -> Markup {
 }
 
 /// Why a run stands where it stands, as far as memory tells: no row asks the store.
-fn why(cx: &Context<'_>, head: &Head, stuck: &[StuckGroup]) -> Markup {
+fn why(cx: &Context<'_>, head: &Head, kept: &Kept<'_>) -> Markup {
     if let Some(reason) = head.reason.as_deref() {
         return html! { (cut(reason, 160)) };
     }
     if head.closed {
         return html! {};
     }
-    let kept = stuck.iter().find(|group| group.runs.contains(&head.id));
-    if let Some(group) = kept {
+    let (now, queues) = (cx.clock.now, cx.engine.queues());
+    let look = |state: &Execution| {
+        let first = state.waiting(now).into_iter().next()?;
+        let queue = state.task(first.sequence).map(|task| state.queue_of(task));
+        let blocked = queues.blocked(&(state.id.clone(), first.sequence), now);
+        let unpolled = blocked.is_some_and(|blocked| blocked.code() == NO_WORKER);
+        let reason = match queue.filter(|_| unpolled) {
+            Some(queue) => format!("no worker polls '{queue}'"),
+            None => first.reason,
+        };
+        Some(format!("{}: {reason}", first.reference))
+    };
+    if let Some(reason) = cx.engine.glance(&head.id, look) {
+        return html! { @if let Some(reason) = reason { (cut(&reason, 160)) } };
+    }
+    if let Some(group) = kept.get(&head.id) {
         let queue = &group.queue;
         let words = match group.blocked.code() {
-            "no-worker" => format!("no worker polls '{queue}'"),
+            NO_WORKER => format!("no worker polls '{queue}'"),
             _ => format!("waits at the limit of '{queue}'"),
         };
         return html! { (words) };
     }
-    let look = |state: &kernel::graph::Execution| {
-        let first = state.waiting(cx.clock.now).into_iter().next()?;
-        Some(format!("{}: {}", first.reference, first.reason))
-    };
     html! {
-        @match cx.engine.glance(&head.id, look) {
-            Some(Some(reason)) => (cut(&reason, 160)),
-            Some(None) => {}
-            None => {
-                @if let Some(at) = head.wake_at { "goes on by itself " (cx.clock.ago(at)) " · " }
-                a href=(href(&["runs", head.id.as_str()])) { "look" }
-            }
-        }
+        @if let Some(at) = head.wake_at { "goes on by itself " (cx.clock.ago(at)) " · " }
+        a href=(href(&["runs", head.id.as_str()])) { "look" }
     }
 }
+
+/// The word of what nobody polls for.
+const NO_WORKER: &str = "no-worker";
+
+/// The groups by the runs that they keep.
+type Kept<'a> = BTreeMap<&'a ExecutionId, &'a StuckGroup>;
 
 #[cfg(test)]
 mod tests {

@@ -122,7 +122,11 @@ pub(super) async fn panel(cx: &Context<'_>, run: &str, number: &str) -> Result<M
         ("Worker", html! { (said(&it, "workerId").unwrap_or("–")) }),
         ("Polls", html! { (count(&it, "pollCount")) }),
     ]);
-    let part = cx.visit.query.get("path").filter(|it| it.starts_with("/inputData") || it.starts_with("/outputData"));
+    let part = cx
+        .visit
+        .query
+        .get("path")
+        .filter(|it| it.starts_with("/inputData") || it.starts_with("/outputData"));
     let part_of =
         |pointer: &str| format!("{}{}", cx.visit.path(), cx.visit.query.with(&[("path", pointer)]));
     Ok(html! {
@@ -163,13 +167,7 @@ pub(super) async fn panel(cx: &Context<'_>, run: &str, number: &str) -> Result<M
     })
 }
 
-fn task_acts(
-    cx: &Context<'_>,
-    run: &str,
-    sequence: u32,
-    is_open: bool,
-    around: &Around,
-) -> Markup {
+fn task_acts(cx: &Context<'_>, run: &str, sequence: u32, is_open: bool, around: &Around) -> Markup {
     let need = Permission::Run;
     let id = &around.id;
     html! {

@@ -106,12 +106,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(
-        from: Timestamp,
-        to: Timestamp,
-        rows: &[(String, Vec<Bar>)],
-        is_folded: bool,
-    ) -> Self {
+    fn of(from: Timestamp, to: Timestamp, rows: &[(String, Vec<Bar>)], is_folded: bool) -> Self {
         // A clock that was set back may show less than the beginning.
         let to = to.max(from);
         let mut scale = Self { from, to, folds: Vec::new() };
@@ -200,7 +195,8 @@ mod tests {
             is_retry: false,
         };
         let day = 86_400_000;
-        let rows = [("a".to_owned(), vec![bar(0, 1000)]), ("b".to_owned(), vec![bar(day, day + 1000)])];
+        let rows =
+            [("a".to_owned(), vec![bar(0, 1000)]), ("b".to_owned(), vec![bar(day, day + 1000)])];
         let end = at(day + 1000);
         let folded = Scale::of(at(0), end, &rows, true);
         assert_eq!(folded.folds, [(at(1000), at(day))]);

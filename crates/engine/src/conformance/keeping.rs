@@ -12,8 +12,8 @@ use super::{
 };
 use crate::search::{Filter, RecordSearch, Search, TextField};
 use crate::store::{
-    AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow, Retention, SampleBlock,
-    Store, StoreError,
+    AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow,
+    Retention, SampleBlock, Store, StoreError,
 };
 
 fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {

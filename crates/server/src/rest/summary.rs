@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use engine::search::{Filter, Search, like};
-use engine::{Brief, Engine};
 use engine::store::Head;
+use engine::{Brief, Engine};
 use kernel::access::{Permission, Resource};
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};

@@ -127,7 +127,10 @@ async fn a_list_of_runs_that_are_not_in_memory_reads_no_histories() {
     assert!(cold.contains(">look</a>"), "{cold}");
     // What waits in a queue is known without its history.
     let shown = page(&browser, &format!("/console/runs?q=id%3A{queued}")).await;
-    assert!(shown.contains("no worker polls 'load'") || shown.contains("no worker polls &#39;load"), "{shown}");
+    assert!(
+        shown.contains("no worker polls 'load'") || shown.contains("no worker polls &#39;load"),
+        "{shown}"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +147,10 @@ async fn logs_are_read_by_window_and_shown_with_few_questions() {
     // Without a parameter the answer is the protocol's.
     let all = server.get(&path).await.ok();
     assert_eq!(all.as_array().map(Vec::len), Some(250));
-    assert_eq!((&all[0]["log"], &all[0]["taskId"]), (&json!("line 0 <b>"), &json!(task.to_string())));
+    assert_eq!(
+        (&all[0]["log"], &all[0]["taskId"]),
+        (&json!("line 0 <b>"), &json!(task.to_string()))
+    );
     let said = |window: &Value| {
         let lines = window["lines"].as_array().expect("lines").iter();
         lines.map(|it| it["log"].as_str().expect("text").to_owned()).collect::<Vec<_>>()
@@ -222,9 +228,7 @@ async fn a_run_is_steered_and_previews_tell_what_is_kept_and_what_runs_again() {
         "inputParameters": { "batchSize": 1 } });
     server.register(json!([etl, { "name": "inbox", "version": 1, "tasks": [pull] }])).await;
     let version_1 = json!({ "name": "etl", "version": 1, "input": {} });
-    let start = async |server: &Server| {
-        server.post("/api/workflow", &version_1).await.ok_text()
-    };
+    let start = async |server: &Server| server.post("/api/workflow", &version_1).await.ok_text();
     let run = start(&server).await;
     let inbox = server.start("inbox", &json!({})).await;
     let browser = Browser::at(server);
@@ -328,7 +332,8 @@ async fn pictures_count_what_is_repeated_and_large_payloads_are_read_by_part() {
     server.until_queued("load", 3).await;
     server.complete("load").await;
     let rows: Vec<String> = (0..900).map(|at| format!("row {at}")).collect();
-    let long = server.start("long", &json!({ "pages": [1, 2, 3, 4], "rows": rows, "a/b": 1 })).await;
+    let long =
+        server.start("long", &json!({ "pages": [1, 2, 3, 4], "rows": rows, "a/b": 1 })).await;
     server.until(&long, "COMPLETED").await;
     let browser = Browser::at(server);
     let picture = page(&browser, &format!("/console/runs/{wide}?view=graph")).await;
@@ -340,7 +345,8 @@ async fn pictures_count_what_is_repeated_and_large_payloads_are_read_by_part() {
     assert!(picture.contains("4 iterations") && picture.contains("4 ✓ 0 ✕ 0 ▶"), "{picture}");
     let data = page(&browser, &format!("/console/runs/{long}?view=data")).await;
     assert!(data.contains("list of 900") && !data.contains("row 899"), "{data}");
-    let part = page(&browser, &format!("/console/runs/{long}?view=data&path=/input/rows/899")).await;
+    let part =
+        page(&browser, &format!("/console/runs/{long}?view=data&path=/input/rows/899")).await;
     assert!(part.contains("row 899") && part.contains("Everything"), "{part}");
     let none = browser.get(&format!("/console/runs/{long}?view=data&path=/input/none")).await;
     assert_eq!(none.status, StatusCode::NOT_FOUND);

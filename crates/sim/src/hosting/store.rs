@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use engine::memory::Memory;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Statistics, Store, StoreError, Stored,
+    Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow,
+    Retention, SampleBlock, Statistics, Store, StoreError, Stored,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::store::{
-    Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, QueueRow, SampleBlock, StoreError, Stored,
+    Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, QueueRow, SampleBlock,
+    StoreError, Stored,
 };
 use kernel::{ExecutionId, Timestamp};
 use parking_lot::Mutex;

@@ -87,7 +87,8 @@ pub(super) fn log(
          WHERE e.key = ?1 AND l.sequence IN (SELECT value FROM json_each(?2)) AND l.id < ?3 \
          AND (?4 IS NULL OR instr(lower(l.text), lower(?4)) > 0) ORDER BY l.id DESC LIMIT ?5",
     )?;
-    let most = |number: Option<u64>| number.map_or(i64::MAX, |it| i64::try_from(it).unwrap_or(i64::MAX));
+    let most =
+        |number: Option<u64>| number.map_or(i64::MAX, |it| i64::try_from(it).unwrap_or(i64::MAX));
     let (before, tail) = (most(window.before), most(window.tail.map(|tail| tail as u64)));
     let sequences = serde_json::Value::from(sequences).to_string();
     let rows = query.query_map(params![key, sequences, before, window.find, tail], |row| {

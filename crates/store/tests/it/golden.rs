@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use engine::search::{RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, LogLine, LogWindow, MessageKey, Outgoing, QueueChange, QueueRow, SampleBlock,
-    Store,
+    Commit, Document, Head, LogLine, LogWindow, MessageKey, Outgoing, QueueChange, QueueRow,
+    SampleBlock, Store,
 };
 use kernel::durable::TURN;
 use kernel::graph::{GATE_PLACE, KEY_PLACE, gate_name, key_name, webhook_queue};
