@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use kernel::graph::{Context, Control, Execution, Input, TaskStatus};
-use kernel::{ExecutionId, Machine as _};
+use kernel::definition::{SchemaDef, TaskDef};
+use kernel::graph::{Context, Control, Execution, Input, TaskStatus, World};
+use kernel::{ExecutionId, Json, Machine as _, Rejected};
 
 use crate::engine::{Engine, Error};
+use crate::evaluation::{Outcome, Watch, Watched};
 
 /// What an act would do to the tasks of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,14 +57,59 @@ impl Engine {
     /// What an act would do. Changes nothing.
     ///
     /// # Errors
-    /// There is no such run, or it would refuse the act.
+    /// There is no such run, or it would refuse the act; what users wrote in it does not end.
     pub async fn foresee(&self, id: &ExecutionId, control: Control) -> Result<Foreseen, Error> {
         let (before, _) = self.copy_of(id).await?;
-        let mut after = before.clone();
-        let world = self.world();
-        let (now, scripts, limits) = (self.now(), self.scripts(), self.limits());
-        let context = Context { now, scripts, world: &world, limits };
-        after.decide(Input::Control(control), &context)?;
-        Ok(Foreseen::between(&before, &after))
+        let watch = Watch::new(Vec::new());
+        let (engine, seen) = (self.clone(), watch.clone());
+        // Scripts of users may run in it.
+        let decide = move || {
+            let options = &engine.inner.options.evaluation;
+            let scripts = Watched::for_decision(&*engine.inner.scripts, &seen, options);
+            let (world, now, limits) = (Onlooker(engine.world()), engine.now(), engine.limits());
+            let context = Context { now, scripts: &scripts, world: &world, limits };
+            let mut after = before.clone();
+            after.decide(Input::Control(control), &context)?;
+            Ok(Foreseen::between(&before, &after))
+        };
+        let outcome = self.inner.evaluators.run(&watch, decide).await;
+        match outcome.map_err(|refused| Error::Unavailable(refused.to_string()))? {
+            Outcome::Done(foreseen) => foreseen.map_err(|rejected: Rejected| rejected.into()),
+            _ => {
+                let message = format!("what the act would do to workflow {id} cannot be told");
+                Err(Error::Unavailable(message))
+            }
+        }
     }
+}
+
+/// The world of somebody who only looks: nothing is taken in it.
+struct Onlooker<W>(W);
+
+impl<W: World> World for Onlooker<W> {
+    fn task_def(&self, name: &str) -> Option<Arc<TaskDef>> {
+        self.0.task_def(name)
+    }
+
+    fn is_builtin(&self, task_type: &str) -> bool {
+        self.0.is_builtin(task_type)
+    }
+
+    fn polled_lately(&self, queue: &str) -> bool {
+        self.0.polled_lately(queue)
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.0.environment(name)
+    }
+
+    fn schema(&self, name: &str, version: i32) -> Option<SchemaDef> {
+        self.0.schema(name, version)
+    }
+
+    fn reusable(&self, name: &str, key: &str) -> Option<Json> {
+        self.0.reusable(name, key)
+    }
+
+    // A place at a gate stays free: the default gives one without taking it.
 }

@@ -97,15 +97,7 @@ fn times(cx: &Context<'_>, one: &run::Brief, two: &run::Brief) -> Markup {
 
 /// What differs in the data of one place: the input and output of the last attempt there.
 async fn of_place(cx: &Context<'_>, place: &str, id: &str, other: &str) -> Result<Markup, Failure> {
-    let read = async |id: &str| {
-        let look = |state: &Execution| {
-            let task = state.tasks().rev().find(|task| *state.node_of(task).reference == *place)?;
-            let shown = |json: kernel::Json| text(&json.parse());
-            Some([shown(state.shown(&task.input)), shown(state.shown(&state.output_of(task)))])
-        };
-        cx.engine.read(&ExecutionId::new(id), look).await
-    };
-    let (one, two) = (read(id).await?.flatten(), read(other).await?.flatten());
+    let (one, two) = (last_at(cx, place, id).await?, last_at(cx, place, other).await?);
     let (one, two) = (one.unwrap_or_default(), two.unwrap_or_default());
     Ok(html! {
         section #data {
@@ -119,6 +111,16 @@ async fn of_place(cx: &Context<'_>, place: &str, id: &str, other: &str) -> Resul
             }
         }
     })
+}
+
+/// Input and output of the last attempt at a place.
+async fn last_at(cx: &Context<'_>, place: &str, id: &str) -> Result<Option<[String; 2]>, Failure> {
+    let look = |state: &Execution| {
+        let task = state.tasks().rev().find(|task| *state.node_of(task).reference == *place)?;
+        let shown = |json: kernel::Json| text(&json.parse());
+        Some([shown(state.shown(&task.input)), shown(state.shown(&state.output_of(task)))])
+    };
+    Ok(cx.engine.read(&ExecutionId::new(id), look).await?.flatten())
 }
 
 fn cells(last: Option<&Last>) -> Markup {
