@@ -25,6 +25,7 @@ pub(crate) struct Act {
 }
 
 const RUNS: (&str, &str) = ("run", "runs");
+const CODE: (&str, &str) = ("orchestration", "orchestrations");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
 
 /// Every act.
@@ -124,6 +125,64 @@ const ACTS: &[Act] = &[
         ("run from this task", "runs"),
         "The task and all that followed it run again; what they gave is forgotten.",
         "It runs on from there.",
+    ),
+    harm(
+        "skip-task",
+        "Skip",
+        Permission::Run,
+        RUNS,
+        "The task never runs; the flow passes it.",
+        "The task is skipped.",
+    ),
+    harm(
+        "jump",
+        "Jump",
+        Permission::Run,
+        RUNS,
+        "Back, what followed the task is forgotten; ahead, all between is skipped.",
+        "It goes on there.",
+    ),
+    harm(
+        "upgrade",
+        "Upgrade",
+        Permission::Run,
+        RUNS,
+        "From where it stands it obeys the other version.",
+        "It obeys the other version from now on.",
+    ),
+    act("signal", "Send the message", Permission::Run, RUNS, "The message is in its inbox."),
+    act(
+        "suspend-code",
+        "Suspend",
+        Permission::Run,
+        CODE,
+        "Suspended as soon as a worker hears of it.",
+    ),
+    act("resume-code", "Resume", Permission::Run, CODE, "Resumed."),
+    act("raise-event", "Raise", Permission::Run, CODE, "It is told of the event."),
+    harm(
+        "terminate-code",
+        "Terminate",
+        Permission::Run,
+        CODE,
+        "What it has started and waits for ends with it. This cannot be undone.",
+        "Terminated.",
+    ),
+    harm(
+        "rewind-code",
+        "Rewind",
+        Permission::Run,
+        CODE,
+        "It tries again what has failed, from where that failed.",
+        "It tries again.",
+    ),
+    harm(
+        "restart-code",
+        "Restart",
+        Permission::Run,
+        CODE,
+        "It begins anew under the same id; what it gave is forgotten.",
+        "Begun anew.",
     ),
     harm(
         "complete-task",

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use crate::act::Act;
 use crate::value::{at, count, said, text};
 use crate::visit::{Pairs, encoded};
-use crate::{Context, Failure, deed, piece, uses};
+use crate::{Context, Failure, deed, foreseen, piece, uses};
 
 /// A sentence on what an act on these would do, and what stands below it.
 ///
@@ -27,6 +27,7 @@ pub(crate) async fn of(
         ("trigger", [name]) => (triggered(cx, name).await?, nothing()),
         ("backfill", [name]) => (filled(cx, name, asked).await?, nothing()),
         ("delete-secret", [name]) => (plain, uses::part(cx, "secret", name).await?),
+        (_, [id]) => (plain, foreseen::shown(cx, act, id, asked).await?),
         _ => (plain, nothing()),
     })
 }

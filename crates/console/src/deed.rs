@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::act::Act;
 use crate::value::{at, said};
 use crate::visit::{Pairs, encoded};
-use crate::{Context, Failure, entity};
+use crate::{Context, Failure, entity, steer};
 
 /// Does it to one; answers the page to go to if it is not the one the form came from.
 ///
@@ -62,7 +62,7 @@ pub(crate) async fn one(
             cx.change(Method::DELETE, &format!("{schedule}/backfill"), None).await?;
         }
         "tag" | "untag" => tag(cx, act.name == "tag", &name, form).await?,
-        _ => return Err(Failure::wrong("The form names nothing that can be done")),
+        _ => steer::one(cx, act, id, form).await?,
     }
     Ok(None)
 }

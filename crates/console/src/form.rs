@@ -19,6 +19,7 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
     match segments[..] {
         // A preview of many ids: too long for an address. It changes nothing.
         ["confirm"] => Ok(Reply::page(cx, &confirm::show(cx, &cx.visit.form).await?)),
+        ["compare"] => Ok(Reply::Moved { to: crate::page::runs::compared(cx)?, cookie: None }),
         ["zone"] => zone(cx),
         ["name"] => name(cx),
         ["monitors", name, "try"] => {
@@ -239,7 +240,7 @@ async fn one(
 }
 
 /// A JSON object that somebody has typed.
-fn object(text: &str) -> Result<Value, Failure> {
+pub(crate) fn object(text: &str) -> Result<Value, Failure> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| Failure::wrong(format!("The input is no JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(Failure::wrong("The input is no JSON object")) }

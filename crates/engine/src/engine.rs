@@ -452,6 +452,16 @@ impl Engine {
         answer
     }
 
+    /// Looks at an execution that is in memory and not at work; `None` says nothing. The store is not
+    /// asked, so that a list may look at each of its rows.
+    pub fn glance<R>(&self, id: &ExecutionId, look: impl FnOnce(&Execution) -> R) -> Option<R> {
+        if self.is_quarantined(id) {
+            return None;
+        }
+        let slot = self.inner.cache.peek(id)?;
+        slot.glance(|state| state.execution().filter(|it| it.is_started()).map(look)).flatten()
+    }
+
     /// A whole execution with its tasks, as a failure workflow is given it; `None` if there is none.
     ///
     /// # Errors

@@ -28,6 +28,10 @@ impl Browser {
         Self { server, router }
     }
 
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
     pub(crate) async fn send(
         &self,
         method: Method,

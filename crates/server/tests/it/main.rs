@@ -10,6 +10,7 @@ mod connections;
 mod console;
 mod console_large;
 mod console_pages;
+mod console_runs;
 mod control;
 mod durable;
 mod durable_code;
