@@ -29,11 +29,12 @@ use crate::{Settings, durable};
 /// Paths that anybody may call from anywhere, web pages too: what comes there proves itself, by a
 /// signature, a secret, or a key in the address. Triggers are public as well; they are no paths of
 /// ours, see [`is_public`].
-const PUBLIC: [&str; 5] =
-    ["/webhook/{id}", "/api/webhook/{id}", "/hooks/{receiver}", PING, PING_SIGNAL];
+const PUBLIC: [&str; 6] =
+    ["/webhook/{id}", "/api/webhook/{id}", "/hooks/{receiver}", PING, PING_SIGNAL, PING_SLUG];
 
 const PING: &str = "/ping/{key}";
 const PING_SIGNAL: &str = "/ping/{key}/{signal}";
+const PING_SLUG: &str = "/ping/{key}/{slug}/{signal}";
 
 /// Pages that may be opened by a link on another site: they show nothing of what runs here, or what
 /// any monitoring system reads, and have no effects.
@@ -279,7 +280,7 @@ fn opened_by_a_browser(path: Option<&str>, request: &Request) -> Option<Problem>
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    let is_ping = matches!(path, PING | PING_SIGNAL);
+    let is_ping = matches!(path, PING | PING_SIGNAL | PING_SLUG);
     if !is_ping && !EFFECTS_OF_GET.contains(&path) {
         return None;
     }
