@@ -38,11 +38,12 @@ impl Engine {
             .filter(|(source, _)| ***source != *OWN_MONITOR && !source.starts_with(MADE));
         let monitors = files.flat_map(|(_, file)| &file.monitors);
         let mut called = monitors.filter(|it| it.kind == Kind::Heartbeat);
+        let given = digest(key);
         let is_key = |monitor: &&MonitorDef| {
             let settings = monitor.settings.parse();
             match settings.get("key").and_then(Value::as_str) {
                 None => *monitor.name == *key,
-                Some(own) => self.is_the_key(own, key),
+                Some(own) => self.is_the_key(own, &given),
             }
         };
         called.find(is_key).map(|monitor| monitor.name.clone())
@@ -50,20 +51,20 @@ impl Engine {
 
     /// The name of the ping key that is given.
     pub fn ping_key(&self, given: &str) -> Option<Arc<str>> {
+        let given = digest(given);
         let sources = self.inner.monitors.sources.read();
         let mut keys = sources.values().flat_map(|file| &file.ping_keys);
-        keys.find(|(_, key)| self.is_the_key(&key.key, given)).map(|(name, _)| name.clone())
+        keys.find(|(_, key)| self.is_the_key(&key.key, &given)).map(|(name, _)| name.clone())
     }
 
     /// Whether a key as a file has it, written out or as a secret, is the one that is given.
-    fn is_the_key(&self, written: &str, given: &str) -> bool {
-        let digest = |key: &str| Sha256::digest(key.as_bytes());
+    fn is_the_key(&self, written: &str, given: &Digested) -> bool {
         // Digests that differ say nothing of what was given, however they are compared.
         match secret_alone(written) {
-            None => digest(written) == digest(given),
+            None => digest(written) == *given,
             Some(secret) => {
                 let own = self.values().secret(secret).filter(|own| !own.is_empty());
-                own.is_some_and(|own| digest(&own) == digest(given))
+                own.is_some_and(|own| digest(&own) == *given)
             }
         }
     }
@@ -112,6 +113,12 @@ impl Engine {
         tracing::info!(monitor = %name, ping_key, "a call made this monitor");
         Ok(Making::Made(name))
     }
+}
+
+type Digested = [u8; 32];
+
+fn digest(key: &str) -> Digested {
+    Sha256::digest(key.as_bytes()).into()
 }
 
 fn made_by(ping_key: &str) -> String {

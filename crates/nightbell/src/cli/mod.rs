@@ -32,6 +32,7 @@ pub(crate) mod offline;
 mod oncall;
 mod orchestration;
 mod output;
+pub(crate) mod ping;
 mod project;
 mod prompt;
 mod queue;
@@ -153,6 +154,9 @@ Environment:
   NIGHTBELL_PAGERDUTY_URL   PagerDuty, if not at its own address
   NIGHTBELL_IMAP_URL        the mailbox, if not at Gmail: imaps://HOST:PORT")]
     Robopager(Arguments),
+    /// Heartbeats: run jobs that a monitor waits for
+    #[command(subcommand)]
+    Ping(ping::Verb),
     #[command(flatten)]
     Client(ClientCommand),
 }

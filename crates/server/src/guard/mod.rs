@@ -29,8 +29,20 @@ use crate::{Settings, durable};
 /// Paths that anybody may call from anywhere, web pages too: what comes there proves itself, by a
 /// signature, a secret, or a key in the address. Triggers are public as well; they are no paths of
 /// ours, see [`is_public`].
-const PUBLIC: [&str; 6] =
-    ["/webhook/{id}", "/api/webhook/{id}", "/hooks/{receiver}", PING, PING_SIGNAL, PING_SLUG];
+const PUBLIC: [&str; 8] = [
+    "/webhook/{id}",
+    "/api/webhook/{id}",
+    "/hooks/{receiver}",
+    PING,
+    PING_SIGNAL,
+    PING_SLUG,
+    BADGE,
+    BADGE_OF,
+];
+
+/// What pages of others show of public status pages.
+const BADGE: &str = "/badge/{page}";
+const BADGE_OF: &str = "/badge/{page}/{label}";
 
 const PING: &str = "/ping/{key}";
 const PING_SIGNAL: &str = "/ping/{key}/{signal}";
@@ -232,7 +244,12 @@ impl Guard {
             _ => DATA,
         };
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        headers.insert(HeaderName::from_static("cross-origin-resource-policy"), SAME_ORIGIN);
+        const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
+        let is_badge = matches!(path, Some(BADGE | BADGE_OF));
+        headers.insert(
+            HeaderName::from_static("cross-origin-resource-policy"),
+            if is_badge { CROSS_ORIGIN } else { SAME_ORIGIN },
+        );
         if !is_page {
             headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
         }
