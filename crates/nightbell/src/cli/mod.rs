@@ -18,6 +18,7 @@ mod failure;
 mod grant;
 mod group;
 mod ics;
+mod import;
 mod inbound;
 mod incident;
 mod input;
@@ -321,6 +322,12 @@ Examples:
   nightbell mcp                             asks, and changes nothing
   nightbell mcp --allow acknowledge,retry   may do these two as well")]
     Mcp(mcp::Arguments),
+    /// Make a file of monitors of what other tools watch: Gatus, Uptime Kuma, crontabs, Healthchecks
+    ///
+    /// Writes comments for everything that has no equivalent, and says on standard error what came of it.
+    /// Needs no server. What is written passes `nightbell check`.
+    #[command(subcommand)]
+    Import(import::Verb),
     /// Print what a shell needs to complete commands and options
     #[command(after_help = "\
 Examples:
@@ -386,6 +393,10 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(store::run(verb, &output));
         }
+        ClientCommand::Import(verb) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(import::run(verb, &output));
+        }
         ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             return match format {
@@ -444,6 +455,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             | ClientCommand::Reference(_)
             | ClientCommand::EditorSchemas(_)
             | ClientCommand::Mcp(_)
+            | ClientCommand::Import(_)
             | ClientCommand::Version => Ok(()),
         }
     })
