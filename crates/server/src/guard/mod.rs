@@ -218,6 +218,7 @@ impl Guard {
         const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
         const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
         const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+        const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
         const DATA: HeaderValue =
             HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
         const PAGE: HeaderValue = HeaderValue::from_static(
@@ -244,7 +245,6 @@ impl Guard {
             _ => DATA,
         };
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
         let is_badge = matches!(path, Some(BADGE | BADGE_OF));
         headers.insert(
             HeaderName::from_static("cross-origin-resource-policy"),

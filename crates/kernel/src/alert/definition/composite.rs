@@ -21,7 +21,7 @@ pub struct Composite {
     /// nothing counts twice, or itself, by accident.
     matchers: Vec<Matcher>,
     at_least: AtLeast,
-    unknown: Unknown,
+    unknown: Doubt,
 }
 
 /// How many must be bad.
@@ -33,10 +33,10 @@ enum AtLeast {
 
 /// What it means that nobody can tell how a monitor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unknown {
-    Unknown,
-    Bad,
-    Ok,
+enum Doubt {
+    Stays,
+    IsBad,
+    IsWell,
 }
 
 /// How a monitor stands, as far as others are concerned.
@@ -95,9 +95,9 @@ impl Composite {
             return Err(message);
         }
         let unknown = match settings.get("unknown").and_then(Value::as_str) {
-            None | Some("unknown") => Unknown::Unknown,
-            Some("bad") => Unknown::Bad,
-            Some("ok") => Unknown::Ok,
+            None | Some("unknown") => Doubt::Stays,
+            Some("bad") => Doubt::IsBad,
+            Some("ok") => Doubt::IsWell,
             Some(other) => return Err(format!("unknown is bad, ok or unknown, not {other:?}")),
         };
         Ok(Self { of, matchers, at_least, unknown })
@@ -125,8 +125,8 @@ impl Composite {
     pub fn judge(&self, members: &[(Arc<str>, Standing)]) -> Verdict {
         let of = |wanted: Standing| {
             let found = members.iter().filter(move |(_, standing)| match self.unknown {
-                Unknown::Bad if *standing == Standing::Unknown => wanted == Standing::Bad,
-                Unknown::Ok if *standing == Standing::Unknown => wanted == Standing::Well,
+                Doubt::IsBad if *standing == Standing::Unknown => wanted == Standing::Bad,
+                Doubt::IsWell if *standing == Standing::Unknown => wanted == Standing::Well,
                 _ => *standing == wanted,
             });
             found.map(|(name, _)| name.clone()).collect::<Vec<_>>()

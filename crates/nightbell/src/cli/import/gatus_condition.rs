@@ -31,6 +31,9 @@ pub(super) fn read(text: &str) -> Meant {
         return Meant::Nothing("it is no comparison");
     };
     let (left, right) = (text[..at].trim(), text[at + operator.len() + 2..].trim());
+    if right.is_empty() {
+        return Meant::Nothing("it is no comparison");
+    }
     if right.starts_with('[') || right.starts_with("len(") || right.starts_with("has(") {
         // The other way round, as `300 > [RESPONSE_TIME]`, or two of them.
         if left.contains('[') {
@@ -161,7 +164,7 @@ fn inner(pattern: &str) -> Option<&str> {
 
 /// A value as conditions write it.
 fn literal(value: &str) -> String {
-    let bare = value.trim_matches('"');
+    let bare = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(value);
     match serde_json::from_str::<Value>(value) {
         Ok(Value::Number(_) | Value::Bool(_)) => value.to_owned(),
         _ => quoted(bare),

@@ -1,6 +1,6 @@
 //! Runs a job: its output is passed through, signals are passed on, and how it ended is told.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
