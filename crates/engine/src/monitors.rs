@@ -37,8 +37,8 @@ use crate::store::{Document, Store, StoreError};
 pub(crate) use schedules::Fired;
 
 pub use inbound::{Inbound, Received};
-pub use pings::Making;
 pub use kernel::alert::OWN_MONITOR;
+pub use pings::Making;
 pub use receivers::Broken;
 pub(crate) use receivers::Receivers;
 

@@ -439,7 +439,9 @@ async fn a_ping_key_calls_monitors_by_their_slugs_and_makes_those_that_it_may() 
     server.post("/api/monitors", &file).await.ok();
     let call = |path: &str| format!("/ping/{KEY}/{path}");
     let status = async |name: &str| {
-        server.get(&format!("/api/monitors/{name}")).await.ok()["status"].as_str().map(str::to_owned)
+        server.get(&format!("/api/monitors/{name}")).await.ok()["status"]
+            .as_str()
+            .map(str::to_owned)
     };
     assert_eq!(server.get(&call("backup/start?rid=1")).await.ok_text(), "OK");
     assert_eq!(server.get(&call("backup?rid=1")).await.ok_text(), "OK");
@@ -450,7 +452,11 @@ async fn a_ping_key_calls_monitors_by_their_slugs_and_makes_those_that_it_may() 
     let shown = server.get("/api/monitors/backup").await.ok();
     let said = shown["heartbeat"]["text"].as_str().expect("it says something").to_owned();
     assert!(said.ends_with("x end") && said.chars().count() == 10_000, "the end of it is kept");
-    assert_eq!(server.get(&call("start")).await.ok_text(), "OK", "a slug that is a signal elsewhere");
+    assert_eq!(
+        server.get(&call("start")).await.ok_text(),
+        "OK",
+        "a slug that is a signal elsewhere"
+    );
     assert_eq!(status("Start").await.as_deref(), Some("UP"));
 
     // Nobody else's: a monitor with a key of its own, no heartbeat, another key, no slug at all.
@@ -481,33 +487,20 @@ async fn a_ping_key_calls_monitors_by_their_slugs_and_makes_those_that_it_may() 
 }
 
 #[tokio::test]
-async fn a_composite_monitor_asks_how_the_others_stand() {
+async fn a_composite_monitor_needs_others_and_not_itself() {
     let server = Server::new().await;
     let file = json!({ "monitors": {
-        "web-1": { "heartbeat": { "every": "1h", "key": "k-1" }, "labels": { "team": "web" } },
-        "web-2": { "heartbeat": { "every": "1h", "key": "k-2" }, "labels": { "team": "web" } },
-        "web-3": { "heartbeat": { "every": "1h", "key": "k-3" }, "labels": { "team": "web" } },
-        "shop": { "composite": { "match": { "team": "web" }, "at_least": 2 }, "every": "24h" },
+        "web": { "heartbeat": { "every": "1h" } },
+        "shop": { "composite": "web", "every": "24h" },
     } });
     server.post("/api/monitors", &file).await.ok();
-    let preview = async || server.post("/api/monitors/shop/preview", &json!({})).await.ok();
-    for key in ["k-1", "k-2", "k-3"] {
-        server.get(&format!("/ping/{key}")).await.ok_text();
-    }
-    let shown = preview().await;
-    assert!(shown.to_string().contains("none of 3 is bad"), "{shown}");
-    for key in ["k-1", "k-3"] {
-        server.get(&format!("/ping/{key}/fail")).await.ok_text();
-    }
-    let shown = preview().await;
-    assert!(shown.to_string().contains("2 of 3 are bad: web-1, web-3"), "{shown}");
-
     let itself = json!({ "monitors": { "a": { "composite": "shop", "every": "1m" } } });
     server.send(Method::POST, "/api/monitors?source=other", itself.to_string()).await.ok_text();
     let around = json!({ "monitors": { "shop": { "composite": "a", "every": "24h" } } });
-    let refused = server.post("/api/monitors", &around).await;
-    let message = refused.failed(409);
+    let message = server.post("/api/monitors", &around).await.failed(409);
     assert!(message.contains("composed of itself"), "over files, too: {message}");
+    let needed = server.delete("/api/monitors/web").await.failed(409);
+    assert!(needed.contains("there is no monitor web"), "{needed}");
 }
 
 #[tokio::test]
@@ -525,7 +518,10 @@ async fn badges_show_what_a_public_status_page_shows() {
     assert!(well.ok_text().contains("<title>Back &amp; up: up</title>"), "{}", well.text);
     assert_eq!(well.content_type, "image/svg+xml; charset=utf-8");
     assert_eq!(well.headers["cache-control"], "public, max-age=30");
-    assert_eq!(well.headers["cross-origin-resource-policy"], "cross-origin", "pages of others show it");
+    assert_eq!(
+        well.headers["cross-origin-resource-policy"], "cross-origin",
+        "pages of others show it"
+    );
     assert!(badge("shop/Web.svg").await.ok_text().contains("unknown"), "the worst of a group");
     server.get("/ping/k-1/fail").await.ok_text();
     let down = badge("shop/Nightly.json").await.ok();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use engine::WeakEngine;
 use kernel::Json;
-use kernel::alert::definition::{Composite, Standing};
 use kernel::alert::Status;
+use kernel::alert::definition::{Composite, Standing};
 use serde_json::{Map, Value, json};
 
 use super::order::Order;

@@ -114,7 +114,10 @@ impl Composite {
             let matching = monitors.into_iter().filter(|it| {
                 it.kind != Kind::Composite
                     && *it.name != *own
-                    && self.matchers.iter().all(|matcher| matcher.matches(label(it, &matcher.label)))
+                    && self
+                        .matchers
+                        .iter()
+                        .all(|matcher| matcher.matches(label(it, &matcher.label)))
             });
             names.extend(matching.map(|it| it.name.clone()));
         }
@@ -209,8 +212,7 @@ fn listed(names: &[Arc<str>]) -> String {
 }
 
 fn at_least(text: &str) -> Result<AtLeast, String> {
-    let wrong =
-        || format!("at_least is a number such as 2 or a share such as 50%, not {text:?}");
+    let wrong = || format!("at_least is a number such as 2 or a share such as 50%, not {text:?}");
     if text.trim_end().ends_with('%') {
         return parse_share(text).map(AtLeast::Share).map_err(|_| wrong());
     }

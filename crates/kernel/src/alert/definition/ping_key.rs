@@ -48,9 +48,7 @@ impl PingKey {
 pub fn is_slug(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     // A path drops segments of dots.
-    (1..=SLUG_MAX).contains(&text.len())
-        && text.chars().all(fits)
-        && text.chars().any(|c| c != '.')
+    (1..=SLUG_MAX).contains(&text.len()) && text.chars().all(fits) && text.chars().any(|c| c != '.')
 }
 
 impl MonitorDef {
@@ -135,7 +133,11 @@ fn one(
             let message = "limit needs create: how many of what?";
             report.error(node.place, &object.path_of("limit"), message);
         } else if limit.is_some_and(|limit| limit > LIMIT_MAX) {
-            report.error(node.place, &object.path_of("limit"), format!("limit is 1 to {LIMIT_MAX}"));
+            report.error(
+                node.place,
+                &object.path_of("limit"),
+                format!("limit is 1 to {LIMIT_MAX}"),
+            );
         }
     }
     object.finish(report);

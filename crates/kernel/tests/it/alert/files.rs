@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use kernel::alert::definition::{
-    ChecklistOptions, Composite, File, Judge, Kind, Known, Level, Loaded, Remark, Severity, Standing,
-    load, load_judged, parse_share, parse_span,
+    ChecklistOptions, Composite, File, Judge, Kind, Known, Level, Loaded, MonitorDef, Remark,
+    Severity, Standing, load, load_judged, parse_share, parse_span,
 };
-use kernel::alert::{Context, Input, Monitor};
+use kernel::alert::{Context, Input, Monitor, Status};
 use kernel::graph::Message;
 use kernel::{Effect, ExecutionId, Json, Machine, Timestamp};
 use serde_json::{Value, json};
@@ -615,13 +615,13 @@ monitors:
   web: { http: "http://web", every: 1m }
 "#,
     );
-    let slugs: Vec<Option<Arc<str>>> = read.monitors.iter().map(|it| it.slug()).collect();
+    let slugs: Vec<Option<Arc<str>>> = read.monitors.iter().map(MonitorDef::slug).collect();
     assert_eq!(slugs, [Some("backup".into()), Some("report".into()), None, None, None]);
     let jobs = &read.ping_keys["jobs"];
     let made = jobs.monitor("host-1").expect("a slug");
     assert_eq!((&*made.name, made.severity, jobs.limit()), ("host-1", Severity::Error, 3));
     assert_eq!(made.schedule.every, Some(86_400_000));
-    for none in ["", "..", "a/b", "a b", &"x".repeat(101)] {
+    for none in ["", "..", "a/b", "a b", "x".repeat(101).as_str()] {
         assert!(jobs.monitor(none).is_none(), "{none}");
     }
     assert!(read.ping_keys["old"].monitor("host-1").is_none(), "calls with it make nothing");
@@ -638,16 +638,21 @@ monitors:
             "heartbeat monitors alone",
         ),
         (
-            format!("ping_keys: {{ a: {{ key: {key}, create: {{ heartbeat: {{ every: 1d, key: k }} }} }} }}"),
+            format!(
+                "ping_keys: {{ a: {{ key: {key}, create: {{ heartbeat: {{ every: 1d, key: k }} }} }} }}"
+            ),
             "the same of all monitors",
         ),
         (
-            format!("ping_keys: {{ a: {{ key: {key}, create: {{ heartbeat: 1d, to: nobody }} }} }}"),
+            format!(
+                "ping_keys: {{ a: {{ key: {key}, create: {{ heartbeat: 1d, to: nobody }} }} }}"
+            ),
             "no receiver",
         ),
         ("monitors: { a: { heartbeat: { every: 1d, slug: a/b } } }".to_owned(), "a slug has"),
         (
-            "monitors: { a: { heartbeat: 1d }, b: { heartbeat: { every: 1d, slug: a } } }".to_owned(),
+            "monitors: { a: { heartbeat: 1d }, b: { heartbeat: { every: 1d, slug: a } } }"
+                .to_owned(),
             "a is called by the slug a already",
         ),
     ] {
@@ -666,11 +671,14 @@ fn a_composite_monitor_is_bad_when_so_many_are() {
     let judged = |settings: Value, standings: &[Standing]| {
         let composite = Composite::of(&settings).expect("they are right");
         let verdict = composite.judge(&members(standings));
-        (verdict.status.map(|it| it.as_str()), verdict.text)
+        (verdict.status.map(Status::as_str), verdict.text)
     };
     let two = || json!({ "of": ["a", "b", "c"], "at_least": "2" });
     assert_eq!(judged(two(), &[Bad, Well, Well]), (Some("ok"), "1 of 3 is bad: m0".to_owned()));
-    assert_eq!(judged(two(), &[Bad, Well, Bad]), (Some("fail"), "2 of 3 are bad: m0, m2".to_owned()));
+    assert_eq!(
+        judged(two(), &[Bad, Well, Bad]),
+        (Some("fail"), "2 of 3 are bad: m0, m2".to_owned())
+    );
     let doubt = "1 of 3 is bad: m0; nobody can tell of m1".to_owned();
     assert_eq!(judged(two(), &[Bad, Unknown, Well]), (None, doubt), "that depends on m1");
     assert_eq!(judged(two(), &[Well, Unknown, Well]).0, Some("ok"), "whatever m1 is");
@@ -685,7 +693,10 @@ fn a_composite_monitor_is_bad_when_so_many_are() {
         standings[..bad].fill(Bad);
         judged(json!({ "match": { "a": "b" }, "at_least": share }), &standings).0
     };
-    assert_eq!((share("10%", 2), share("10%", 3), share("1%", 1)), (Some("ok"), Some("fail"), Some("fail")));
+    assert_eq!(
+        (share("10%", 2), share("10%", 3), share("1%", 1)),
+        (Some("ok"), Some("fail"), Some("fail"))
+    );
     assert_eq!(judged(json!({ "match": { "a": "b" } }), &[]).0, None, "of nothing nobody can tell");
 
     let read = file(
@@ -707,7 +718,10 @@ fn a_composite_monitor_is_bad_when_so_many_are() {
 
     let around = "monitors: { a: { composite: b, every: 1m }, b: { composite: { of: [a, c] }, every: 1m }, c: { heartbeat: 1h } }";
     let found = problems(around);
-    assert!(found.iter().any(|it| it.contains("a is composed of itself, by way of others")), "{found:#?}");
+    assert!(
+        found.iter().any(|it| it.contains("a is composed of itself, by way of others")),
+        "{found:#?}"
+    );
     for (settings, said) in [
         ("{ of: [c, c] }", "twice"),
         ("{ of: a }", "a is composed of itself"),
@@ -720,7 +734,9 @@ fn a_composite_monitor_is_bad_when_so_many_are() {
         ("{ match: { a: { b: c } } }", "match: a is a text"),
         ("{ at_least: 1 }", "needs of or match"),
     ] {
-        let text = format!("monitors: {{ a: {{ composite: {settings}, every: 1m }}, c: {{ heartbeat: 1h }} }}");
+        let text = format!(
+            "monitors: {{ a: {{ composite: {settings}, every: 1m }}, c: {{ heartbeat: 1h }} }}"
+        );
         let found = problems(&text);
         assert!(found.iter().any(|it| it.contains(said)), "{settings}: {found:#?}");
     }

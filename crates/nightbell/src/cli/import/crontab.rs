@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// It is one of the system, /etc/crontab or /etc/cron.d: a user stands before each command
     #[arg(long)]
     system: bool,
-    /// The time zone in which cron runs, unless the crontab says CRON_TZ
+    /// The time zone in which cron runs, unless the crontab says `CRON_TZ`
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
     /// Write the crontab in which jobs call their monitors; without it, it stands at the end as a comment
@@ -138,6 +138,25 @@ fn word(text: &str) -> Option<(&str, &str)> {
     (end > 0).then(|| text.split_at(end))
 }
 
+/// The words of a command as a shell would take them apart, quotes and all.
+fn shell_words(command: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let (mut begin, mut quote) = (None, None);
+    for (at, c) in command.char_indices() {
+        match (quote, c) {
+            (Some(open), _) => quote = Some(open).filter(|open| *open != c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                begin = begin.or(Some(at));
+            }
+            (None, _) if c.is_whitespace() => words.extend(begin.take().map(|it| &command[it..at])),
+            (None, _) => begin = begin.or(Some(at)),
+        }
+    }
+    words.extend(begin.map(|it| &command[it..]));
+    words
+}
+
 fn job(line: &str, system: bool) -> Result<Job<'_>, &'static str> {
     let fields = if line.starts_with('@') { 1 } else { 5 };
     let mut rest = line;
@@ -171,24 +190,28 @@ fn job(line: &str, system: bool) -> Result<Job<'_>, &'static str> {
 impl Job<'_> {
     /// What a monitor of it is called: the program that it runs.
     fn name(&self) -> String {
-        const WRAPPERS: [&str; 13] = [
-            "cd", "nice", "ionice", "sudo", "env", "exec", "timeout", "flock", "chronic", "sh", "bash",
-            "test", "[",
+        const WRAPPERS: [&str; 11] = [
+            "nice", "ionice", "sudo", "env", "exec", "timeout", "flock", "chronic", "sh", "bash",
+            "test",
         ];
-        let is_end = |c: char| c.is_whitespace() || ";|&<>()'\"`%".contains(c);
-        let words = self.command.split(is_end).filter(|it| !it.is_empty());
-        let program = |word: &&str| {
+        let words = shell_words(self.command);
+        let mut words = words.iter();
+        let mut found = None;
+        while let Some(word) = words.next() {
             let base = word.rsplit('/').next().unwrap_or_default();
-            !WRAPPERS.contains(&base)
-                && !word.contains(['=', '$', ']'])
-                && base.starts_with(|c: char| c.is_ascii_alphabetic())
-                && !word.ends_with('/')
-        };
-        let words: Vec<&str> = words.collect();
-        let after = words.iter().position(|it| *it == "cd").map_or(0, |at| at + 2);
-        let found = words.iter().skip(after).find(|it| program(it)).copied().unwrap_or("job");
-        let base = found.rsplit('/').next().unwrap_or(found);
-        let base = base.rsplit_once('.').map_or(base, |(stem, _)| stem);
+            if *word == "cd" {
+                words.next();
+            } else if base.starts_with(|c: char| c.is_ascii_alphabetic())
+                && !base.contains(['=', '$'])
+                && !word.split('/').next().is_some_and(|first| first.contains('='))
+                && !WRAPPERS.contains(&base)
+            {
+                found = Some(base);
+                break;
+            }
+        }
+        let base = found.unwrap_or("job");
+        let base = base.split_once(['.', '%', ';', ')']).map_or(base, |(stem, _)| stem);
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let slug: String = base.chars().map(|c| if fits(c) { c } else { '-' }).take(80).collect();
         if slug.trim_matches('-').is_empty() { "job".to_owned() } else { slug }
@@ -279,14 +302,17 @@ CRON_TZ = Europe/Oslo
 1 2 3
 "
         );
-        for said in ["# copies everything", "not translated: @reboot", "not translated: 1 2 3", "on either"] {
+        for said in
+            ["# copies everything", "not translated: @reboot", "not translated: 1 2 3", "on either"]
+        {
             assert!(text.contains(said), "{said} in\n{text}");
         }
     }
 
     #[test]
     fn users_of_a_system_crontab_stay() {
-        let made = import("SHELL=/bin/bash\n0 4 * * 7 root [[ -x /a/b ]] && /a/b\n", true, Some("UTC"));
+        let made =
+            import("SHELL=/bin/bash\n0 4 * * 7 root [[ -x /a/b ]] && /a/b\n", true, Some("UTC"));
         let line = made.crontab.lines().last().expect("a line");
         let called = "0 4 * * 7 root nightbell ping exec b -- /bin/bash -c '[[ -x /a/b ]] && /a/b'";
         assert_eq!(line, called);

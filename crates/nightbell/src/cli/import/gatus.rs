@@ -32,8 +32,22 @@ const FAILURES: i64 = 3;
 const SUCCESSES: i64 = 2;
 /// Keys of an endpoint that are read here.
 const OF_ENDPOINTS: [&str; 16] = [
-    "enabled", "name", "group", "url", "method", "conditions", "interval", "graphql", "body", "headers",
-    "dns", "alerts", "maintenance-windows", "client", "extra-labels", "ui",
+    "enabled",
+    "name",
+    "group",
+    "url",
+    "method",
+    "conditions",
+    "interval",
+    "graphql",
+    "body",
+    "headers",
+    "dns",
+    "alerts",
+    "maintenance-windows",
+    "client",
+    "extra-labels",
+    "ui",
 ];
 
 /// Makes a file of monitors of a configuration.
@@ -47,12 +61,18 @@ pub(super) fn page(config: &str) -> Result<Page, String> {
     let config = references(root.json());
     let has = |name: &str| config[name].as_array().is_some_and(|it| !it.is_empty());
     if !["endpoints", "external-endpoints", "suites"].into_iter().any(has) {
-        return Err("there are no endpoints: is this the configuration of Gatus? (Of a ConfigMap it \
+        return Err(
+            "there are no endpoints: is this the configuration of Gatus? (Of a ConfigMap it \
                     is what stands under `config.yaml`.)"
-            .to_owned());
+                .to_owned(),
+        );
     }
-    let mut gatus = Gatus { alerting: &config["alerting"], page: Page::default(), used: BTreeSet::new() };
-    gatus.page.words.push("Made of the configuration of Gatus by `nightbell import gatus`.".to_owned());
+    let mut gatus =
+        Gatus { alerting: &config["alerting"], page: Page::default(), used: BTreeSet::new() };
+    gatus
+        .page
+        .words
+        .push("Made of the configuration of Gatus by `nightbell import gatus`.".to_owned());
     for endpoint in config["endpoints"].as_array().into_iter().flatten() {
         gatus.endpoint(endpoint);
     }
@@ -187,7 +207,9 @@ impl Gatus<'_> {
             } else if settings.is_null() {
                 entry.leave(format!("alerts of {kind}, which is not configured"));
             } else {
-                entry.leave(format!("alerts of {kind}: there is no such receiver, or its address is missing"));
+                entry.leave(format!(
+                    "alerts of {kind}: there is no such receiver, or its address is missing"
+                ));
             }
         }
         let Some((failures, successes)) = thresholds.first().copied() else { return };
@@ -211,15 +233,22 @@ impl Gatus<'_> {
     fn receivers(&mut self) {
         for (kind, settings) in self.alerting.as_object().into_iter().flatten() {
             if !self.used.contains(kind) {
-                self.page.leave(format!("`alerting.{kind}`"), "no endpoint tells it, or there is no such receiver");
+                self.page.leave(
+                    format!("`alerting.{kind}`"),
+                    "no endpoint tells it, or there is no such receiver",
+                );
                 continue;
             }
             let mut entry = Entry::new(kind.clone());
             if kind == "email" {
                 let mut ours = Map::new();
-                for (setting, theirs) in
-                    [("host", "host"), ("port", "port"), ("from", "from"), ("user", "username"), ("password", "password")]
-                {
+                for (setting, theirs) in [
+                    ("host", "host"),
+                    ("port", "port"),
+                    ("from", "from"),
+                    ("user", "username"),
+                    ("password", "password"),
+                ] {
                     ours.extend(text(settings, theirs).map(|it| (setting.to_owned(), it.into())));
                 }
                 let to = text(settings, "to").unwrap_or_default();
@@ -231,7 +260,9 @@ impl Gatus<'_> {
             }
             for (key, value) in settings.as_object().into_iter().flatten() {
                 match (&**key, value) {
-                    ("overrides", _) => entry.leave("`overrides` by group: write routes with match: { group: … }"),
+                    ("overrides", _) => {
+                        entry.leave("`overrides` by group: write routes with match: { group: … }")
+                    }
                     ("default-alert", _) => {}
                     ("client" | "insecure" | "title" | "priority" | "severity" | "mention", _) => {
                         entry.leave(format!("`{key}`"));
@@ -250,7 +281,8 @@ impl Gatus<'_> {
             return;
         }
         let shown = format!("maintenance from {start}");
-        let Some(hours) = hours(&start, &text(window, "duration").unwrap_or_default(), &window["every"])
+        let Some(hours) =
+            hours(&start, &text(window, "duration").unwrap_or_default(), &window["every"])
         else {
             return self.page.leave(shown, "it is not within a day, or on days that are none");
         };
@@ -396,7 +428,9 @@ fn conditions(
                 settings.insert("tls_expiry".to_owned(), span.into());
             }
             // What every kind measures; it must not be slower.
-            (Meant::Condition(ours), "tcp" | "icmp" | "dns" | "grpc") if ours.starts_with("ms ") => {
+            (Meant::Condition(ours), "tcp" | "icmp" | "dns" | "grpc")
+                if ours.starts_with("ms ") =>
+            {
                 fail_when.push(format!("not {ours}"));
             }
             (Meant::Nothing(why), _) => entry.leave(format!("{condition}: {why}")),
@@ -413,7 +447,9 @@ fn conditions(
         settings.insert("expect".to_owned(), expected.join(" and ").into());
     } else if kind == "http" {
         // Without a condition on it any status is well there.
-        entry.words.push("No condition on the status: one from 400 on counts as bad here.".to_owned());
+        entry
+            .words
+            .push("No condition on the status: one from 400 on counts as bad here.".to_owned());
     }
 }
 
@@ -520,13 +556,21 @@ storage: { type: memory }
         assert_eq!(file["monitors"]["name"]["dns"]["expect"], "192.0.2.1");
         assert_eq!(file["monitors"]["host"]["fail_when"], "not ms < 80");
         assert_eq!(file["monitors"]["backup"]["heartbeat"]["every"], "1h");
-        assert_eq!(file["receivers"], json!({ "slack": { "slack": { "url": "${secret:SLACK}" } } }));
+        assert_eq!(
+            file["receivers"],
+            json!({ "slack": { "slack": { "url": "${secret:SLACK}" } } })
+        );
         assert_eq!(file["maintenance"][0]["hours"], "Sat,Sun 23:00-01:00");
         for left_out in [
-            "DOMAIN_EXPIRATION", "client.insecure", "alerts of matrix", "alerting.matrix", "endpoint mail",
+            "DOMAIN_EXPIRATION",
+            "client.insecure",
+            "alerts of matrix",
+            "alerting.matrix",
+            "endpoint mail",
             "`storage`",
         ] {
-            let said = text.lines().any(|it| it.contains("# not translated") && it.contains(left_out));
+            let said =
+                text.lines().any(|it| it.contains("# not translated") && it.contains(left_out));
             assert!(said, "{left_out} in\n{text}");
         }
         assert!(super::page("services: {}").is_err(), "another tool's file");
@@ -534,7 +578,8 @@ storage: { type: memory }
 
     #[test]
     fn variables_are_secrets_and_windows_are_within_a_day() {
-        let cases = [("a$$b", "a$b"), ("${A}x$B-", "${secret:A}x${secret:B}-"), ("5$ and $1", "5$ and $1")];
+        let cases =
+            [("a$$b", "a$b"), ("${A}x$B-", "${secret:A}x${secret:B}-"), ("5$ and $1", "5$ and $1")];
         for (theirs, ours) in cases {
             assert_eq!(reference(theirs), ours);
         }

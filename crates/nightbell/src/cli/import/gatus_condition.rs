@@ -96,7 +96,7 @@ fn of_body(what: &str, operator: &'static str, value: &str) -> Meant {
     if let Some(path) = function("len(").and_then(path) {
         return match (operator, value) {
             // Neither empty, zero nor false.
-            (">", "0") | (">=", "1") | ("!=", "0") => condition(path),
+            (">" | "!=", "0") | (">=", "1") => condition(path),
             ("==" | "<=", "0") | ("<", "1") => condition(format!("not {path}")),
             _ => Meant::Nothing("lengths are not compared; `jq` can count"),
         };
@@ -202,9 +202,17 @@ mod tests {
             assert_eq!(read(text), meant, "{text}");
         }
         for text in [
-            "[DOMAIN_EXPIRATION] > 720h", "[BODY].items[0].id == 1", "len([BODY].items) == 5", "[IP] == ::1",
-            "[BODY].name == pat(john*)", "nonsense", "[NEW] == 1", "", "[BODY].a == [BODY].b",
-            "[BODY].both == '\"", "[STATUS] == ",
+            "[DOMAIN_EXPIRATION] > 720h",
+            "[BODY].items[0].id == 1",
+            "len([BODY].items) == 5",
+            "[IP] == ::1",
+            "[BODY].name == pat(john*)",
+            "nonsense",
+            "[NEW] == 1",
+            "",
+            "[BODY].a == [BODY].b",
+            "[BODY].both == '\"",
+            "[STATUS] == ",
         ] {
             assert!(matches!(read(text), Meant::Nothing(_)), "{text}: {:?}", read(text));
         }

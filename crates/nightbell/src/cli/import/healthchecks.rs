@@ -51,18 +51,14 @@ async fn asked(from: &str, token: Option<&str>) -> Result<String, Failure> {
             .with_hint("set HEALTHCHECKS_API_KEY, or add --token"));
     };
     let base = from.trim_end_matches('/');
-    let url = if base.contains("/api/") {
-        format!("{base}/")
-    } else {
-        format!("{base}/api/v3/checks/")
-    };
+    let url =
+        if base.contains("/api/") { format!("{base}/") } else { format!("{base}/api/v3/checks/") };
     tasks::http::install_tls_provider();
     let away = |error: reqwest::Error| {
         Failure::new(Exit::Unreachable, format!("cannot reach {url}: {}", error.without_url()))
     };
     let client = reqwest::Client::builder().timeout(PATIENCE).build().map_err(away)?;
-    let mut answer =
-        client.get(&url).header("x-api-key", token).send().await.map_err(away)?;
+    let mut answer = client.get(&url).header("x-api-key", token).send().await.map_err(away)?;
     let status = answer.status();
     if !status.is_success() {
         let hint = "is it the address of Healthchecks, and the API key of the project?";
@@ -86,7 +82,8 @@ pub(super) fn page(list: &Value) -> Result<Page, String> {
     let checks = list.get("checks").unwrap_or(list).as_array();
     let checks = checks.ok_or("there are no `checks`: is this the answer of /api/v3/checks/?")?;
     let mut page = Page::default();
-    page.words.push("Made of checks of Healthchecks by `nightbell import healthchecks`.".to_owned());
+    page.words
+        .push("Made of checks of Healthchecks by `nightbell import healthchecks`.".to_owned());
     let (mut slugs, mut has_channels) = (BTreeSet::new(), false);
     for check in checks {
         has_channels |= text(check, "channels").is_some();
@@ -102,7 +99,9 @@ pub(super) fn page(list: &Value) -> Result<Page, String> {
     }
     if !slugs.is_empty() {
         let mut entry = Entry::new("healthchecks");
-        entry.words.push("The ping key of the project, from its settings; the list has none.".to_owned());
+        entry
+            .words
+            .push("The ping key of the project, from its settings; the list has none.".to_owned());
         entry.set("key", "${secret:PING_KEY}");
         page.ping_keys.push(entry);
     }
@@ -119,7 +118,9 @@ fn monitor(check: &Value, slugs: &mut BTreeSet<String>) -> Result<Entry, &'stati
     let mut entry = Entry::default();
     let mut heartbeat = json!({});
     match (text(check, "schedule"), check["timeout"].as_i64()) {
-        (Some(schedule), _) if schedule.split_whitespace().count() != 5 || schedule.contains(':') => {
+        (Some(schedule), _)
+            if schedule.split_whitespace().count() != 5 || schedule.contains(':') =>
+        {
             return Err("its schedule is an expression of systemd (OnCalendar)");
         }
         (Some(schedule), _) => {
@@ -164,7 +165,9 @@ fn monitor(check: &Value, slugs: &mut BTreeSet<String>) -> Result<Entry, &'stati
         entry.leave("`manual_resume`: there is no pause");
     }
     if check["filter_subject"] == true || check["filter_body"] == true {
-        entry.leave("keywords in mails: jobs call by HTTP here, or an `email` monitor reads a mailbox");
+        entry.leave(
+            "keywords in mails: jobs call by HTTP here, or an `email` monitor reads a mailbox",
+        );
     }
     Ok(entry)
 }
@@ -204,8 +207,17 @@ mod tests {
             "{text}"
         );
         assert_eq!(file["ping_keys"]["healthchecks"]["key"], "${secret:PING_KEY}");
-        for left_out in ["Asleep", "Calendar", "POST", "mails", "slug nightly-copy", "read-only", "integrations"] {
-            let said = text.lines().any(|it| it.contains("# not translated") && it.contains(left_out));
+        for left_out in [
+            "Asleep",
+            "Calendar",
+            "POST",
+            "mails",
+            "slug nightly-copy",
+            "read-only",
+            "integrations",
+        ] {
+            let said =
+                text.lines().any(|it| it.contains("# not translated") && it.contains(left_out));
             assert!(said, "{left_out} in\n{text}");
         }
         assert!(page(&json!({ "error": "wrong api key" })).is_err());

@@ -19,7 +19,12 @@ const ROWS_MAX: usize = 100_000;
 const CERTIFICATE: &str = "7d";
 /// The tables that are read; versions differ in which there are, and in their columns.
 const TABLES: [&str; 7] = [
-    "monitor", "notification", "monitor_notification", "tag", "monitor_tag", "maintenance",
+    "monitor",
+    "notification",
+    "monitor_notification",
+    "tag",
+    "monitor_tag",
+    "maintenance",
     "monitor_maintenance",
 ];
 
@@ -45,9 +50,11 @@ pub(super) fn read(file: &Path) -> Result<Tables, Failure> {
     let mut tables = Tables::new();
     for table in TABLES {
         let is_there = database
-            .query_row("select count(*) from sqlite_master where type = 'table' and name = ?", [table], |row| {
-                row.get::<_, i64>(0)
-            })
+            .query_row(
+                "select count(*) from sqlite_master where type = 'table' and name = ?",
+                [table],
+                |row| row.get::<_, i64>(0),
+            )
             .map_err(trouble)?;
         if is_there > 0 {
             tables.insert(table, rows(&database, table).map_err(trouble)?);
@@ -63,7 +70,7 @@ pub(super) fn read(file: &Path) -> Result<Tables, Failure> {
 fn rows(database: &Connection, table: &str) -> rusqlite::Result<Vec<Value>> {
     // The names of tables are ours.
     let mut statement = database.prepare(&format!("select * from \"{table}\" order by 1"))?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -96,7 +103,9 @@ pub(super) fn page(tables: &Tables) -> Page {
     let names: BTreeMap<i64, String> = monitors
         .iter()
         .filter(|it| is_on(it, "active", true))
-        .filter_map(|it| Some((it["id"].as_i64()?, page.name(&text(it, "name").unwrap_or_default()))))
+        .filter_map(|it| {
+            Some((it["id"].as_i64()?, page.name(&text(it, "name").unwrap_or_default())))
+        })
         .collect();
     let mut receivers = BTreeMap::new();
     let mut taken = BTreeSet::new();
@@ -215,8 +224,10 @@ fn prune_groups(page: &mut Page, made: &BTreeSet<String>) {
                 continue;
             };
             let before = of.len();
-            let kept: Vec<Value> =
-                of.into_iter().filter(|it| it.as_str().is_some_and(|it| made.contains(it))).collect();
+            let kept: Vec<Value> = of
+                .into_iter()
+                .filter(|it| it.as_str().is_some_and(|it| made.contains(it)))
+                .collect();
             if kept.len() < before {
                 entry.left_out.push("members of the group that are not translated".to_owned());
             }
@@ -281,10 +292,13 @@ fn monitor(row: &Value, children: &[&String]) -> Result<Entry, String> {
             let host = if host.contains(':') { format!("[{host}]") } else { host };
             entry.set("tcp", json!({ "address": format!("{host}:{port}") }));
         }
-        "ping" => entry.set("icmp", json!({ "host": text(row, "hostname").ok_or("it has no host")? })),
+        "ping" => {
+            entry.set("icmp", json!({ "host": text(row, "hostname").ok_or("it has no host")? }))
+        }
         "dns" => {
             let mut settings = json!({ "name": text(row, "hostname").ok_or("it has no name")? });
-            settings["type"] = text(row, "dns_resolve_type").unwrap_or_else(|| "A".to_owned()).into();
+            settings["type"] =
+                text(row, "dns_resolve_type").unwrap_or_else(|| "A".to_owned()).into();
             if let Some(server) = text(row, "dns_resolve_server") {
                 settings["server"] = server.split(',').next().unwrap_or_default().trim().into();
             }
@@ -441,14 +455,18 @@ fn maintenance(row: &Value, of: &[&String]) -> Option<Entry> {
         }
         "recurring-weekday" => {
             let days: Vec<usize> = serde_json::from_str(&text(row, "weekdays")?).ok()?;
-            let days: Option<Vec<&str>> = days.into_iter().map(|it| DAYS.get(it % 7).copied()).collect();
+            let days: Option<Vec<&str>> =
+                days.into_iter().map(|it| DAYS.get(it % 7).copied()).collect();
             let clock = |name: &str| {
                 let time = text(row, name)?;
                 let (hour, rest) = time.split_once(':')?;
                 Some(format!("{:0>2}:{}", hour, rest.get(..2)?))
             };
             let days = days?.join(",");
-            entry.set("hours", format!("{days} {}-{}", clock("start_time")?, clock("end_time")?).trim());
+            entry.set(
+                "hours",
+                format!("{days} {}-{}", clock("start_time")?, clock("end_time")?).trim(),
+            );
         }
         _ => return None,
     }
@@ -514,16 +532,26 @@ insert into maintenance values (2, 'odd', 1, 'cron', '[]', null, null, null);
         assert_eq!(found["monitors"]["all"]["composite"]["of"], json!(["shop", "db"]));
         assert_eq!(found["monitors"]["job"]["heartbeat"]["every"], "1h");
         assert_eq!(found["maintenance"][0]["hours"], "Sun 02:00-04:00");
-        for left_out in ["gamedig", "the monitor old", "phone", "odd", "retries after 20 s", "members of the group"] {
-            let said = text.lines().any(|it| it.contains("# not translated") && it.contains(left_out));
+        for left_out in [
+            "gamedig",
+            "the monitor old",
+            "phone",
+            "odd",
+            "retries after 20 s",
+            "members of the group",
+        ] {
+            let said =
+                text.lines().any(|it| it.contains("# not translated") && it.contains(left_out));
             assert!(said, "{left_out} in\n{text}");
         }
         let first = folder.path().join("first.db");
-        let tables = "create table monitor (id integer, name text, interval integer, url text, type text);
+        let tables =
+            "create table monitor (id integer, name text, interval integer, url text, type text);
             insert into monitor values (1, 'web', 20, 'http://x', 'http')";
         Connection::open(&first).expect("a file").execute_batch(tables).expect("tables");
         assert_eq!(page(&read(&first).expect("it is one")).monitors.len(), 1);
-        std::fs::write(folder.path().join("none"), "no database, but long enough to be none").expect("a file");
+        std::fs::write(folder.path().join("none"), "no database, but long enough to be none")
+            .expect("a file");
         read(&folder.path().join("none")).expect_err("no database");
         read(&folder.path().join("absent")).expect_err("no file");
     }

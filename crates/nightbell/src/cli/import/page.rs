@@ -95,7 +95,8 @@ impl Page {
 
     /// How many remarks there are on what was left out.
     pub(super) fn remarks(&self) -> usize {
-        let all = [&self.ping_keys, &self.receivers, &self.routes, &self.monitors, &self.maintenance];
+        let all =
+            [&self.ping_keys, &self.receivers, &self.routes, &self.monitors, &self.maintenance];
         let of_entries: usize = all.into_iter().flatten().map(|it| it.left_out.len()).sum();
         of_entries + self.left_out.len()
     }
@@ -111,7 +112,8 @@ impl Page {
         section(&mut text, "maintenance", &self.maintenance, false);
         if !self.left_out.is_empty() {
             text.push('\n');
-            let left_out = self.left_out.iter().map(|(what, why)| format!("{LEFT_OUT}{what}: {why}"));
+            let left_out =
+                self.left_out.iter().map(|(what, why)| format!("{LEFT_OUT}{what}: {why}"));
             comment(&mut text, "", &left_out.collect::<Vec<_>>());
         }
         if !self.end.is_empty() {

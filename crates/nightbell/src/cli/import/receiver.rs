@@ -23,18 +23,26 @@ pub(super) const OF_GATUS: [(&str, &str, Settings); 10] = [
 pub(super) const OF_KUMA: [(&str, &str, Settings); 10] = [
     ("slack", "slack", &[("url", "slackwebhookURL")]),
     ("discord", "discord", &[("url", "discordWebhookUrl"), ("username", "discordUsername")]),
-    ("mattermost", "mattermost", &[("url", "mattermostWebhookUrl"), ("channel", "mattermostchannel")]),
+    (
+        "mattermost",
+        "mattermost",
+        &[("url", "mattermostWebhookUrl"), ("channel", "mattermostchannel")],
+    ),
     ("teams", "teams", &[("url", "webhookUrl")]),
     ("PagerDuty", "pagerduty", &[("key", "pagerdutyIntegrationKey")]),
     ("Opsgenie", "opsgenie", &[("key", "opsgenieApiKey")]),
     ("telegram", "telegram", &[("token", "telegramBotToken"), ("chat", "telegramChatID")]),
-    ("ntfy", "ntfy", &[
-        ("topic", "ntfytopic"),
-        ("url", "ntfyserverurl"),
-        ("token", "ntfyaccesstoken"),
-        ("user", "ntfyusername"),
-        ("password", "ntfypassword"),
-    ]),
+    (
+        "ntfy",
+        "ntfy",
+        &[
+            ("topic", "ntfytopic"),
+            ("url", "ntfyserverurl"),
+            ("token", "ntfyaccesstoken"),
+            ("user", "ntfyusername"),
+            ("password", "ntfypassword"),
+        ],
+    ),
     ("Feishu", "feishu", &[("url", "feishuWebHookUrl")]),
     ("webhook", "webhook", &[("url", "webhookURL")]),
 ];

@@ -56,8 +56,7 @@ pub(super) async fn run(command: &[String], captures: Option<usize>) -> Ended {
     let mut child = match job.spawn() {
         Ok(child) => child,
         Err(error) => {
-            let code =
-                if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
+            let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
             let why = format!("cannot run {program}: {error}");
             super::say(&why);
             return failed(code, why);
@@ -100,11 +99,7 @@ fn of(status: ExitStatus) -> Ended {
 }
 
 /// Passes an output through, and keeps its end.
-async fn pass(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl io::Write,
-    tail: Arc<Mutex<Tail>>,
-) {
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl io::Write, tail: Arc<Mutex<Tail>>) {
     let mut part = vec![0; 8 << 10];
     let mut is_open = true;
     while let Ok(count @ 1..) = from.read(&mut part).await {
@@ -129,7 +124,8 @@ impl Signals {
         // A terminal sends these to the job as well; they must only not end us before it.
         kinds.push((SignalKind::interrupt(), Signal::INT));
         kinds.push((SignalKind::quit(), Signal::QUIT));
-        let taken = kinds.into_iter().filter_map(|(kind, number)| Some((signal(kind).ok()?, number)));
+        let taken =
+            kinds.into_iter().filter_map(|(kind, number)| Some((signal(kind).ok()?, number)));
         Self(taken.collect())
     }
 
@@ -149,7 +145,7 @@ impl Signals {
 
 fn hand_on(child: &Child, number: Signal) {
     let is_of_terminal = matches!(number, Signal::INT | Signal::QUIT);
-    if is_of_terminal && std::io::IsTerminal::is_terminal(&io::stdin()) {
+    if is_of_terminal && io::IsTerminal::is_terminal(&io::stdin()) {
         return;
     }
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));

@@ -47,7 +47,11 @@ mod tests {
         tail.push(b"two\nthree\n");
         assert_eq!(tail.text(), "…\ntwo\nthree", "whole lines");
         tail.push(&[b'x'; 100]);
-        assert_eq!(tail.text(), format!("…\n{}", "x".repeat(12)), "a line that is too long, its end");
+        assert_eq!(
+            tail.text(),
+            format!("…\n{}", "x".repeat(12)),
+            "a line that is too long, its end"
+        );
         tail.push(&[0xff; 12]);
         assert!(tail.text().contains('\u{fffd}'), "what is no text does not matter");
     }

@@ -23,7 +23,10 @@ pub(super) const OBJECTS: &[Object] = &[
             ("people", "by name, who can be on call"),
             ("rotations", "by name, who takes turns"),
             ("overrides", "a list: who stands in"),
-            ("ping_keys", "by name, keys by which jobs call the heartbeats of the file: a key, or a map"),
+            (
+                "ping_keys",
+                "by name, keys by which jobs call the heartbeats of the file: a key, or a map",
+            ),
         ],
     },
     Object {
@@ -193,7 +196,10 @@ pub(super) const OBJECTS: &[Object] = &[
         paths: &["ping_keys.NAME"],
         keys: &[
             ("key", "the key, or `${secret:NAME}`"),
-            ("create", "the monitor that a call with `create=1` makes of a slug that there is not yet"),
+            (
+                "create",
+                "the monitor that a call with `create=1` makes of a slug that there is not yet",
+            ),
             ("limit", "how many calls may make; 100"),
         ],
     },

@@ -274,8 +274,9 @@ async fn made(api: &Api, ping_key: &str, slug: &str) -> Result<Arc<str>, Problem
         Making::Taken => Err(Problem::conflict("this slug is the name of another monitor")),
         Making::Full(limit) => {
             let message = format!("{limit} monitors were made with this ping key, its limit");
-            Err(Problem::conflict(message)
-                .with_hint("Define them in a file, delete some, or raise `limit` beside the ping key."))
+            Err(Problem::conflict(message).with_hint(
+                "Define them in a file, delete some, or raise `limit` beside the ping key.",
+            ))
         }
     }
 }
