@@ -38,6 +38,11 @@ pub(super) fn read(
     monitor.schedule = schedule;
     if rule.kind == Kind::Heartbeat {
         beat_schedule(&mut monitor.schedule, &settings);
+        let cron = settings.get("cron").and_then(serde_json::Value::as_str);
+        if let Some(Err(message)) = cron.map(super::calendar::check_cron) {
+            let path = format!("{}.cron", object.path_of(rule.name));
+            report.error(settings_node.place, &path, message);
+        }
     }
     if rule.kind == Kind::Alerts {
         received(&settings, settings_node, &object, report);

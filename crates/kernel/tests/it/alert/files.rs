@@ -651,6 +651,10 @@ monitors:
         ),
         ("monitors: { a: { heartbeat: { every: 1d, slug: a/b } } }".to_owned(), "a slug has"),
         (
+            "monitors: { a: { heartbeat: { cron: '99 * * * *' } } }".to_owned(),
+            "monitors.a.heartbeat.cron",
+        ),
+        (
             "monitors: { a: { heartbeat: 1d }, b: { heartbeat: { every: 1d, slug: a } } }"
                 .to_owned(),
             "a is called by the slug a already",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::gatus_condition::{Meant, read};
 use super::page::{Entry, Page};
 use super::receiver::{OF_GATUS, translated};
-use super::text;
+use super::{plain, text};
 
 /// Sections that say nothing of what is watched, and what is there for them.
 const SECTIONS: [(&str, &str); 14] = [
@@ -180,6 +180,20 @@ impl Gatus<'_> {
             if of("enabled") == false {
                 continue;
             }
+            let settings = &self.alerting[&kind];
+            let is_known = match &*kind {
+                "email" => settings.is_object(),
+                _ => translated(&OF_GATUS, &kind, settings).is_some(),
+            };
+            if !is_known {
+                entry.leave(match settings {
+                    Value::Null => format!("alerts of {kind}, which is not configured"),
+                    _ => format!(
+                        "alerts of {kind}: there is no such receiver, or its address is missing"
+                    ),
+                });
+                continue;
+            }
             thresholds.insert((
                 of("failure-threshold").as_i64().unwrap_or(FAILURES),
                 of("success-threshold").as_i64().unwrap_or(SUCCESSES),
@@ -190,7 +204,7 @@ impl Gatus<'_> {
                 if entry.keys.contains_key("description") {
                     entry.leave(format!("the description of the alert of {kind}: {description}"));
                 } else {
-                    entry.set("description", description.replace("{{", "{ {"));
+                    entry.set("description", plain(description));
                 }
             }
             for (key, _) in alert.as_object().into_iter().flatten() {
@@ -198,18 +212,9 @@ impl Gatus<'_> {
                     entry.leave(format!("`{key}` of the alert of {kind}: write another receiver"));
                 }
             }
-            let settings = &self.alerting[&kind];
-            if translated(&OF_GATUS, &kind, settings).is_some() || kind == "email" {
-                self.used.insert(kind.clone());
-                if !to.contains(&kind) {
-                    to.push(kind);
-                }
-            } else if settings.is_null() {
-                entry.leave(format!("alerts of {kind}, which is not configured"));
-            } else {
-                entry.leave(format!(
-                    "alerts of {kind}: there is no such receiver, or its address is missing"
-                ));
+            self.used.insert(kind.clone());
+            if !to.contains(&kind) {
+                to.push(kind);
             }
         }
         let Some((failures, successes)) = thresholds.first().copied() else { return };

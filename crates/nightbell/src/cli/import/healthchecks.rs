@@ -7,7 +7,7 @@ use kernel::alert::definition::is_slug;
 use serde_json::{Value, json};
 
 use super::page::{Entry, Page};
-use super::{ANSWER_MAX, PATIENCE, To, finish, span, text, unreadable};
+use super::{ANSWER_MAX, PATIENCE, To, finish, plain, span, text, unreadable};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::input;
 use crate::cli::output::Output;
@@ -153,10 +153,10 @@ fn monitor(check: &Value, slugs: &mut BTreeSet<String>) -> Result<Entry, &'stati
     entry.set("heartbeat", heartbeat);
     entry.keys.append(&mut keys);
     if let Some(tags) = text(check, "tags") {
-        entry.set("labels", json!({ "tags": tags.replace("{{", "{ {") }));
+        entry.set("labels", json!({ "tags": plain(&tags) }));
     }
     if let Some(words) = text(check, "desc") {
-        entry.set("description", words.replace("{{", "{ {"));
+        entry.set("description", plain(&words));
     }
     if check["methods"] == "POST" {
         entry.leave("that it takes POST alone");

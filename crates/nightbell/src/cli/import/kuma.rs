@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::page::{Entry, Page};
 use super::receiver::{OF_KUMA, translated};
-use super::{span, text};
+use super::{plain, span, text};
 use crate::cli::failure::Failure;
 
 /// Rows of a table that are read at most.
@@ -159,7 +159,7 @@ pub(super) fn page(tables: &Tables) -> Page {
             .filter_map(|it| {
                 let tag = table("tag").iter().find(|tag| tag["id"] == it["tag_id"])?;
                 let value = text(it, "value").unwrap_or_else(|| "yes".to_owned());
-                Some((text(tag, "name")?, value.replace("{{", "{ {")))
+                Some((text(tag, "name")?, plain(&value)))
             })
             .filter(|(name, _)| !matches!(&**name, "monitor" | "key" | "severity"))
             .collect();
@@ -332,7 +332,7 @@ fn monitor(row: &Value, children: &[&String]) -> Result<Entry, String> {
         entry.set("remind", span(checks.saturating_mul(interval)));
     }
     if let Some(words) = text(row, "description") {
-        entry.set("description", words.replace("{{", "{ {"));
+        entry.set("description", plain(&words));
     }
     for (column, what) in [("proxy_id", "a proxy"), ("conditions", "conditions")] {
         if text(row, column).is_some_and(|it| it != "[]") {

@@ -93,6 +93,15 @@ impl Page {
         true
     }
 
+    /// Leaves out the receiver whose part of the file is at this path.
+    pub(super) fn leave_receiver(&mut self, path: &str, why: &str) -> bool {
+        let name = path.strip_prefix("receivers.").unwrap_or(path);
+        let Some(at) = self.receivers.iter().position(|it| it.name == name) else { return false };
+        let entry = self.receivers.remove(at);
+        self.leave(format!("the receiver {}", entry.name), why);
+        true
+    }
+
     /// How many remarks there are on what was left out.
     pub(super) fn remarks(&self) -> usize {
         let all =
@@ -180,8 +189,20 @@ fn scalar(text: &str) -> String {
     let is_span = kernel::alert::definition::parse_span(text).is_ok()
         && text.ends_with(|c: char| c.is_ascii_alphabetic())
         && !text.contains([' ', 'e', 'E']);
-    // JSON is YAML, and has an escape for everything.
-    if is_plain || is_span { text.to_owned() } else { Value::from(text).to_string() }
+    if is_plain || is_span {
+        return text.to_owned();
+    }
+    // JSON is YAML, but for characters that YAML wants to be escaped.
+    let is_odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+    let mut quoted = String::new();
+    for c in Value::from(text).to_string().chars() {
+        if is_odd(c) {
+            let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+        } else {
+            quoted.push(c);
+        }
+    }
+    quoted
 }
 
 #[cfg(test)]
