@@ -55,6 +55,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             run(tour::run(config, arguments.clock))?;
         }
         Command::Robopager(arguments) => return robopager::run(&arguments),
+        Command::Ping(verb) => return cli::ping::run(verb, &cli.global),
         Command::Client(command) => cli::run(command, &cli.global)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -225,7 +225,8 @@ mod tests {
         "params",
     ];
     /// The keys of these are names that users give.
-    const NAMED: [&str; 5] = ["monitors", "receivers", "people", "rotations", "display"];
+    const NAMED: [&str; 6] =
+        ["monitors", "receivers", "people", "rotations", "ping_keys", "display"];
 
     #[test]
     fn a_misspelt_key_does_not_fit() {

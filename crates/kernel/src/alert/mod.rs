@@ -53,7 +53,7 @@ pub use by_hand::NOTE_MAX;
 pub use condition::{Condition, Operand, Operator};
 pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};
-pub use heartbeat::Beat;
+pub use heartbeat::{Beat, PING_TEXT_MAX};
 pub use incident::{
     Acknowledged, Entry, Evidence, Incident, NotificationEvent, ReceiverState, Rung, State,
     Suppressed,

@@ -249,8 +249,12 @@ fn staged(watching: &Watching<'_>) -> Result<File, String> {
     let mut wanted = BTreeSet::from([Arc::<str>::from(watching.monitor)]);
     loop {
         let all = watching.file.monitors.iter().filter(|it| wanted.contains(&it.name));
-        let needed: Vec<Arc<str>> =
-            all.flat_map(|it| it.depends_on.iter().chain(&it.witness).cloned()).collect();
+        let needed: Vec<Arc<str>> = all
+            .flat_map(|it| {
+                let needed = it.depends_on.iter().chain(&it.witness).cloned();
+                needed.chain(it.composed_of()).collect::<Vec<_>>()
+            })
+            .collect();
         let before = wanted.len();
         wanted.extend(needed);
         if wanted.len() == before {

@@ -28,6 +28,7 @@ mod durabletask_crash;
 mod etl;
 mod example;
 mod functions_client;
+mod importing;
 mod inbound;
 mod influx_lark;
 mod limits;
@@ -38,6 +39,7 @@ mod observability;
 mod oncall;
 mod paints;
 mod picture;
+mod ping;
 #[path = "../../../store/tests/it/pool.rs"]
 mod pool;
 mod postgres;

@@ -390,3 +390,28 @@ fn copy_all(from: &Path, to: &Path) {
         }
     }
 }
+
+#[test]
+fn a_composite_monitor_is_tested_by_how_its_members_are() {
+    let monitors = "
+receivers: { noc: { inbox: null } }
+monitors:
+  web-1: { heartbeat: 1h, to: noc }
+  web-2: { heartbeat: 1h, to: noc }
+  web-3: { heartbeat: 1h, to: noc }
+  shop: { composite: { of: [web-1, web-2, web-3], at_least: 2 }, every: 1m, to: noc }
+";
+    let tests = "
+start: 2027-03-27T00:00+01:00
+tests:
+- name: two of three
+  monitor: shop
+  series: { '{monitor=web-1}': '1 0x3 1x3', '{monitor=web-2}': '1 1 0 0 1x3', '{monitor=web-3}': '1x7' }
+  expect: { incidents: [ { opens: +2m, resolves: +4m } ] }
+";
+    let lying = folder(&[("monitors.yaml", monitors), ("shop.test.yaml", tests)]);
+    exits(&run(lying.path(), &[]), 0);
+    let three = monitors.replace("at_least: 2", "at_least: 3");
+    std::fs::write(lying.path().join("monitors.yaml"), three).unwrap();
+    exits(&run(lying.path(), &[]), 5);
+}

@@ -42,6 +42,7 @@ pub fn monitors(receiver: &dyn Fn(&str) -> Option<Value>) -> Value {
         ("people", table(&reference("person"))),
         ("rotations", table(&reference("rotation"))),
         ("overrides", list(&reference("override"))),
+        ("ping_keys", table(&ping_key())),
     ];
     let mut root = record(sections, &[]);
     // The author's own, such as anchors.
@@ -146,6 +147,11 @@ fn rotation() -> Value {
     record([("tz", text()), ("layers", list(&layer)), ("else", texts())], &["layers"])
 }
 
+fn ping_key() -> Value {
+    let keys = [("key", text()), ("create", reference("monitor")), ("limit", whole())];
+    json!({ "if": { "type": "object" }, "then": record(keys, &["key"]), "else": text() })
+}
+
 fn stand_in() -> Value {
     let keys =
         [("rotation", text()), ("who", texts()), ("tz", text()), ("from", text()), ("to", text())];
@@ -246,6 +252,8 @@ rotations:
   primary: { layers: [{ people: ann }] }
 overrides:
 - { rotation: primary, who: ann, from: 2026-12-24T09:00:00Z, to: 2026-12-25T09:00:00Z }
+ping_keys:
+  jobs: { key: x }
 monitors:
 "
         .to_owned();

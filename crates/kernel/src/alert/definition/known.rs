@@ -66,7 +66,7 @@ impl Known {
     /// Adds what a file defines.
     pub fn extend_by(&mut self, file: File) {
         self.told.extend(file.told());
-        self.labels.extend(Labels::of(&file.monitors));
+        self.labels.extend(Labels::of(file.monitors.iter().chain(file.creatable())));
         self.receivers.extend(file.receivers.into_keys());
         self.monitors.extend(file.monitors.into_iter().map(|monitor| monitor.name));
         self.sources.extend(file.sources);
@@ -80,7 +80,7 @@ impl File {
     /// the place of others.
     pub fn told(&self) -> BTreeSet<Arc<str>> {
         let steps = self.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
-        let own = self.monitors.iter().flat_map(|monitor| &monitor.to);
+        let own = self.monitors.iter().chain(self.creatable()).flat_map(|monitor| &monitor.to);
         let fallbacks = self.receivers.values().filter_map(|receiver| receiver.fallback.as_ref());
         let reached = self.roster.receivers();
         let told = steps.chain(own).filter(|to| Target::parse(to).is_none());

@@ -151,7 +151,7 @@ fn matchers(file: &File, known: &Known, lint: &mut Lint<'_>) {
         return;
     }
     let mut labels = known.labels.clone();
-    labels.extend(Labels::of(&file.monitors));
+    labels.extend(Labels::of(file.monitors.iter().chain(file.creatable())));
     let count = |section: &str| match place_of_list(lint.root, section) {
         Some(items) => items.len(),
         None => 0,

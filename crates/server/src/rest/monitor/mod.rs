@@ -344,6 +344,7 @@ fn with(mut before: File, file: File) -> File {
     before.monitors.extend(file.monitors);
     before.silences.retain(|old| file.silences.iter().all(|new| new.id != old.id));
     before.silences.extend(file.silences);
+    before.ping_keys.extend(file.ping_keys);
     before.roster.people.extend(file.roster.people);
     before.roster.rotations.extend(file.roster.rotations);
     for own in file.roster.overrides {
