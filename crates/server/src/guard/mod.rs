@@ -29,8 +29,8 @@ use crate::{Settings, durable};
 /// Paths that anybody may call from anywhere, web pages too: what comes there proves itself, by a
 /// signature, a secret, or a key in the address. Triggers are public as well; they are no paths of
 /// ours, see [`is_public`].
-const PUBLIC: [&str; 5] =
-    ["/webhook/{id}", "/api/webhook/{id}", "/hooks/{receiver}", PING, PING_SIGNAL];
+const PUBLIC: [&str; 6] =
+    ["/webhook/{id}", "/api/webhook/{id}", "/hooks/{receiver}", "/act/{token}", PING, PING_SIGNAL];
 
 const PING: &str = "/ping/{key}";
 const PING_SIGNAL: &str = "/ping/{key}/{signal}";

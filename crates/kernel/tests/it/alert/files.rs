@@ -191,7 +191,7 @@ fn every_problem_is_told_with_its_place() {
         (
             "receivers:\n  noc: { slak: x }\n",
             &[
-                "2:3: error: receivers.noc: a receiver is exactly one of pagerduty, lark, feishu, slack, mattermost, teams, discord, telegram, opsgenie, jsm, squadcast, datadog, ntfy, email, webhook, workflow, inbox",
+                "2:3: error: receivers.noc: a receiver is exactly one of pagerduty, lark, feishu, slack, mattermost, teams, discord, telegram, opsgenie, jsm, squadcast, datadog, ntfy, twilio, email, webhook, workflow, inbox",
                 "2:10: error: receivers.noc: unknown key \"slak\"; is slack meant?",
             ],
         ),
