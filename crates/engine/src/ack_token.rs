@@ -104,7 +104,8 @@ impl Engine {
         if mac.len() != MAC || self.ack_mac(named).verify_truncated_left(mac).is_err() {
             return Err(AckError::Unknown);
         }
-        let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |it, byte| it << 8 | u128::from(*byte));
+        let number =
+            |bytes: &[u8]| bytes.iter().fold(0_u128, |it, byte| it << 8 | u128::from(*byte));
         let (fingerprint, numbers) = named.split_at(FINGERPRINT);
         let (incident, delivery) = numbers.split_at(numbers.len() / 2);
         let incident = format!("{:032x}-{}", number(fingerprint), number(incident));
@@ -112,8 +113,7 @@ impl Engine {
             RecordSearch { keys: vec![incident], size: 1, ..RecordSearch::newest("incident") };
         let told = self.ledger_line(&search).await?.ok_or(AckError::Unknown)?;
         let line = format!("{}/{}", told.subject, number(delivery));
-        let search =
-            RecordSearch { keys: vec![line], size: 1, ..RecordSearch::newest("delivery") };
+        let search = RecordSearch { keys: vec![line], size: 1, ..RecordSearch::newest("delivery") };
         let delivery = self.ledger_line(&search).await?.ok_or(AckError::Unknown)?;
         if delivery.at.plus_millis(VALID) < self.now() {
             return Err(AckError::Expired);
@@ -164,9 +164,9 @@ impl Engine {
             };
             match self.step(&monitor, Input::ProviderEvent(heard)).await {
                 Ok(()) => taken += 1,
-                Err(Error::Rejected(
-                    rejected @ (Rejected::Stale(_) | Rejected::Unknown(_)),
-                )) => why = Some(rejected.to_string()),
+                Err(Error::Rejected(rejected @ (Rejected::Stale(_) | Rejected::Unknown(_)))) => {
+                    why = Some(rejected.to_string())
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -433,6 +433,12 @@ fn wake(draft: &mut Draft<'_>) {
     for key in snoozed.map(|incident| incident.key.clone()).collect::<Vec<_>>() {
         draft.transition_to(&key, State::Open, "the snooze is over");
     }
+    for key in draft.state.due_incidents(now) {
+        let incident = draft.state.incidents.get(&key);
+        if over(incident.and_then(|incident| draft.state.ack_expires_at(incident))) {
+            draft.transition_to(&key, State::Open, "the acknowledgement has expired (ack_expires)");
+        }
+    }
 }
 
 /// Another machine says how something is.

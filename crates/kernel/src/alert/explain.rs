@@ -222,6 +222,9 @@ fn waits_for(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     if let Some(since) = incident.no_data_since.filter(|_| incident.state.is_open()) {
         waits.push(format!("no data: not reported any more since {since}"));
     }
+    if let Some(at) = monitor.ack_expires_at(incident) {
+        waits.push(format!("the acknowledgement expires at {at}"));
+    }
     if let Some(until) = incident.snoozed_until {
         waits.push(format!("snoozed until {until}"));
     }
@@ -261,7 +264,7 @@ fn deliveries_awaited(monitor: &Monitor, incident: &Incident) -> Vec<String> {
         (incident.state, incident.told_from, route.steps.get(incident.steps as usize))
     {
         let unless = if step.unless_acked { " unless acknowledged" } else { "" };
-        let (to, at) = (step.to.join(", "), from.plus_millis(step.after));
+        let (to, at) = (step.to.join(", "), step.due(from));
         waits.push(format!("the next step tells {to} at {at}{unless}"));
     }
     for (receiver, told) in &incident.told {

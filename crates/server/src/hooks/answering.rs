@@ -4,11 +4,11 @@
 //! acknowledge, because chats and scanners of mail follow links: only POST acts.
 
 use axum::Json as AsJson;
+use axum::body::Body;
 use axum::extract::State;
+use axum::http::Method;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::body::Body;
-use axum::http::Method;
 use console::{Answering, Visit, Visitor};
 use engine::{AckError, Acked};
 use kernel::access::Need;
@@ -33,7 +33,11 @@ pub(super) fn routes() -> Routes {
         (status = 404, description = "It belongs to no message, or to one that is too old"),
     )
 )]
-async fn ask(State(shared): State<Shared>, Path(token): Path<String>, headers: HeaderMap) -> Response {
+async fn ask(
+    State(shared): State<Shared>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let told = match shared.api.engine.ack_message(&token).await {
         Ok(told) => told,
         Err(error) => return refused(&shared, &headers, error),
@@ -57,7 +61,11 @@ async fn ask(State(shared): State<Shared>, Path(token): Path<String>, headers: H
         (status = 503, description = "The store cannot be reached"),
     )
 )]
-async fn act(State(shared): State<Shared>, Path(token): Path<String>, headers: HeaderMap) -> Response {
+async fn act(
+    State(shared): State<Shared>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let acked = match shared.api.engine.acknowledge_by_token(&token, None).await {
         Ok(acked) => acked,
         Err(error) => return refused(&shared, &headers, error),

@@ -49,7 +49,8 @@ pub(super) async fn slack(
     };
     let payload: Value = parse(payload.as_bytes())?;
     let actions = payload["actions"].as_array().into_iter().flatten();
-    let pressed = actions.filter(|it| it["action_id"] == BUTTON).find_map(|it| it["value"].as_str());
+    let pressed =
+        actions.filter(|it| it["action_id"] == BUTTON).find_map(|it| it["value"].as_str());
     let Some(token) = pressed.filter(|_| payload["type"] == "block_actions") else {
         let why = "only the button that acknowledges does something here";
         return Ok(AsJson(json!({ "taken": false, "why": why })).into_response());
@@ -112,7 +113,9 @@ pub(super) async fn twilio(
             tracing::error!(%error, "a key pressed on the phone could not be taken");
             says("It could not be acknowledged, as the server has a problem. It stays open.")
         }
-        Err(AckError::Unknown | AckError::Expired) => says("This call cannot be answered any more."),
+        Err(AckError::Unknown | AckError::Expired) => {
+            says("This call cannot be answered any more.")
+        }
     })
 }
 

@@ -234,8 +234,9 @@ pub(super) fn doubted(doubt: Doubt) -> Problem {
 pub(super) fn form(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
     let bad = |why: String| Problem::bad_request(format!("the form: {why}"));
     let text = std::str::from_utf8(body).unwrap_or_default();
-    let uri: http::Uri =
-        format!("/?{text}").parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
+    let uri: http::Uri = format!("/?{text}")
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
     let fields = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri);
     fields.map(|fields| fields.0).map_err(|error| bad(error.body_text()))
 }

@@ -141,9 +141,7 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
         let text = json!({"tag": "lark_md", "content": people.join(" ")});
         elements.push(json!({"tag": "div", "text": text}));
     }
-    let button = |look: &str, text: &str, url: String| {
-        json!({"tag": "button", "type": look, "text": plain(text), "url": url})
-    };
+    let button = |look: &str, text: &str, url: String| json!({"tag": "button", "type": look, "text": plain(text), "url": url});
     // What a card of a group's bot tells nobody of, a page does.
     let acknowledge = order.ack_link().map(|url| button("primary", "Acknowledge", url));
     let runbook = order.notification.link().map(|url| button("default", "Runbook", url));

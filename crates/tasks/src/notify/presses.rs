@@ -56,7 +56,9 @@ pub async fn hear_presses(engine: Engine, client: Client) {
         for bot in bots {
             let (engine, client) = (engine.clone(), client.clone());
             hearing.entry(bot.clone()).or_insert_with(|| {
-                AbortOnDropHandle::new(tokio::spawn(async move { ask(&engine, &client, &bot).await }))
+                AbortOnDropHandle::new(tokio::spawn(
+                    async move { ask(&engine, &client, &bot).await },
+                ))
             });
         }
         tokio::select! {
@@ -135,7 +137,9 @@ async fn take(
                 "show_alert": alert,
             });
             // Who pressed long ago cannot be told any more; it counts all the same.
-            if let Err(Trouble { reason, .. }) = bot.call(client, "answerCallbackQuery", &told).await {
+            if let Err(Trouble { reason, .. }) =
+                bot.call(client, "answerCallbackQuery", &told).await
+            {
                 tracing::debug!(reason, "whoever pressed a button of Telegram was not told");
             }
         }

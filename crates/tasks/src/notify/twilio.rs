@@ -52,7 +52,8 @@ pub(super) const KIND: Kind = Kind {
 fn check(settings: Settings<'_>, problems: &mut Vec<String>) {
     let written = |name: &str| settings.text(name).filter(|text| !is_open(text));
     if written("account").is_some_and(|account| !is_sid(&account, "AC")) {
-        problems.push("`account` is the SID of an account: AC and 32 hexadecimal digits".to_owned());
+        problems
+            .push("`account` is the SID of an account: AC and 32 hexadecimal digits".to_owned());
     }
     if written("to").is_some_and(|to| !is_number(&to)) {
         problems.push("`to` must be a number such as +4791234567 (E.164)".to_owned());

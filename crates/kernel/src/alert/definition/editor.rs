@@ -71,6 +71,7 @@ fn route() -> Value {
         ("steps", list(&reference("step"))),
         ("to", texts()),
         ("remind", span()),
+        ("ack_expires", span()),
         ("group_by", texts()),
         ("group_order", texts()),
         ("display", table(&text())),
@@ -82,7 +83,14 @@ fn route() -> Value {
 
 fn step() -> Value {
     let unless = word(&["acked", "acknowledged"]);
-    record([("to", texts()), ("unless", unless), ("after", span())], &["to"])
+    let keys = [
+        ("to", texts()),
+        ("unless", unless),
+        ("after", span()),
+        ("hours", texts()),
+        ("tz", text()),
+    ];
+    record(keys, &["to"])
 }
 
 fn matchers() -> Value {

@@ -30,7 +30,7 @@ use super::condition::Condition;
 use crate::json::Json;
 
 pub use super::span::{Rate, parse_rate, parse_share, parse_span};
-pub use calendar::{Active, Clock, Days, Recurring, Schedule};
+pub use calendar::{Active, Clock, Days, Hours, Recurring, Schedule};
 pub use checklist::ChecklistOptions;
 pub use file::{Loaded, load, load_among, load_judged, secrets_in};
 pub use judge::{Judge, Remark};
@@ -176,6 +176,9 @@ pub struct Route {
     /// Tell again every so many milliseconds while open and not acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remind: Option<i64>,
+    /// Milliseconds after which an acknowledgement counts no more; not one until it is clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_expires: Option<i64>,
     /// Labels whose values make a group: one notification for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_by: Option<Vec<Arc<str>>>,
@@ -204,6 +207,17 @@ pub struct Step {
     /// Not if somebody has acknowledged by then.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unless_acked: bool,
+    /// Only in these hours: outside of them it waits, and with it those after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
+}
+
+impl Step {
+    /// When it is taken, of an incident that was first to be told then.
+    pub fn due(&self, from: Timestamp) -> Timestamp {
+        let due = from.plus_millis(self.after);
+        self.hours.as_ref().map_or(due, |hours| hours.begin_from(due))
+    }
 }
 
 /// What a monitor looks at.
