@@ -146,7 +146,7 @@ impl Engine {
         let message = self.ack_message(token).await?;
         let monitor = ExecutionId::monitor(&message.monitor);
         let kind = self.defined_receiver(&message.receiver).map(|it| it.kind);
-        let told_there = !kind.is_some_and(|kind| PERSONAL.contains(&&*kind));
+        let told_there = kind.is_none_or(|kind| !PERSONAL.contains(&&*kind));
         let (mut taken, mut why) = (0, None);
         for incident in &message.incidents {
             let who = match &who {

@@ -51,7 +51,7 @@ mod verdict;
 mod webhook;
 mod wording;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -99,6 +99,9 @@ pub struct Notify {
     lines: Lines,
     home: Home,
     outlet: Option<Arc<dyn Outlet>>,
+    /// Whether the log has said that messages bear no links because nobody said where people find this
+    /// server.
+    told_of_links: Once,
 }
 
 /// The input as it is written.
@@ -138,6 +141,7 @@ impl Notify {
             lines: Lines::default(),
             home: Home::here(""),
             outlet: None,
+            told_of_links: Once::new(),
         }
     }
 
@@ -177,9 +181,15 @@ impl Notify {
         }
         let map = input.settings.unwrap_or_default();
         if let Some(token) = self.ack_token(Settings::new(&map), &input.notification) {
-            let url = &self.home.public_url;
-            if !url.is_empty() {
-                input.notification["ack_url"] = format!("{url}/act/{token}").into();
+            match &*self.home.public_url {
+                "" => self.told_of_links.call_once(|| {
+                    let receiver = input.receiver.as_deref().unwrap_or_default();
+                    tracing::warn!(
+                        receiver,
+                        "`ack: yes` puts no links into messages while public_url is not set"
+                    );
+                }),
+                url => input.notification["ack_url"] = format!("{url}/act/{token}").into(),
             }
             input.notification["ack_token"] = token.into();
         }

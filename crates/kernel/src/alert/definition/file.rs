@@ -328,12 +328,16 @@ fn step(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report)
         })
     });
     let after = object.read("after", report, reader::span_or_zero).unwrap_or_default();
-    let tz_node = object.peek("tz").map(|node| node.place);
+    let alone = object.peek("tz").filter(|_| object.peek("hours").is_none());
+    if let Some(node) = alone {
+        report.error(
+            node.place,
+            &object.path_of("tz"),
+            "tz is the zone of hours, which are not there",
+        );
+    }
     let tz = object.read("tz", report, reader::zone);
     let active = object.read("hours", report, reader::hours).filter(|hours| !hours.is_empty());
-    if let Some(place) = tz_node.filter(|_| active.is_none()) {
-        report.error(place, &object.path_of("tz"), "tz is the zone of hours, which are not there");
-    }
     object.finish(report);
     let hours = active.map(|active| Hours { active, tz: tz.unwrap_or_default() });
     Some(Step { to, after, unless_acked: unless.unwrap_or_default(), hours })

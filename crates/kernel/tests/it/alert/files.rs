@@ -207,6 +207,20 @@ fn every_problem_is_told_with_its_place() {
             ],
         ),
         (
+            "routes:\n  - steps: [{ to: x, tz: UTC, hours: noon }]\n",
+            &[
+                "2:19: error: routes[0].steps[0].to: there is no receiver \"x\"",
+                "2:38: error: routes[0].steps[0].hours: \"noon\" are no hours",
+            ],
+        ),
+        (
+            "routes:\n  - steps: [{ to: x, tz: UTC }]\n",
+            &[
+                "2:19: error: routes[0].steps[0].to: there is no receiver \"x\"",
+                "2:26: error: routes[0].steps[0].tz: tz is the zone of hours",
+            ],
+        ),
+        (
             "monitors:\n  a:\n    tcp: h:1\n    every: 1m\n    labels: { x: \"{{ y | shout }}\" }\n",
             &[
                 "5:18: error: monitors.a.labels.x: unknown filter \"shout\"; there are remove_suffix, remove_prefix, upper, lower, trim, default, replace, split and truncate",
