@@ -29,8 +29,8 @@ async fn server() -> (Server, Value) {
             "phone": { "twilio": { "account": account, "token": "${secret:KEY}", "from": "+4712345678",
                 "to": "+4791234567", "by": "call", "ack": true, "base_url": nowhere } },
         },
-        "people": { "ann": ["phone"] },
-        "rotations": { "primary": { "else": "ann" } },
+        "people": { "ann": "phone" },
+        "rotations": { "primary": { "layers": [{ "people": ["ann"] }] } },
         "routes": [{ "to": ["chat", "oncall:primary"] }],
         "monitors": { "backup": { "heartbeat": { "every": "1h", "key": "k-1" } } },
     });

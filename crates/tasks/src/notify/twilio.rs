@@ -24,7 +24,7 @@ const BASE: &str = "https://api.twilio.com";
 /// Characters of a text message. Twilio takes 1600; each 70 to 153 of them are paid for.
 const TEXT_MAX: usize = 480;
 /// Characters that are read out, twice: about a minute.
-const SPOKEN_MAX: usize = 600;
+const SPOKEN_MAX: usize = 500;
 
 /// This kind of receiver.
 pub(super) const KIND: Kind = Kind {

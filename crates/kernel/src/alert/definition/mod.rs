@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use super::condition::Condition;
 use crate::json::Json;
+use crate::time::Timestamp;
 
 pub use super::span::{Rate, parse_rate, parse_share, parse_span};
 pub use calendar::{Active, Clock, Days, Hours, Recurring, Schedule};

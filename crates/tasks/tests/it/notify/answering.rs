@@ -9,7 +9,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use engine::OutcomeStatus;
@@ -246,7 +245,7 @@ async fn a_button_in_telegram_is_heard_without_an_address() {
         asked: Arc::default(),
         changed: watch::Sender::new(0),
     };
-    let service = Router::new().fallback(post(telegram)).with_state(chat.clone());
+    let service = Router::new().fallback(telegram).with_state(chat.clone());
     let service = server::good(service).await;
     let client = crate::http::http().client().clone();
     let runner = Arc::new(Notify::new(client.clone()));
