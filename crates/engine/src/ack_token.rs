@@ -165,7 +165,7 @@ impl Engine {
             match self.step(&monitor, Input::ProviderEvent(heard)).await {
                 Ok(()) => taken += 1,
                 Err(Error::Rejected(rejected @ (Rejected::Stale(_) | Rejected::Unknown(_)))) => {
-                    why = Some(rejected.to_string())
+                    why = Some(rejected.to_string());
                 }
                 Err(error) => return Err(error.into()),
             }

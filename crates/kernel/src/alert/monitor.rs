@@ -378,11 +378,8 @@ impl Monitor {
             return [suppressed.until, snoozed, expires, lease].into_iter().flatten().min();
         }
         let route = self.route_of(incident).unwrap_or_default();
-        let step =
-            incident.told_from.filter(|_| incident.state != State::Resolved).and_then(|from| {
-                let step = route.steps.get(incident.steps as usize)?;
-                Some(step.due(from))
-            });
+        let from = incident.told_from.filter(|_| incident.state != State::Resolved);
+        let step = from.and_then(|from| route.due(incident.steps as usize, from));
         let step = step.filter(|_| incident.state.is_open() && incident.state != State::Snoozed);
         let overdue = incident.told.iter().filter_map(|(receiver, told)| {
             self.overdue(incident, receiver, told, &route).map(|(_, at)| at)

@@ -251,8 +251,9 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
     told.steps = route
         .steps
         .iter()
-        .map(|step| {
-            let reached = step.due(at);
+        .enumerate()
+        .map(|(place, step)| {
+            let reached = route.due(place, at).unwrap_or(at);
             let called = step.to.iter().filter_map(|to| file.roster.call(to, reached));
             let on_call: Vec<OnCall> = called.map(OnCall::from).collect();
             let contacts = on_call.iter().flat_map(|it| &it.contacts).map(|it| &it.to);

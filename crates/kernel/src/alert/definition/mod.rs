@@ -197,6 +197,18 @@ pub struct Route {
     pub fallback_after: Option<i64>,
 }
 
+impl Route {
+    /// When a step is taken, counted from 0, of an incident that was first to be told then; `None` if
+    /// there are not so many. None is taken before those that come before it.
+    pub fn due(&self, step: usize, from: Timestamp) -> Option<Timestamp> {
+        let steps = self.steps.get(..=step)?;
+        Some(steps.iter().fold(from, |before, step| {
+            let due = from.plus_millis(step.after).max(before);
+            step.hours.as_ref().map_or(due, |hours| hours.begin_from(due))
+        }))
+    }
+}
+
 /// One step of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -211,14 +223,6 @@ pub struct Step {
     /// Only in these hours: outside of them it waits, and with it those after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Hours>,
-}
-
-impl Step {
-    /// When it is taken, of an incident that was first to be told then.
-    pub fn due(&self, from: Timestamp) -> Timestamp {
-        let due = from.plus_millis(self.after);
-        self.hours.as_ref().map_or(due, |hours| hours.begin_from(due))
-    }
 }
 
 /// What a monitor looks at.
