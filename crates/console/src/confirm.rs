@@ -10,13 +10,7 @@ use crate::piece;
 use crate::shell::{Page, Place};
 use crate::value::{count, list, text};
 use crate::visit::Pairs;
-<<<<<<< HEAD
 use crate::{Context, Failure, consequence, incident_search};
-||||||| bb8b081e
-use crate::{Context, Failure, incident_search};
-=======
-use crate::{Context, Failure, foreseen, incident_search};
->>>>>>> runs-b
 
 /// Above so many the number has to be typed.
 const TYPED_ABOVE: usize = 100;
@@ -28,30 +22,15 @@ fn who<'a>(cx: &'a Context<'_>) -> &'a str {
     cx.visit.visitor.name.as_deref().unwrap_or_default()
 }
 
-<<<<<<< HEAD
 /// Fields that the token binds besides the ids: the task of a rerun, the version of an upgrade, the
 /// stretch of a backfill.
 const BOUND: [&str; 4] = ["task", "version", "from", "to"];
 
 /// What the token binds.
-||||||| bb8b081e
-/// What the token binds besides the ids: the task of a rerun.
-=======
-/// What an act is about besides the ids: which task, or which version.
-const PLACES: [&str; 2] = ["task", "version"];
-
-/// What the token binds: the ids and the place.
->>>>>>> runs-b
 fn bound<'a>(ids: &[&'a str], form: &'a Pairs) -> Vec<&'a str> {
-<<<<<<< HEAD
     // A name before each value: what stands in one field is not in another.
     let fields = BOUND.iter().filter_map(|name| Some([*name, form.get(name)?]));
     ids.iter().copied().chain(fields.flatten()).collect()
-||||||| bb8b081e
-    ids.iter().copied().chain(form.get("task")).collect()
-=======
-    ids.iter().copied().chain(PLACES.iter().filter_map(|name| form.get(name))).collect()
->>>>>>> runs-b
 }
 
 /// The preview of an act on ids.
@@ -77,13 +56,7 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
         return Err(Failure::wrong(format!("Choose between one and {IDS_MAX} {}", act.things.1)));
     }
     let back = asked.get("back").filter(|back| is_ours(back)).unwrap_or("/console/");
-<<<<<<< HEAD
     let (consequence, children) = consequence::of(cx, act, &ids, asked).await?;
-||||||| bb8b081e
-    let (consequence, children) = consequence(cx, act, &ids).await?;
-=======
-    let (consequence, children) = consequence(cx, act, &ids, asked).await?;
->>>>>>> runs-b
     let token = cx.seal.token(act.name, &bound(&ids, asked), who(cx), cx.clock.now);
     let count = ids.len();
     let body = html! {
@@ -97,17 +70,9 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
             input type="hidden" name="back" value=(back);
             input type="hidden" name="token" value=(token);
             @for id in &ids { input type="hidden" name="id" value=(id); }
-<<<<<<< HEAD
             @for name in BOUND {
                 @if let Some(value) = asked.get(name) { input type="hidden" name=(name) value=(value); }
             }
-||||||| bb8b081e
-            @if let Some(task) = asked.get("task") { input type="hidden" name="task" value=(task); }
-=======
-            @for name in PLACES {
-                @if let Some(place) = asked.get(name) { input type="hidden" name=(name) value=(place); }
-            }
->>>>>>> runs-b
             @if let Some(label) = typed(act) {
                 label.field { span { (label) } textarea name="input" { (asked.get("input").unwrap_or_default()) } }
             }
@@ -238,65 +203,6 @@ fn place(act: &Act) -> Place {
     }
 }
 
-<<<<<<< HEAD
-||||||| bb8b081e
-/// What would happen, counted.
-async fn consequence(
-    cx: &Context<'_>,
-    act: &Act,
-    ids: &[&str],
-) -> Result<(String, Markup), Failure> {
-    let count = ids.len();
-    let things = if count == 1 { act.things.0 } else { act.things.1 };
-    let plain = format!("{}: {count} {things}.", act.label);
-    if act.name != "terminate" {
-        return Ok((plain, html! {}));
-    }
-    let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-    let filters = vec![Filter::In(TextField::Parent, ids), Filter::Closed(false)];
-    let search = Search { filters, size: 1, counting: Counting::Far, ..Search::default() };
-    let open = cx.engine.store().search(&search).await?;
-    let most = search.total_max();
-    let below = match open.total {
-        0 => String::new(),
-        1 => " and 1 running sub-workflow".to_owned(),
-        many => format!(" and {} running sub-workflows", piece::counted(many, many < most)),
-    };
-    Ok((format!("Terminates {count} {things}{below}."), html! {}))
-}
-
-=======
-/// What would happen, counted.
-async fn consequence(
-    cx: &Context<'_>,
-    act: &Act,
-    ids: &[&str],
-    asked: &Pairs,
-) -> Result<(String, Markup), Failure> {
-    let count = ids.len();
-    let things = if count == 1 { act.things.0 } else { act.things.1 };
-    let plain = format!("{}: {count} {things}.", act.label);
-    if act.name != "terminate" {
-        let about = match ids {
-            [id] => foreseen::shown(cx, act, id, asked).await?,
-            _ => html! {},
-        };
-        return Ok((plain, about));
-    }
-    let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-    let filters = vec![Filter::In(TextField::Parent, ids), Filter::Closed(false)];
-    let search = Search { filters, size: 1, counting: Counting::Far, ..Search::default() };
-    let open = cx.engine.store().search(&search).await?;
-    let most = search.total_max();
-    let below = match open.total {
-        0 => String::new(),
-        1 => " and 1 running sub-workflow".to_owned(),
-        many => format!(" and {} running sub-workflows", piece::counted(many, many < most)),
-    };
-    Ok((format!("Terminates {count} {things}{below}."), html! {}))
-}
-
->>>>>>> runs-b
 /// Checks that a form comes from a preview of exactly this.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! ACTS: loads, decides, commits and dispatches; owns timers, queues and leases.
 
 mod access;
+mod ack_token;
 mod acting;
 mod alarm;
 mod audit;
@@ -77,6 +78,7 @@ pub use access::{
     Access, AccessError, Arrival, Grantee, GroupRecord, Holder, Identity, KeyRecord, NewKey,
     NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
 };
+pub use ack_token::{AckError, AckMessage, Acked};
 pub use acting::{ActsOn, FORBIDDEN};
 pub use audit::{Audit, AuditEntry, AuditLine};
 pub use authors::{Author, Authored};

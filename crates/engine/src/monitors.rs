@@ -314,6 +314,21 @@ impl Engine {
         sources.values().find_map(|file| file.receivers.get(name).cloned())
     }
 
+    /// The receivers of a kind.
+    pub fn receivers_of_kind(&self, kind: &str) -> Vec<Receiver> {
+        let sources = self.inner.monitors.sources.read();
+        let receivers = sources.values().flat_map(|file| file.receivers.values());
+        receivers.filter(|receiver| *receiver.kind == *kind).cloned().collect()
+    }
+
+    /// A setting of a receiver with its secrets; `None` if one of them is not there.
+    pub fn setting(&self, written: &str) -> Option<String> {
+        let text = written.replace("${secret:", "${workflow.secrets.");
+        let value = self.resolve_written(&Json::of(&text)).parse();
+        let value = value.as_str()?.trim();
+        (!value.is_empty() && !value.contains("${")).then(|| value.to_owned())
+    }
+
     /// The names that a source may speak of because others define them.
     pub fn monitors_known_beside(&self, source: &str) -> Known {
         let mut known = Known::default();

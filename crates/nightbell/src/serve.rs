@@ -128,6 +128,8 @@ async fn prepare(
             mistakes.join("\n  ")
         )
     })?;
+    let client = tasks::http::Client::new(calls.clone())?;
+    tokio::spawn(tasks::notify::hear_presses(engine.clone(), client));
     deadman::call(engine.clone(), config, calls)?;
     robopager.start(engine).await
 }

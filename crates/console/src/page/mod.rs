@@ -3,6 +3,7 @@
 pub(crate) mod login;
 
 mod access;
+pub(crate) mod answering;
 mod audit;
 mod batches;
 mod compare;

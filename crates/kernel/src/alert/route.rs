@@ -258,14 +258,15 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
     told.steps = route
         .steps
         .iter()
-        .map(|step| {
-            let reached = at.plus_millis(step.after);
+        .enumerate()
+        .map(|(place, step)| {
+            let reached = route.due(place, at).unwrap_or(at);
             let called = step.to.iter().filter_map(|to| file.roster.call(to, reached));
             let on_call: Vec<OnCall> = called.map(OnCall::from).collect();
             let contacts = on_call.iter().flat_map(|it| &it.contacts).map(|it| &it.to);
             ToldStep {
                 to: step.to.clone(),
-                after: step.after,
+                after: reached.since(at),
                 unless_acked: step.unless_acked,
                 fallbacks: step.to.iter().chain(contacts).filter_map(fallback).collect(),
                 on_call,

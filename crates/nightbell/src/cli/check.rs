@@ -168,8 +168,8 @@ async fn missing_secrets(paths: &[PathBuf], client: &Client) -> anyhow::Result<V
 fn print(findings: &[Finding], output: &Output) -> anyhow::Result<()> {
     match output.format {
         Format::Table => findings.iter().try_for_each(|it| output.line(clean(&it.to_string()))),
-        Format::Json | Format::Ics | Format::Csv => output.json(&findings),
         Format::Sarif => output.json(&sarif(findings)),
+        _ => output.json(&findings),
     }
 }
 

@@ -373,10 +373,13 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             )
         }
         Format::Csv => matches!(command, ClientCommand::Monitor(monitor::Verb::Samples(_))),
+        Format::Md | Format::Html => {
+            matches!(command, ClientCommand::Incident(incident::Verb::Report { .. }))
+        }
     };
     if !fits {
         let hint = "`check` writes SARIF, `schedule calendar` and `oncall calendar` iCalendar, \
-                    `monitor samples` CSV; use -o json";
+                    `monitor samples` CSV, `incident report` Markdown and HTML; use -o json";
         return Err(Failure::usage("this command has no such format").with_hint(hint).into());
     }
     match command {
@@ -401,9 +404,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             let version = env!("CARGO_PKG_VERSION");
             return match format {
                 Format::Table => output.line(format_args!("nightbell {version}")),
-                Format::Json | Format::Sarif | Format::Ics | Format::Csv => {
-                    output.json(&json!({ "version": version }))
-                }
+                _ => output.json(&json!({ "version": version })),
             };
         }
         _ => {}

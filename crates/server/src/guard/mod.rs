@@ -29,10 +29,11 @@ use crate::{Settings, durable};
 /// Paths that anybody may call from anywhere, web pages too: what comes there proves itself, by a
 /// signature, a secret, or a key in the address. Triggers are public as well; they are no paths of
 /// ours, see [`is_public`].
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 9] = [
     "/webhook/{id}",
     "/api/webhook/{id}",
     "/hooks/{receiver}",
+    "/act/{token}",
     PING,
     PING_SIGNAL,
     PING_SLUG,

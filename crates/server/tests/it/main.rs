@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod answering;
 mod attacks;
 mod both;
 mod bulk;

@@ -91,6 +91,7 @@ fn route() -> Value {
         ("steps", list(&reference("step"))),
         ("to", texts()),
         ("remind", span()),
+        ("ack_expires", span()),
         ("group_by", texts()),
         ("group_order", texts()),
         ("display", table(&text())),
@@ -102,7 +103,14 @@ fn route() -> Value {
 
 fn step() -> Value {
     let unless = word(&["acked", "acknowledged"]);
-    record([("to", texts()), ("unless", unless), ("after", span())], &["to"])
+    let keys = [
+        ("to", texts()),
+        ("unless", unless),
+        ("after", span()),
+        ("hours", texts()),
+        ("tz", text()),
+    ];
+    record(keys, &["to"])
 }
 
 fn matchers() -> Value {

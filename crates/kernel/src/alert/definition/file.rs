@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::calendar::{Active, Recurring};
+use super::calendar::{Active, Hours, Recurring};
 use super::checklist::{self, ChecklistOptions};
 use super::judge::{self, Judge, Lenient};
 use super::kinds::RECEIVERS;
@@ -320,6 +320,7 @@ fn route(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report
         matchers,
         steps,
         remind: object.read("remind", report, reader::span),
+        ack_expires: object.read("ack_expires", report, reader::span),
         group_by: object.read("group_by", report, reader::texts),
         group_order: object.read("group_order", report, reader::texts).unwrap_or_default(),
         display: object.read("display", report, reader::text_map).unwrap_or_default(),
@@ -346,8 +347,19 @@ fn step(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report)
         })
     });
     let after = object.read("after", report, reader::span_or_zero).unwrap_or_default();
+    let alone = object.peek("tz").filter(|_| object.peek("hours").is_none());
+    if let Some(node) = alone {
+        report.error(
+            node.place,
+            &object.path_of("tz"),
+            "tz is the zone of hours, which are not there",
+        );
+    }
+    let tz = object.read("tz", report, reader::zone);
+    let active = object.read("hours", report, reader::hours).filter(|hours| !hours.is_empty());
     object.finish(report);
-    Some(Step { to, after, unless_acked: unless.unwrap_or_default() })
+    let hours = active.map(|active| Hours { active, tz: tz.unwrap_or_default() });
+    Some(Step { to, after, unless_acked: unless.unwrap_or_default(), hours })
 }
 
 /// `{ team: data, severity: [error, critical], host: { not: "test-*" } }`

@@ -356,7 +356,7 @@ pub(super) static KINDS: [KindRule; 14] = [
 ];
 
 /// Every kind of receiver, and the setting meant if only a text is given.
-pub(super) const RECEIVERS: [(&str, &str); 17] = [
+pub(super) const RECEIVERS: [(&str, &str); 18] = [
     ("pagerduty", "key"),
     ("lark", "url"),
     ("feishu", "url"),
@@ -370,6 +370,7 @@ pub(super) const RECEIVERS: [(&str, &str); 17] = [
     ("squadcast", "url"),
     ("datadog", "key"),
     ("ntfy", "topic"),
+    ("twilio", "to"),
     ("email", "to"),
     ("webhook", "url"),
     ("workflow", "name"),

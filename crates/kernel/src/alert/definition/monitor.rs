@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::calendar::{Active, Schedule};
+use super::calendar::Schedule;
 use super::kinds::{self, KINDS, KindRule};
 use super::reader::text_map;
 use super::reader::{self, Object, Report, parsed};
@@ -81,21 +81,7 @@ fn kind<'a>(
 }
 
 fn schedule(object: &mut Object<'_>, report: &mut Report) -> Schedule {
-    let active = object.read("active", report, |node, path, report| {
-        let hours = reader::texts(node, path, report)?;
-        let mut out = Vec::new();
-        for text in hours {
-            if let Some(active) = Active::parse(&text) {
-                out.push(active);
-            } else {
-                let message = format!(
-                    "{text:?} are no hours; write such as \"09:00-17:00\" or \"Mon-Fri 09:00-17:00\""
-                );
-                report.error(node.place, path, message);
-            }
-        }
-        Some(out)
-    });
+    let active = object.read("active", report, reader::hours);
     Schedule {
         every: object.read("every", report, reader::span),
         cron: object.read("cron", report, cron),

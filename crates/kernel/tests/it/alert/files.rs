@@ -191,7 +191,7 @@ fn every_problem_is_told_with_its_place() {
         (
             "receivers:\n  noc: { slak: x }\n",
             &[
-                "2:3: error: receivers.noc: a receiver is exactly one of pagerduty, lark, feishu, slack, mattermost, teams, discord, telegram, opsgenie, jsm, squadcast, datadog, ntfy, email, webhook, workflow, inbox",
+                "2:3: error: receivers.noc: a receiver is exactly one of pagerduty, lark, feishu, slack, mattermost, teams, discord, telegram, opsgenie, jsm, squadcast, datadog, ntfy, twilio, email, webhook, workflow, inbox",
                 "2:10: error: receivers.noc: unknown key \"slak\"; is slack meant?",
             ],
         ),
@@ -204,6 +204,20 @@ fn every_problem_is_told_with_its_place() {
             &[
                 "2:19: error: routes[0].steps[0].to: there is no receiver \"x\"",
                 "2:30: error: routes[0].steps[0].unless: unless can only be acked, not \"asleep\"",
+            ],
+        ),
+        (
+            "routes:\n  - steps: [{ to: x, tz: UTC, hours: noon }]\n",
+            &[
+                "2:19: error: routes[0].steps[0].to: there is no receiver \"x\"",
+                "2:38: error: routes[0].steps[0].hours: \"noon\" are no hours",
+            ],
+        ),
+        (
+            "routes:\n  - steps: [{ to: x, tz: UTC }]\n",
+            &[
+                "2:19: error: routes[0].steps[0].to: there is no receiver \"x\"",
+                "2:26: error: routes[0].steps[0].tz: tz is the zone of hours",
             ],
         ),
         (

@@ -113,6 +113,7 @@ pub(super) const OBJECTS: &[Object] = &[
             ("to", "receivers, at once"),
             ("steps", "or steps, one after the other"),
             ("remind", "how often an open incident is told again"),
+            ("ack_expires", "how long an acknowledgement counts; then the steps begin anew"),
             ("group_by", "labels: incidents that have the same are told together"),
             ("group_order", "values of the first of them in the order of messages"),
             ("display", "texts for values: `{ ROY: \"R&M\" }`"),
@@ -127,6 +128,11 @@ pub(super) const OBJECTS: &[Object] = &[
             ("to", "receivers, or `oncall:ROTATION`, `oncall:ROTATION+1`"),
             ("after", "how long after the incident began"),
             ("unless", "`acked`: not if somebody has acknowledged"),
+            (
+                "hours",
+                "only then, such as `Mon-Fri 08:00-16:00`, or a list: outside it waits, and those after it",
+            ),
+            ("tz", "the zone of `hours`; UTC without it"),
         ],
     },
     Object {

@@ -151,7 +151,7 @@ pub(super) async fn calendar(
     });
     match output.format {
         Format::Ics => output.line(ics(&shown).trim_end())?,
-        Format::Json | Format::Sarif | Format::Csv => {
+        Format::Json | Format::Sarif | Format::Csv | Format::Md | Format::Html => {
             let listed = shown.iter().map(|(firing, schedule)| {
                 json!({
                     "at": firing.at.to_string(),
