@@ -319,7 +319,14 @@ impl Engine {
     /// The store's.
     pub async fn write_audit(&self, entry: AuditEntry) -> Result<u64, StoreError> {
         let engine = self.clone();
-        let writing = async move { engine.inner.audit.write(entry, engine.now()).await };
+        let writing = async move {
+            let is_change = entry.is_change();
+            let number = engine.inner.audit.write(entry, engine.now()).await?;
+            if is_change {
+                engine.inner.feed.note_change(number);
+            }
+            Ok(number)
+        };
         tokio::spawn(writing).await.map_err(|_| StoreError::Closed)?
     }
 

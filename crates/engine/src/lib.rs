@@ -80,7 +80,7 @@ pub use access::{
 };
 pub use ack_token::{AckError, AckMessage, Acked};
 pub use acting::{ActsOn, FORBIDDEN};
-pub use audit::{Audit, AuditEntry, AuditLine};
+pub use audit::{Audit, AuditEntry, AuditLine, AuditSearch};
 pub use authors::{Author, Authored};
 pub use batches::{
     BATCH_RUNS_MAX, Batch, BatchAct, BatchPreview, BatchState, PREVIEW_MILLIS, Refusal,
@@ -93,7 +93,7 @@ pub use clock::{Clock, ClockEvent, SystemClock};
 pub use definitions::Definitions;
 pub use documents::DamagedDocument;
 pub use engine::{Engine, Error, Seen, WeakEngine};
-pub use feed::{Committed, Feed};
+pub use feed::{Changed, Committed, Feed};
 pub use foreseeing::Foreseen;
 pub use forking::{Fork, Forked};
 pub use health::{DeadMan, Health, Problem};

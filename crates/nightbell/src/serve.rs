@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::durable::Leases;
 use engine::store::{Retention, Store, StoreError};
-use engine::{Clock, Engine, Parts, SampleOptions, SystemClock};
+use engine::{AuditEntry, Clock, Engine, Parts, SampleOptions, SystemClock};
 use futures_util::FutureExt as _;
 use kernel::access::Mode;
 use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
@@ -121,6 +121,10 @@ async fn prepare(
     loaded: &load::Loaded,
     calls: tasks::http::Settings,
 ) -> anyhow::Result<()> {
+    let version = format!("nightbell {}", env!("CARGO_PKG_VERSION"));
+    if let Err(error) = engine.write_audit(AuditEntry::of_server("start", version)).await {
+        tracing::warn!(%error, "a line of the audit ledger was lost: the server has started");
+    }
     let options = robopager.checklist();
     load::load(engine, &config.load, &options, loaded).await.map_err(|mistakes| {
         anyhow::anyhow!(

@@ -90,7 +90,7 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
         Page::new(Place::Definitions, title, body).below(found, href(&["definitions", kind]));
     let command =
         if is_workflow { format!("nightbell workflow get {name}") } else { String::new() };
-    Ok(page.same_as(path, command).on("definition"))
+    Ok(page.same_as(path, command).on("change"))
 }
 
 fn facts(cx: &Context<'_>, it: &Value) -> Markup {

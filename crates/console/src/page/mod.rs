@@ -126,6 +126,7 @@ pub(crate) fn failure(failure: &Failure) -> Page {
     let title = match failure.status {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::UNAUTHORIZED => "Sign in again",
         StatusCode::CONFLICT => "It has changed meanwhile",
         StatusCode::BAD_REQUEST => "That cannot be done",
         StatusCode::SERVICE_UNAVAILABLE => "Not available now",
@@ -137,6 +138,9 @@ pub(crate) fn failure(failure: &Failure) -> Page {
             ul { @for flaw in failure.flaws.iter().take(50) { li { (flaw) } } }
         }
         @if let Some(hint) = &failure.hint { p { (hint) } }
+        @if failure.status == StatusCode::UNAUTHORIZED {
+            p { a.button href="/console/login" target="_blank" rel="noopener" { "Sign in again" } }
+        }
         p { a href="/console/" { "Now" } }
     };
     Page { status: failure.status, ..Page::new(Place::Nowhere, title, body) }

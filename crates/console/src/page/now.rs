@@ -52,7 +52,9 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         }
     };
     let page = Page::new(Place::Now, "Now", body);
-    Ok(page.same_as("/api/health", "nightbell incident list").on("incident monitor firing run"))
+    Ok(page
+        .same_as("/api/health", "nightbell incident list")
+        .on("incident monitor firing run change"))
 }
 
 fn line(name: &str, told: &Section, none: &str, all: &str) -> Markup {

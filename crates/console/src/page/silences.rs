@@ -34,7 +34,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     };
     let page =
         Page::new(Place::Incidents, "Silences", body).below("Incidents", "/console/incidents");
-    Ok(page.same_as("/api/silences", "nightbell silence list").on("incident monitor"))
+    Ok(page.same_as("/api/silences", "nightbell silence list").on("incident monitor change"))
 }
 
 fn row(cx: &Context<'_>, it: &Value) -> Markup {

@@ -46,6 +46,10 @@ pub(super) async fn show(cx: &Context<'_>, part: &str) -> Shown {
         }
         (shown)
     };
-    let topics = if matches!(part, "queues" | "workers") { "run" } else { "" };
+    let topics = match part {
+        "queues" | "workers" => "run",
+        "events" | "secrets" | "audit" | "access" => "change",
+        _ => "",
+    };
     Ok(Page::new(Place::System, *title, body).same_as(json, command).on(topics))
 }

@@ -54,6 +54,7 @@ mod ringing_cli;
 mod robopager;
 mod schedules;
 mod screenshots;
+mod sdk_keys;
 mod sdks;
 mod secret;
 #[path = "../../../tasks/tests/it/check/service.rs"]

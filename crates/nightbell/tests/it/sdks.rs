@@ -14,6 +14,9 @@ pub(crate) const PYTHON: &str = "NIGHTBELL_TEST_PYTHON";
 /// Names the folder of packages that has the JavaScript SDK.
 pub(crate) const NODE_MODULES: &str = "NIGHTBELL_TEST_NODE_MODULES";
 
+/// Names the folder that has the Java SDK, and our worker made with it.
+pub(crate) const JAVA: &str = "NIGHTBELL_TEST_JAVA";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_finds_all_that_it_asks_for() {
     let Some(python) = prepared(PYTHON) else { return };

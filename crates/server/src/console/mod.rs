@@ -21,7 +21,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use utoipa_axum::routes;
 
-use crate::access::{self, Actor, Asked, Routes};
+use crate::access::{self, Actor, Asked, Called, Routes};
 use crate::guard::Peer;
 use crate::problem::Problem;
 use crate::{Api, Shared, described};
@@ -93,7 +93,9 @@ impl Service {
 
     /// A public status page, which anybody may see whose server it is, whoever may see the console.
     async fn publish(&self, shared: &Shared, visit: Visit, asked: &Visiting) -> Response {
-        let inside = Inside { router: self.inside(shared), asked: asked.clone() };
+        // What a reader wants to be called goes here once pages ask for it.
+        let called = None;
+        let inside = Inside { router: self.inside(shared), asked: asked.clone(), called };
         let reply = self.console.answer(&visit, &inside).await;
         reply.into_response(&asked.headers).map(Body::from)
     }
@@ -174,6 +176,8 @@ fn not_served(api: &Api, asked: &Visiting) -> Option<Problem> {
 struct Inside {
     router: Router,
     asked: Visiting,
+    /// What somebody without an account wants to be called in records.
+    called: Option<Called>,
 }
 
 #[async_trait::async_trait]
@@ -195,6 +199,9 @@ impl Ask for Inside {
         request.extensions_mut().insert(Asked(self.asked.actor.clone()));
         if let Some(peer) = self.asked.peer {
             request.extensions_mut().insert(peer);
+        }
+        if let Some(called) = &self.called {
+            request.extensions_mut().insert(called.clone());
         }
         let response = match self.router.clone().oneshot(request).await {
             Ok(response) => response,

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use axum::extract::Request;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
@@ -209,6 +209,18 @@ impl Guard {
         let asked = asked.or_else(|| request.uri().authority().map(Authority::as_str));
         let over_tls = request.extensions().get::<OverTls>().is_some();
         is_meant && over_tls && asked.and_then(Host::parse) == self.hosts.public
+    }
+
+    /// Whether a request came over TLS, as far as the browser sees. What did can be answered over TLS,
+    /// whatever `public_url` says.
+    pub(crate) fn is_secure(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        extensions: &Extensions,
+    ) -> bool {
+        extensions.get::<OverTls>().is_some()
+            || self.address(headers, uri, extensions).starts_with("https://")
     }
 
     /// Tells browsers what not to do with an answer, and whether to ask by https alone.

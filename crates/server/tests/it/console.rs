@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use console::{ASSETS, POLICY};
+use engine::AuditSearch;
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use kernel::access::{Mode, Role};
@@ -520,7 +521,13 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
     let seen = by(&viewer, Method::GET, &path, "").await;
     assert!(seen.text.contains("Acknowledged by responder (key:"), "{}", seen.text);
     // The ledger names the path of the API that was asked, and who asked.
-    let lines = browser.server.engine.audit().newest(20).await.expect("memory answers");
+    let lines = browser
+        .server
+        .engine
+        .audit()
+        .newest(&AuditSearch { size: 20, ..AuditSearch::default() })
+        .await
+        .expect("memory answers");
     let line = lines.iter().find(|it| {
         it.line.contains("/api/incidents/{id}/acknowledge") && it.line.contains("responder")
     });

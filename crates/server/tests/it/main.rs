@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod answering;
 mod attacks;
+mod audit;
 mod both;
 mod bulk;
 mod code_worker;

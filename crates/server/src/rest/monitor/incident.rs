@@ -19,7 +19,7 @@ use super::super::query::instant;
 use super::wanted::{Wanted, WantedParams, comma_separated};
 use super::{incident_of, judgement, page_size, say, view};
 use crate::Api;
-use crate::access::{Actor, Routes};
+use crate::access::{Actor, Routes, Why};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -260,7 +260,8 @@ impl ProviderAction {
         actor.or_told(self.who.as_deref())
     }
 
-    fn why(&self) -> Option<Arc<str>> {
+    fn why(&self, said: &Why) -> Option<Arc<str>> {
+        said.note(self.why.as_deref());
         self.why.as_deref().map(Arc::from)
     }
 
@@ -306,11 +307,12 @@ async fn act(
 async fn acknowledge(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why, until_clear) = (deed.who(&actor), deed.why(), deed.until_clear);
+    let (who, why, until_clear) = (deed.who(&actor), deed.why(&said), deed.until_clear);
     act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear }).await
 }
 
@@ -327,11 +329,12 @@ async fn acknowledge(
 async fn unacknowledge(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why) = (deed.who(&actor), deed.why());
+    let (who, why) = (deed.who(&actor), deed.why(&said));
     act(&api, &id, |incident| Input::Unacknowledge { incident, who, why }).await
 }
 
@@ -349,11 +352,12 @@ async fn unacknowledge(
 async fn snooze(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why, until) = (deed.who(&actor), deed.why(), deed.end(api.engine.now())?);
+    let (who, why, until) = (deed.who(&actor), deed.why(&said), deed.end(api.engine.now())?);
     act(&api, &id, |incident| Input::Snooze { incident, until, who, why }).await
 }
 
@@ -370,11 +374,12 @@ async fn snooze(
 async fn resolve(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why) = (deed.who(&actor), deed.why());
+    let (who, why) = (deed.who(&actor), deed.why(&said));
     act(&api, &id, |incident| Input::Resolve { incident, who, why }).await
 }
 
@@ -416,11 +421,12 @@ async fn resend(
 async fn escalate(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why) = (deed.who(&actor), deed.why());
+    let (who, why) = (deed.who(&actor), deed.why(&said));
     act(&api, &id, |incident| Input::Escalate { incident, who, why }).await
 }
 
