@@ -292,7 +292,7 @@ fn clock_changes(schedule: &ScheduleSpec, engine: &Engine) -> Vec<Problem> {
             "a change of the clock touches {} at {} in {}: {}",
             schedule.name,
             firing.local,
-            lines.get(index).map_or("", |line| &line.zone_id),
+            lines.get(index).map_or("", |line| &*line.zone_id),
             firing.mark.describe()
         );
         let hint = "nightbell schedule test -f FILE shows each firing; the setting dst decides.";

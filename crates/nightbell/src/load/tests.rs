@@ -168,14 +168,8 @@ async fn a_start_stores_nothing_of_files_that_do_not_fit() {
     let trigger = |name: &str| json!({ "name": name, "method": "POST", "path": "/orders", "start": { "name": "parent" } });
     house.write("t.json", &trigger("t"));
     house.write("u.json", &trigger("u"));
-    let mistakes = load(
-        &house.engine,
-        &house.paths(),
-        &ChecklistOptions::default(),
-        &house.loaded,
-        &ChecklistOptions::default(),
-    )
-    .await;
+    let mistakes =
+        load(&house.engine, &house.paths(), &ChecklistOptions::default(), &house.loaded).await;
     let mistakes = mistakes.expect_err("two triggers have one path");
     assert!(mistakes.iter().any(|it| it.contains("u.json") && it.contains("same method and path")));
     assert_eq!(house.marks().await, all("one"));

@@ -135,11 +135,7 @@ fn prepare(
     path: &Path,
     known: &mut BTreeMap<Vec<PathBuf>, Result<Arc<Folder>, Vec<String>>>,
 ) -> Prepared {
-    let ready = file::read(path).and_then(|tests| {
-        let uses = used_by(&tests)?;
-        Ok((tests, uses))
-    });
-    let ready = ready.map_err(|found| in_words(&found)).and_then(|(tests, uses)| {
+    let ready = read(path).map_err(|found| in_words(&found)).and_then(|(tests, uses)| {
         let folder = known.entry(uses.clone()).or_insert_with(|| {
             let definitions = definitions_of(engine, &uses)?;
             let (scripts, built_in) = (scripts.clone(), built_in.into());
@@ -150,6 +146,13 @@ fn prepare(
         if missing.is_empty() { Ok((tests, folder)) } else { Err(in_words(&missing)) }
     });
     Prepared { path: path.to_owned(), ready }
+}
+
+/// A test file, and the files and folders that it uses.
+fn read(path: &Path) -> Result<(TestFile, Vec<PathBuf>), Vec<Finding>> {
+    let tests = file::read(path)?;
+    let uses = used_by(&tests)?;
+    Ok((tests, uses))
 }
 
 fn in_words(found: &[Finding]) -> Vec<String> {
@@ -165,11 +168,7 @@ pub(crate) fn examine(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<Finding>
     let mut known: BTreeMap<Vec<PathBuf>, Option<load::Definitions>> = BTreeMap::new();
     let mut found = Vec::new();
     for path in load::tests_below(paths)? {
-        let read = file::read(&path).and_then(|tests| {
-            let uses = used_by(&tests)?;
-            Ok((tests, uses))
-        });
-        match read {
+        match read(&path) {
             Ok((tests, uses)) => {
                 let definitions =
                     known.entry(uses).or_insert_with_key(|uses| definitions_of(engine, uses).ok());

@@ -54,14 +54,14 @@ pub(super) async fn raise(
 
 /// The workflows of a file, each with its JSON pointer.
 fn documents(text: &str) -> Vec<(String, Value)> {
-    let all = match serde_json::from_str(text) {
+    let all: Vec<(String, Value)> = match serde_json::from_str(text) {
         Ok(Value::Array(items)) => {
             items.into_iter().enumerate().map(|(at, it)| (format!("/{at}"), it)).collect()
         }
         Ok(document) => vec![(String::new(), document)],
         Err(_) => Vec::new(),
     };
-    all.into_iter().filter(|(_, it): &(_, Value)| it.get("tasks").is_some()).collect()
+    all.into_iter().filter(|(_, it)| it.get("tasks").is_some()).collect()
 }
 
 fn version_of(document: &Value) -> u64 {

@@ -176,7 +176,7 @@ fn input_documents<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<Vec<D
             documents.extend(input::documents(&[path.to_owned()])?);
             continue;
         }
-        let unreadable = |error| Failure::error(format!("{path}: {error}"));
+        let unreadable = |error: std::io::Error| Failure::error(format!("{path}: {error}"));
         for file in load::json_below(Path::new(path)).map_err(unreadable)? {
             if !load::holds_task_defs(&file) {
                 let found = input::documents(&[file.display().to_string()])?;

@@ -442,7 +442,9 @@ impl Report {
                 let was = then.get(receiver).unwrap_or(&none);
                 let is = now.get(receiver).unwrap_or(&none);
                 let people: BTreeSet<&String> = was.people.keys().chain(is.people.keys()).collect();
-                let count = |of: &Paged, person| of.people.get(person).copied().unwrap_or_default();
+                let count = |of: &Paged, person: &String| {
+                    of.people.get(person).copied().unwrap_or_default()
+                };
                 let people: Vec<String> = people
                     .into_iter()
                     .map(|it| format!("{} {} → {}", clean(it), count(was, it), count(is, it)))
