@@ -62,8 +62,8 @@ impl SpanId {
 
     /// The first half holds the version of the UUID, so it is never zero.
     fn cut(uuid: Uuid) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = uuid.into_bytes();
-        Self([a, b, c, d, e, f, g, h])
+        let (first, _) = uuid.as_u64_pair();
+        Self(first.to_be_bytes())
     }
 }
 
