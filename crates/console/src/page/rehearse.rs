@@ -48,7 +48,7 @@ pub(crate) async fn rehearsed(cx: &Context<'_>, name: &str) -> Shown {
         Ok(body) => cx.change(Method::POST, "/api/workflow/test", Some(&body)).await,
         Err(wrong) => Err(wrong),
     };
-    page(cx, name, Some(answer)).await
+    page(cx, name, Some(&answer)).await
 }
 
 fn request(cx: &Context<'_>, name: &str) -> Result<Value, Failure> {
@@ -68,7 +68,7 @@ fn request(cx: &Context<'_>, name: &str) -> Result<Value, Failure> {
     Ok(body)
 }
 
-async fn page(cx: &Context<'_>, name: &str, answer: Option<Result<Value, Failure>>) -> Shown {
+async fn page(cx: &Context<'_>, name: &str, answer: Option<&Result<Value, Failure>>) -> Shown {
     let version = cx.visit.form.get("version").or_else(|| cx.visit.query.get("version"));
     let query = version.map_or_else(String::new, |it| format!("?version={}", encoded(it)));
     let it = cx.get(&format!("/api/metadata/workflow/{}{query}", encoded(name))).await?;
@@ -84,7 +84,7 @@ async fn page(cx: &Context<'_>, name: &str, answer: Option<Result<Value, Failure
                 button.main { "Rehearse" }
             }
         } @else { (piece::note("", html! { "Rehearsing needs the permission " code { "run" } "." })) }
-        @match &answer {
+        @match answer {
             None => {}
             Some(Ok(run)) => { (piece::part("What came of it", came(run))) }
             Some(Err(failure)) => { (piece::refusal(failure)) }

@@ -171,10 +171,8 @@ impl Field {
         let name = format!("{}{}", self.kind.begin(), self.name);
         let typed = cx.visit.form.all(&name).next().map(str::to_owned);
         let value = typed.unwrap_or_else(|| begins.map(plain).unwrap_or_default());
-        let choices: &[String] = match self.kind {
-            Kind::Flag => &["true".to_owned(), "false".to_owned()],
-            Kind::Text | Kind::Number => &self.choices,
-        };
+        let flags = ["true", "false"].map(str::to_owned);
+        let choices = if self.kind == Kind::Flag { &flags[..] } else { &self.choices[..] };
         let numeric = (self.kind == Kind::Number).then_some("decimal");
         html! {
             label.field {
