@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::act::{Act, IDS_MAX, is_ours, named, silence_of};
 use crate::visit::{CALLED, NAME_MAX, Pairs, ZONE, encoded, is_name};
-use crate::{Context, Failure, Reply, confirm};
+use crate::{Context, Failure, Reply, confirm, deed};
 
 /// Answers a form.
 ///
@@ -19,6 +19,7 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
     match segments[..] {
         // A preview of many ids: too long for an address. It changes nothing.
         ["confirm"] => Ok(Reply::page(cx, &confirm::show(cx, &cx.visit.form).await?)),
+        ["compare"] => Ok(Reply::Moved { to: crate::page::runs::compared(cx)?, cookie: None }),
         ["zone"] => zone(cx),
         ["name"] => name(cx),
         ["monitors", name, "try"] => {
@@ -30,7 +31,19 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
             Ok(to) => Reply::Moved { to, cookie: None },
             Err(page) => Reply::page(cx, &page),
         }),
-        ["act"] => perform(cx).await,
+        ["definitions", "workflow", name, "rehearse"] => {
+            Ok(Reply::page(cx, &crate::page::rehearse::rehearsed(cx, name).await?))
+        }
+        ["definitions", kind, name, "edit"] => {
+            Ok(match crate::page::define::edited(cx, kind, name).await? {
+                Ok(to) => Reply::Moved { to, cookie: None },
+                Err(page) => Reply::page(cx, &page),
+            })
+        }
+        ["act"] => match perform(cx).await {
+            Err(refused) => again(cx, refused).await,
+            done => done,
+        },
         _ => Err(Failure::missing(format!("There is no form at {}", cx.visit.path()))),
     }
 }
@@ -122,6 +135,20 @@ async fn begin_batch(cx: &Context<'_>, act: &Act) -> Result<Reply, Failure> {
     Ok(Reply::Moved { to, cookie: None })
 }
 
+/// The form once more, with what was typed, where something that was typed is refused.
+async fn again(cx: &Context<'_>, refused: Failure) -> Result<Reply, Failure> {
+    let form = &cx.visit.form;
+    if refused.status != http::StatusCode::BAD_REQUEST || form.get("input").is_none() {
+        return Err(refused);
+    }
+    let page = match form.get("act") {
+        Some("start") => crate::page::start::again(cx, &refused).await?,
+        Some("rerun" | "complete-task" | "fail-task") => confirm::again(cx, &refused).await?,
+        _ => return Err(refused),
+    };
+    Ok(Reply::page(cx, &page))
+}
+
 fn with_said(back: &str, act: &str) -> String {
     let mark = if back.contains('?') { '&' } else { '?' };
     format!("{back}{mark}said={act}")
@@ -208,13 +235,13 @@ async fn one(
         "resume-schedule" => _ = send(Method::PUT, schedule("resume"), None).await?,
         "trigger" => _ = send(Method::POST, schedule("trigger"), None).await?,
         "start" => return start(cx, &name, form).await.map(Some),
-        _ => return Err(Failure::wrong("The form names nothing that can be done")),
+        _ => return deed::one(cx, act, id, form).await,
     }
     Ok(None)
 }
 
 /// A JSON object that somebody has typed.
-fn object(text: &str) -> Result<Value, Failure> {
+pub(crate) fn object(text: &str) -> Result<Value, Failure> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| Failure::wrong(format!("The input is no JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(Failure::wrong("The input is no JSON object")) }
@@ -247,7 +274,10 @@ async fn silence(cx: &Context<'_>, form: &Pairs) -> Result<String, Failure> {
 
 /// Starts a workflow with what was typed; leads to its run.
 async fn start(cx: &Context<'_>, name: &str, form: &Pairs) -> Result<String, Failure> {
-    let input = object(form.get("input").unwrap_or("{}"))?;
+    let mut input = object(form.get("input").unwrap_or("{}"))?;
+    for (name, value) in crate::page::start::typed(form)? {
+        input[name] = value;
+    }
     let mut query = Vec::new();
     for (field, parameter) in [("version", "version"), ("correlation", "correlationId")] {
         query.extend(form.get(field).map(|value| format!("{parameter}={}", encoded(value))));

@@ -9,6 +9,10 @@ mod act;
 mod asset;
 mod clock;
 mod confirm;
+mod consequence;
+mod deed;
+mod entity;
+mod foreseen;
 mod form;
 mod graph;
 mod gzip;
@@ -18,7 +22,9 @@ mod piece;
 mod reply;
 mod seal;
 mod shell;
+mod steer;
 mod strip;
+mod uses;
 mod value;
 mod visit;
 
@@ -27,6 +33,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 pub use asset::{PREFIX as ASSETS, asset};
+pub use page::answering::Answering;
 pub use reply::Reply;
 pub use shell::Page;
 pub use visit::{Pairs, Visit, Visitor};
@@ -114,6 +121,22 @@ impl Console {
     /// A page that says why a request under `/console` was refused before it came here: one to sign
     /// in if nobody has.
     pub fn refused(&self, visit: &Visit, status: StatusCode, body: &Value) -> Reply {
+        self.alone(visit, |cx| {
+            if status == StatusCode::UNAUTHORIZED {
+                page::login::page(cx)
+            } else {
+                Failure::of(status, body).page()
+            }
+        })
+    }
+
+    /// The page that a message leads to, on which it is acknowledged.
+    pub fn answering(&self, visit: &Visit, answering: &Answering) -> Reply {
+        self.alone(visit, |cx| page::answering::page(cx, answering))
+    }
+
+    /// A page for which nothing is asked.
+    fn alone(&self, visit: &Visit, page: impl FnOnce(&Context<'_>) -> Page) -> Reply {
         let cx = Context {
             engine: &self.engine,
             settings: &self.settings,
@@ -123,16 +146,11 @@ impl Console {
             api: &Nobody,
             clock: clock::Clock::new(self.engine.now(), visit.zone.as_deref()),
         };
-        let page = if status == StatusCode::UNAUTHORIZED {
-            page::login::page(&cx)
-        } else {
-            Failure::of(status, body).page()
-        };
-        Reply::page(&cx, &page)
+        Reply::page(&cx, &page(&cx))
     }
 }
 
-/// Asks nothing: pages of refusals show nothing of what runs.
+/// Asks nothing: pages of refusals, and those that messages lead to, show nothing of what runs.
 struct Nobody;
 
 #[async_trait::async_trait]
@@ -160,7 +178,9 @@ impl Failure {
             let (path, message) = (value::text(flaw, "path"), value::text(flaw, "message"));
             if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
         };
-        let message = text("message").unwrap_or_else(|| status.to_string());
+        // Durable Functions write it with a capital.
+        let message =
+            text("message").or_else(|| text("Message")).unwrap_or_else(|| status.to_string());
         Self { status, message, hint: text("hint"), flaws: flaws.map(flaw).collect() }
     }
 

@@ -56,7 +56,7 @@ impl Reply {
             }
             Self::Page { status, html, is_private, is_public } => {
                 let mut response = page(status, &html, is_private, asked);
-                if is_public && status == StatusCode::OK {
+                if is_public && !is_private && status == StatusCode::OK {
                     let keep = HeaderValue::from_static("public, max-age=30");
                     response.headers_mut().insert(header::CACHE_CONTROL, keep);
                     let vary = HeaderValue::from_static("Accept-Encoding");

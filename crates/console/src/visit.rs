@@ -40,6 +40,15 @@ impl Pairs {
         named.map(|(_, value)| value.as_str())
     }
 
+    /// Values of the names that begin so, with what follows that beginning.
+    pub(crate) fn beginning<'a>(
+        &'a self,
+        begin: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.0.iter();
+        pairs.filter_map(move |(name, value)| Some((name.strip_prefix(begin)?, value.as_str())))
+    }
+
     /// The same with other values of some names; an empty value takes the name away.
     pub(crate) fn with(&self, changed: &[(&str, &str)]) -> String {
         let kept =

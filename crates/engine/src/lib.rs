@@ -1,6 +1,7 @@
 //! ACTS: loads, decides, commits and dispatches; owns timers, queues and leases.
 
 mod access;
+mod ack_token;
 mod acting;
 mod alarm;
 mod audit;
@@ -26,6 +27,7 @@ mod engine;
 pub mod evaluation;
 pub mod events;
 mod feed;
+mod foreseeing;
 mod forgetting;
 mod forking;
 mod gates;
@@ -54,6 +56,7 @@ mod question;
 mod queues;
 mod rehearsal;
 mod rollups;
+mod room;
 mod runner;
 mod samples;
 pub mod search;
@@ -65,6 +68,7 @@ mod step;
 pub mod store;
 mod suspects;
 mod timers;
+mod traces;
 pub mod vault;
 mod waker;
 mod watchdog;
@@ -74,6 +78,7 @@ pub use access::{
     Access, AccessError, Arrival, Grantee, GroupRecord, Holder, Identity, KeyRecord, NewKey,
     NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
 };
+pub use ack_token::{AckError, AckMessage, Acked};
 pub use acting::{ActsOn, FORBIDDEN};
 pub use audit::{Audit, AuditEntry, AuditLine, AuditSearch};
 pub use authors::{Author, Authored};
@@ -89,8 +94,9 @@ pub use definitions::Definitions;
 pub use documents::DamagedDocument;
 pub use engine::{Engine, Error, Seen, WeakEngine};
 pub use feed::{Changed, Committed, Feed};
+pub use foreseeing::Foreseen;
 pub use forking::{Fork, Forked};
-pub use health::{Health, Problem};
+pub use health::{DeadMan, Health, Problem};
 pub use histogram::{Histogram, Observed};
 pub use hourly::{HOURS_MAX, Hour};
 pub use machine::{AnyInput, AnyMachine};
@@ -98,7 +104,7 @@ pub use meter::{AttemptOutcome, Meters};
 pub use parts::{Counters, Options, Parts, Values};
 pub use past::{Past, PastCommit, PastFact};
 pub use polling::PollRequest;
-pub use question::Question;
+pub use question::{Question, RunKind};
 pub use queues::{Blocked, Poll, QueueState, Queues, STUCK_RUNS_MAX, StuckGroup, Taker};
 pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX, Rehearsed, UnknownMock};
 pub use runner::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner};
@@ -108,3 +114,4 @@ pub use starting::Begun;
 pub use status_pages::{
     ComponentState, ComponentStatus, STATUS_DAYS, StatusPages, status_pages_change,
 };
+pub use traces::{EndedRun, EndedRuns, TraceFigures, TraceOptions};

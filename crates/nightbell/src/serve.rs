@@ -16,6 +16,7 @@ use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Failure;
@@ -24,7 +25,7 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso};
+use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso, traces};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -38,6 +39,8 @@ pub(crate) struct Server {
     calls: tasks::http::Settings,
     /// What a certificate authority is asked for.
     certificates: Option<acme::Asked>,
+    /// Exports runs as traces.
+    exporter: Option<JoinHandle<()>>,
 }
 
 /// Who answers where the server listens.
@@ -129,6 +132,8 @@ async fn prepare(
             mistakes.join("\n  ")
         )
     })?;
+    let client = tasks::http::Client::new(calls.clone())?;
+    tokio::spawn(tasks::notify::hear_presses(engine.clone(), client));
     deadman::call(engine.clone(), config, calls)?;
     robopager.start(engine).await
 }
@@ -151,6 +156,9 @@ async fn read_on_hangup(
         load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
     }
 }
+
+/// How long the end waits for the answer of a collector of traces.
+const EXPORT_END_MAX: Duration = Duration::from_secs(2);
 
 /// Connections that may wait to be accepted; the system allows at most `net.core.somaxconn`. Who finds
 /// them used up is not refused but tries again after a second, so one peer that opens a thousand at
@@ -253,7 +261,8 @@ impl Server {
         let oidc = sso::options(config, &engine, calls.clone())?;
         let served = Settings { cluster, oidc, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
-        Ok(Self { engine, api, ports, address, shared: owned, calls, certificates })
+        let exporter = traces::export(&engine, config, calls.clone())?;
+        Ok(Self { engine, api, ports, address, shared: owned, calls, certificates, exporter })
     }
 
     /// Where it listens.
@@ -316,6 +325,10 @@ impl Server {
         if let Some(why) = lost.get() {
             // Whatever is still being done cannot be written any more, and is begun again elsewhere.
             return Err(cluster::Lost(why.clone()).into());
+        }
+        if let Some(exporter) = self.exporter {
+            // What is on its way is noted, or it would be sent again after the next start.
+            drop(tokio::time::timeout(EXPORT_END_MAX, exporter).await);
         }
         self.engine.close().await.context("the store cannot be closed")?;
         if let Some(serving) = others {
@@ -548,6 +561,7 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             age_max: Some(age),
             bytes_max: Some(config.check_history_bytes.0),
         }),
+        traces: traces::options(config),
         ..engine::Options::default()
     }
 }

@@ -19,7 +19,7 @@ const DIRECTION: [(&str, &[&str]); 11] = [
     ("console", &["kernel", "engine"]),
     ("server", &["kernel", "engine", "proto", "console"]),
     ("sim", &["kernel", "engine"]),
-    ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
+    ("nightbell", &["kernel", "engine", "store", "tasks", "proto", "server"]),
     ("xtask", &["kernel", "engine", "store", "tasks", "proto"]),
 ];
 
@@ -39,6 +39,15 @@ const IMPURE: [(&str, &str); 6] = [
     ("HashMap", "its order differs from run to run: use BTreeMap"),
 ];
 
+/// What pages may not contain, with the reason: htmx would evaluate it as script.
+const EVALUATED: [(&str, &str); 5] = [
+    ("hx-on=", "htmx evaluates it; listen in console.js"),
+    ("hx-live", "htmx evaluates it; listen in console.js"),
+    ("hx-vals", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-headers", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-trigger=\"refresh[", "htmx evaluates filters of triggers; decide in console.js"),
+];
+
 /// What opens connections or looks names up, past the policy for outgoing calls.
 const DIALS: [&str; 5] = [
     "TcpStream::connect",
@@ -54,15 +63,6 @@ const DIALLERS: [(&str, &str); 4] = [
     ("crates/tasks/src/http/client.rs", "a client that dials by it"),
     ("crates/nightbell/src/cli/client.rs", "the command line asks its server"),
     ("crates/server/src/cluster/forward.rs", "servers of one store ask the one that leads"),
-];
-
-/// What pages may not contain, with the reason: htmx would evaluate it as script.
-const EVALUATED: [(&str, &str); 5] = [
-    ("hx-on=", "htmx evaluates it; listen in console.js"),
-    ("hx-live", "htmx evaluates it; listen in console.js"),
-    ("hx-vals", "htmx evaluates `js:` in it; use hidden fields"),
-    ("hx-headers", "htmx evaluates `js:` in it; use hidden fields"),
-    ("hx-trigger=\"refresh[", "htmx evaluates filters of triggers; decide in console.js"),
 ];
 
 /// Checks everything and tells every finding.

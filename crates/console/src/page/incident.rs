@@ -147,6 +147,9 @@ fn timeline(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
             what: html! {
                 (what)
                 @if let Some(run) = run { " · " (piece::link(&["runs", run], "run of the check")) }
+                @if let Some(url) = said(evidence, "traceUrl") {
+                    " · " a href=(url) rel="noreferrer noopener" { "trace" }
+                }
                 @if let Some(step) = step { " · step " code { (step) } }
             },
         });

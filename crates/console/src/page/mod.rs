@@ -3,32 +3,43 @@
 pub(crate) mod login;
 
 mod access;
+pub(crate) mod answering;
 mod audit;
 mod batches;
 mod compare;
 mod data;
+pub(crate) mod define;
 mod definition;
 mod definitions;
 mod deliveries;
 mod difference;
 mod ended;
 mod entities;
+mod events;
+mod facets;
 mod health;
 mod help;
 mod history;
 pub(crate) mod incident;
 pub(crate) mod incidents;
+mod logs;
+mod loops;
 pub(crate) mod monitor;
 mod monitors;
 mod now;
 mod past;
+mod queues;
+pub(crate) mod rehearse;
+mod payload;
 mod run;
-mod runs;
+pub(crate) mod runs;
 mod schedule;
 mod schedules;
+mod secrets;
 mod silences;
-mod start;
+pub(crate) mod start;
 mod status;
+mod steering;
 mod system;
 mod task;
 mod timeline;
@@ -84,6 +95,8 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
         ["definitions"] => definitions::show(cx, "workflow").await,
         ["definitions", kind] => definitions::show(cx, kind).await,
         ["definitions", kind, name] => definition::show(cx, kind, name, None).await,
+        ["definitions", kind, name, "edit"] => define::edit(cx, kind, name).await,
+        ["definitions", "workflow", name, "rehearse"] => rehearse::show(cx, name).await,
         ["definitions", "workflow", name, "start"] => start::show(cx, name, None).await,
         ["definitions", "workflow", name, version, "start"] => {
             start::show(cx, name, Some(version)).await

@@ -69,6 +69,7 @@ pub(super) fn unacknowledge(
         until_clear: false,
         at: None,
         occurred: None,
+        told_there: false,
     });
     Ok(())
 }

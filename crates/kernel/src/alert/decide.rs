@@ -171,6 +171,7 @@ impl<'a> Draft<'a> {
             until_clear: false,
             at: None,
             occurred: None,
+            told_there: false,
         });
     }
 
@@ -238,6 +239,7 @@ impl Machine for Monitor {
                     until_clear,
                     at: None,
                     occurred: None,
+                    told_there: false,
                 });
             }
             Input::Snooze { incident, until, who, why } => {
@@ -260,6 +262,7 @@ impl Machine for Monitor {
                     until_clear: false,
                     at: None,
                     occurred: None,
+                    told_there: false,
                 });
             }
             Input::Resolve { incident, who, why } => {
@@ -273,6 +276,7 @@ impl Machine for Monitor {
                     until_clear: false,
                     at: None,
                     occurred: None,
+                    told_there: false,
                 });
             }
             Input::Unacknowledge { incident, who, why } => {
@@ -404,6 +408,7 @@ fn remove(draft: &mut Draft<'_>, who: Option<&Arc<str>>) -> Result<(), Rejected>
                 until_clear: false,
                 at: None,
                 occurred: None,
+                told_there: false,
             });
         } else if state == State::Pending {
             observe::come_to_nothing(draft, &key, "removed");
@@ -427,6 +432,12 @@ fn wake(draft: &mut Draft<'_>) {
     let snoozed = draft.state.incidents.values().filter(|it| over(it.snoozed_until));
     for key in snoozed.map(|incident| incident.key.clone()).collect::<Vec<_>>() {
         draft.transition_to(&key, State::Open, "the snooze is over");
+    }
+    for key in draft.state.due_incidents(now) {
+        let incident = draft.state.incidents.get(&key);
+        if over(incident.and_then(|incident| draft.state.ack_expires_at(incident))) {
+            draft.transition_to(&key, State::Open, "the acknowledgement has expired (ack_expires)");
+        }
     }
 }
 

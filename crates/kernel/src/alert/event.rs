@@ -378,6 +378,9 @@ pub struct Moved {
     /// When it was done there, by that receiver's clock.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub occurred: Option<Timestamp>,
+    /// That receiver is told of it like every other: more people read it there than the one who did it.
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
+    pub told_there: bool,
 }
 
 /// See [`Event::Notified`].

@@ -222,6 +222,9 @@ fn waits_for(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     if let Some(since) = incident.no_data_since.filter(|_| incident.state.is_open()) {
         waits.push(format!("no data: not reported any more since {since}"));
     }
+    if let Some(at) = monitor.ack_expires_at(incident) {
+        waits.push(format!("the acknowledgement expires at {at}"));
+    }
     if let Some(until) = incident.snoozed_until {
         waits.push(format!("snoozed until {until}"));
     }
@@ -257,11 +260,13 @@ fn deliveries_awaited(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     if incident.suppressed.is_some() {
         return waits;
     }
-    if let (State::Open | State::Acknowledged, Some(from), Some(step)) =
-        (incident.state, incident.told_from, route.steps.get(incident.steps as usize))
+    let next = incident.steps as usize;
+    let due = incident.told_from.and_then(|from| route.due(next, from));
+    if let (State::Open | State::Acknowledged, Some(at), Some(step)) =
+        (incident.state, due, route.steps.get(next))
     {
         let unless = if step.unless_acked { " unless acknowledged" } else { "" };
-        let (to, at) = (step.to.join(", "), from.plus_millis(step.after));
+        let to = step.to.join(", ");
         waits.push(format!("the next step tells {to} at {at}{unless}"));
     }
     for (receiver, told) in &incident.told {

@@ -468,7 +468,8 @@ impl Incident {
                     at: now,
                     until_clear: moved.until_clear,
                 });
-                if let Some(told) = moved.at.as_ref().and_then(|at| self.told.get_mut(at)) {
+                let there = moved.at.as_ref().filter(|_| !moved.told_there);
+                if let Some(told) = there.and_then(|at| self.told.get_mut(at)) {
                     told.acknowledged = true;
                 }
             }

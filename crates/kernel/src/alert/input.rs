@@ -148,7 +148,7 @@ pub enum Input {
     ParentsChecked,
 }
 
-/// What a receiver tells of an incident. It need not be told itself that somebody takes care.
+/// What a receiver tells of an incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderEvent {
     /// The incident's key, fingerprint or id.
@@ -163,6 +163,9 @@ pub struct ProviderEvent {
     pub why: Option<Arc<str>>,
     /// When, by the receiver's clock.
     pub at: Timestamp,
+    /// Whether the receiver is to be told itself that somebody takes care: a chat in which one of
+    /// many pressed a button does not know it yet, a provider with alerts of its own does.
+    pub told_there: bool,
 }
 
 /// What was done about an incident at a receiver.

@@ -361,20 +361,25 @@ impl Monitor {
         [give_up, planned, beat, asked].into_iter().flatten().chain(incidents).min()
     }
 
+    /// When an acknowledgement counts no more, if there is one that ends so.
+    pub(super) fn ack_expires_at(&self, incident: &Incident) -> Option<Timestamp> {
+        let acknowledged = incident.acknowledged.as_ref().filter(|it| !it.until_clear)?;
+        let after = self.route_of(incident)?.ack_expires?;
+        (incident.state == State::Acknowledged).then(|| acknowledged.at.plus_millis(after))
+    }
+
     pub(super) fn incident_wake_at(&self, incident: &Incident) -> Option<Timestamp> {
         let snoozed = incident.snoozed_until;
         let lease = incident.until.filter(|until| {
             *until < Timestamp::MAX && incident.state != State::Resolved && !self.removed
         });
+        let expires = self.ack_expires_at(incident);
         if let Some(suppressed) = &incident.suppressed {
-            return [suppressed.until, snoozed, lease].into_iter().flatten().min();
+            return [suppressed.until, snoozed, expires, lease].into_iter().flatten().min();
         }
         let route = self.route_of(incident).unwrap_or_default();
-        let step =
-            incident.told_from.filter(|_| incident.state != State::Resolved).and_then(|from| {
-                let step = route.steps.get(incident.steps as usize)?;
-                Some(from.plus_millis(step.after))
-            });
+        let from = incident.told_from.filter(|_| incident.state != State::Resolved);
+        let step = from.and_then(|from| route.due(incident.steps as usize, from));
         let step = step.filter(|_| incident.state.is_open() && incident.state != State::Snoozed);
         let overdue = incident.told.iter().filter_map(|(receiver, told)| {
             self.overdue(incident, receiver, told, &route).map(|(_, at)| at)
@@ -388,7 +393,7 @@ impl Monitor {
             })
         });
         let rung = incident.next_rung();
-        [snoozed, lease, step, rung].into_iter().flatten().chain(told).chain(overdue).min()
+        [snoozed, expires, lease, step, rung].into_iter().flatten().chain(told).chain(overdue).min()
     }
 
     /// Folds one fact.

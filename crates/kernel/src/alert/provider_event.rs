@@ -19,7 +19,7 @@ const SKEW_MAX: i64 = 5 * 60_000;
 /// # Errors
 /// [`Rejected::Unknown`] if there is no such incident, [`Rejected::Stale`] if it changes nothing.
 pub(super) fn hear(draft: &mut Draft<'_>, heard: ProviderEvent) -> Result<(), Rejected> {
-    let ProviderEvent { incident, receiver, deed, who, why, at } = heard;
+    let ProviderEvent { incident, receiver, deed, who, why, at, told_there } = heard;
     let (key, state) = open(draft, &incident)?;
     let stale = |why: String| Err(Rejected::Stale(why));
     let Some(known) = draft.state.incidents.get(&key) else { return Ok(()) };
@@ -57,6 +57,7 @@ pub(super) fn hear(draft: &mut Draft<'_>, heard: ProviderEvent) -> Result<(), Re
         until_clear: false,
         at: Some(receiver),
         occurred: Some(at),
+        told_there,
     });
     Ok(())
 }

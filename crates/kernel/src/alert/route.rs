@@ -210,6 +210,13 @@ pub fn who_is_told(file: &File, supposed: &Supposed) -> Result<Selected, String>
     Ok(told)
 }
 
+/// Who would be told of an incident that there is, were the file like this; `None` if the file has no such
+/// monitor.
+pub fn who_is_told_of(file: &File, subject: Subject<'_>, at: Timestamp) -> Option<Selected> {
+    let own = file.monitors.iter().find(|it| *it.name == *subject.monitor)?;
+    Some(told(file, own, subject, at))
+}
+
 /// Who is told of an incident of a monitor.
 pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Timestamp) -> Selected {
     let hides = |it: &&Silence| it.when.in_force_until(at).is_some() && subject.fits(&it.matchers);
@@ -251,14 +258,15 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
     told.steps = route
         .steps
         .iter()
-        .map(|step| {
-            let reached = at.plus_millis(step.after);
+        .enumerate()
+        .map(|(place, step)| {
+            let reached = route.due(place, at).unwrap_or(at);
             let called = step.to.iter().filter_map(|to| file.roster.call(to, reached));
             let on_call: Vec<OnCall> = called.map(OnCall::from).collect();
             let contacts = on_call.iter().flat_map(|it| &it.contacts).map(|it| &it.to);
             ToldStep {
                 to: step.to.clone(),
-                after: step.after,
+                after: reached.since(at),
                 unless_acked: step.unless_acked,
                 fallbacks: step.to.iter().chain(contacts).filter_map(fallback).collect(),
                 on_call,

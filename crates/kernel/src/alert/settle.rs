@@ -162,10 +162,12 @@ fn attend(draft: &mut Draft<'_>, key: &Arc<str>, ready: &mut Ready) {
 /// Whether anything is to be told of an incident by now.
 fn wants(monitor: &Monitor, incident: &Incident, route: &Route, now: Timestamp) -> bool {
     let climbing = matches!(incident.state, State::Open | State::Acknowledged);
-    let step = route.steps.get(incident.steps as usize).filter(|_| climbing);
-    let step_due = step.is_some_and(|step| {
-        incident.told_from.is_none_or(|from| from.plus_millis(step.after) <= now)
-    });
+    let next = incident.steps as usize;
+    let step_due = climbing
+        && match incident.told_from {
+            Some(from) => route.due(next, from).is_some_and(|at| at <= now),
+            None => next < route.steps.len(),
+        };
     let due =
         |(to, told): (&Arc<str>, &ReceiverState)| monitor.due(incident, to, told, route.remind);
     let rung_due = incident.next_rung().is_some_and(|at| at <= now);
@@ -193,7 +195,7 @@ fn climb(draft: &mut Draft<'_>, key: &Arc<str>, route: &Route) {
         let from = incident.told_from.unwrap_or(now);
         let Some(step) = route.steps.get(incident.steps as usize) else { return };
         let (key, steps) = (key.clone(), incident.steps);
-        if from.plus_millis(step.after) > now {
+        if route.due(steps as usize, from).is_some_and(|at| at > now) {
             if incident.told_from.is_none() {
                 let (to, called) = (Vec::new(), Vec::new());
                 draft.push(Event::Stepped { key, steps, to, called, by_hand: false });

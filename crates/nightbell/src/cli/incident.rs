@@ -1,5 +1,7 @@
 //! `nightbell incident`: what is wrong, why, and what people do about it.
 
+mod report;
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -50,6 +52,17 @@ pub(crate) enum Verb {
     /// Tell the check, step, row and rule behind an incident, what changed, and who was told
     Explain {
         /// Id of the incident, or the dedup key under which a provider knows it
+        id: String,
+    },
+    /// Write what happened in an incident, and how long people took, with headings to fill in
+    #[command(after_help = "\
+Examples:
+  nightbell incident report ID > 2026-11-03-shop.md
+  nightbell incident report ID -o html > report.html
+
+Times are those of UTC. -o md (also without -o), html or json.")]
+    Report {
+        /// Id of the incident, be it over or not
         id: String,
     },
     /// Say that somebody takes care: nobody is reminded or told further
@@ -179,6 +192,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             let why = client.get(&["incidents", &id, "explain"]).send().await?.value()?;
             if output.is_json() { output.json(&why) } else { explain(&why, output) }
         }
+        Verb::Report { id } => report::run(&id, client, output).await,
         Verb::Acknowledge { deed, until_clear } => {
             act("acknowledge", deed, &json!({ "untilClear": until_clear }), client, output).await
         }
@@ -293,6 +307,9 @@ fn explain(why: &Value, output: &Output) -> anyhow::Result<()> {
     output.line(format_args!("rule       {}", text(&why["rule"])))?;
     output.line(format_args!("check      {}", text(&cause["execution"])))?;
     output.line(format_args!("step       {}", text(&cause["step"])))?;
+    if !cause["traceUrl"].is_null() {
+        output.line(format_args!("trace      {}", text(&cause["traceUrl"])))?;
+    }
     output.line(format_args!("definition {}", text(&cause["version"])))?;
     output.line(format_args!("row        {}", text(&why["row"])))?;
     if let Some(verdict) = why["judged"]["verdict"].as_str() {

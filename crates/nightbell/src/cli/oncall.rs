@@ -3,6 +3,8 @@
 //! With `-f` the files are read and the answer is computed here, by the function that routes ask;
 //! without it the server computes it by the same.
 
+mod report;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -52,6 +54,15 @@ Examples:
 A rotation whose `else` is an empty list has none: nobody is meant to be on call then. `nightbell check`
 finds the gaps of the next 180 days, too.")]
     Gaps(Gaps),
+    /// Say who was called how often in a month, by day and by night, and how soon somebody acknowledged
+    #[command(after_help = "\
+Examples:
+  nightbell oncall report --month 2026-11 --tz Europe/Oslo
+  nightbell oncall report --month 2026-11 --rotation primary --night 23:00-08:00 -o json
+
+A call is a step of a route that reached a person by a rotation; the later rungs of a contact ladder are
+no further calls. Times run from the call to the next acknowledgement, whoever gave it.")]
+    Report(report::Report),
 }
 
 /// Where the rotations come from.
@@ -116,6 +127,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Who(arguments) => who(&arguments, client, output).await,
         Verb::Calendar(arguments) => calendar(&arguments, client, output).await,
         Verb::Gaps(arguments) => gaps(&arguments, client, output).await,
+        Verb::Report(arguments) => report::run(&arguments, client, output).await,
     }
 }
 
@@ -264,7 +276,6 @@ async fn calendar(arguments: &Calendar, client: &Client, output: &Output) -> any
     let listed = found["shifts"].as_array().map_or(&[][..], Vec::as_slice);
     match output.format {
         Format::Ics => output.line(ics(name, listed).trim_end()),
-        Format::Json | Format::Sarif | Format::Csv => output.json(&found),
         Format::Table => {
             let mut table = Table::new(&["FROM", "UNTIL", "ON CALL", "~WHY"]);
             for shift in listed {
@@ -277,6 +288,7 @@ async fn calendar(arguments: &Calendar, client: &Client, output: &Output) -> any
             }
             output.table(&table)
         }
+        _ => output.json(&found),
     }
 }
 

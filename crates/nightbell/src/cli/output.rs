@@ -22,6 +22,10 @@ pub(super) enum Format {
     Ics,
     /// Comma-separated values; `monitor samples` alone writes them
     Csv,
+    /// Markdown; `incident report` alone writes it
+    Md,
+    /// A page of HTML; `incident report` alone writes it
+    Html,
 }
 
 /// The two streams and what they can show.

@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use console::{Answer, Ask, Console, Visit, Visitor};
+use console::{Answer, Answering, Ask, Console, Visit, Visitor};
 use http_body_util::BodyExt as _;
 use kernel::access::{Mode, Need, Permission};
 use serde_json::Value;
@@ -48,7 +48,8 @@ const ANSWER_MAX: usize = 64 << 20;
 
 /// Whether a path of ours is a page for people, whose answers have the console's policy.
 pub(crate) fn is_page(path: Option<&str>) -> bool {
-    path.is_some_and(|path| path.starts_with("/console") || path.starts_with("/status/"))
+    const BEGINNINGS: [&str; 3] = ["/console", "/status/", "/act/"];
+    path.is_some_and(|path| BEGINNINGS.iter().any(|it| path.starts_with(it)))
 }
 
 pub(crate) fn routes() -> Routes {
@@ -103,6 +104,11 @@ impl Service {
             return self.refused(&visit, &asked.headers, &refused);
         }
         self.publish(shared, visit, asked).await
+    }
+
+    /// The page that a message leads to. Who may see the console is another question.
+    pub(crate) fn answering(&self, visit: &Visit, answering: &Answering) -> console::Reply {
+        self.console.answering(visit, answering)
     }
 
     fn refused(&self, visit: &Visit, headers: &HeaderMap, problem: &Problem) -> Response {

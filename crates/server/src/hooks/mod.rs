@@ -1,10 +1,12 @@
 //! Webhooks: places where other systems leave payloads that start workflows and end waits, and
-//! where providers of alerts tell what people did about incidents.
+//! where providers of alerts, chats and phones tell what people did about incidents.
 //!
 //! A webhook is a document of the kind `webhook`, named by its id; what came to it lately are
 //! documents of their own, so that a delivery never rewrites the webhook.
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
+mod answering;
+mod pressed;
 mod provider;
 mod receive;
 mod replay;
@@ -45,6 +47,7 @@ pub(crate) fn routes() -> Routes {
         .on(Permission::Edit, routes!(put_webhook_tags, delete_webhook_tags))
         .merge(receive::routes())
         .merge(provider::routes())
+        .merge(answering::routes())
         .layer(Extension(Writing::default()))
         .layer(Extension(replay::UnderWay::default()))
         .layer(Extension(Tagging::default()))

@@ -1,5 +1,6 @@
 //! `/hooks/{receiver}`: a provider that keeps alerts of its own tells what people did about them
-//! there, so that an acknowledgement on somebody's phone stops reminders and steps here.
+//! there, so that an acknowledgement on somebody's phone stops reminders and steps here; and Slack and
+//! Twilio tell who answered a message.
 //!
 //! Only actions of people count. A provider also tells of what integrations do, our own calls among
 //! them: heard late, the echo of an end would end what has begun since. What changes nothing (an
@@ -8,15 +9,17 @@
 
 use axum::Json as AsJson;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::search::{PAGE_MAX, RecordSearch};
 use kernel::access::Need;
 use kernel::alert::{Input, ProviderAction, ProviderEvent, State as IncidentState};
-use kernel::{ExecutionId, Json, Record, Rejected, Timestamp};
+use kernel::{ExecutionId, Record, Rejected, Timestamp};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
+use super::pressed;
 use super::receive::doubted;
 use super::verify::{self, Doubt, Request};
 use crate::Api;
@@ -42,6 +45,10 @@ enum Provider {
     PagerDuty,
     /// Opsgenie's, and those of Jira Service Management, which bear a secret in a header.
     Opsgenie,
+    /// Buttons in messages, signed by the app.
+    Slack,
+    /// Keys pressed during a call, signed by the account's token.
+    Twilio,
 }
 
 /// A receiver that listens.
@@ -69,7 +76,8 @@ struct Done {
     at: Timestamp,
 }
 
-/// Takes what a provider tells of an incident: acknowledged, no longer acknowledged, resolved.
+/// Takes what a provider tells of an incident: acknowledged, no longer acknowledged, resolved; of
+/// Slack that a button, of Twilio that a key was pressed.
 #[utoipa::path(
     post, path = "/hooks/{receiver}", tag = "incidents", request_body = serde_json::Value,
     params(("receiver" = String, Path, description = "The name of the receiver")),
@@ -86,31 +94,38 @@ struct Done {
 async fn hear(
     State(api): State<Api>,
     Path(name): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
     RawBody(body): RawBody,
-) -> Result<AsJson<Value>, Problem> {
+) -> Result<Response, Problem> {
     let listener = listener(&api.engine, &name)?;
     let now = api.engine.now();
     let request = Request { headers: &headers, body: &body, now: now.millis().div_euclid(1000) };
-    let verified = match listener.provider {
-        Provider::PagerDuty => verify::pagerduty(&request, &listener.secrets),
-        Provider::Opsgenie => verify::bearer(&request, &listener.secrets),
-    };
-    verified.map_err(doubted)?;
-    let payload: Value = parse(&body)?;
+    let secrets = &listener.secrets;
     let said = match listener.provider {
-        Provider::PagerDuty => pagerduty(&payload)?,
-        Provider::Opsgenie => opsgenie(&payload, now)?,
+        Provider::Slack => return pressed::slack(&api.engine, &request, secrets).await,
+        Provider::Twilio => {
+            let address = api.settings.public_url.as_deref();
+            return pressed::twilio(&api.engine, &request, secrets, address, &uri).await;
+        }
+        Provider::PagerDuty => {
+            verify::pagerduty(&request, secrets).map_err(doubted)?;
+            pagerduty(&parse(&body)?)?
+        }
+        Provider::Opsgenie => {
+            verify::bearer(&request, secrets).map_err(doubted)?;
+            opsgenie(&parse(&body)?, now)?
+        }
     };
     let done = match said {
         Said::Done(done) => done,
-        Said::Nothing(why) => return Ok(AsJson(nothing(&why))),
+        Said::Nothing(why) => return Ok(AsJson(nothing(&why)).into_response()),
     };
     if done.at > now.plus_millis(AHEAD_MAX) {
         let message = format!("it was done at {}, which is to come", done.at);
         return Err(Problem::bad_request(message));
     }
-    take(&api.engine, &listener, done).await.map(AsJson)
+    take(&api.engine, &listener, done).await.map(|told| AsJson(told).into_response())
 }
 
 fn nothing(why: &str) -> Value {
@@ -122,17 +137,21 @@ fn listener(engine: &Engine, name: &str) -> Result<Listener, Problem> {
     let none = || {
         let shown: String = name.chars().take(WORDS_MAX).collect();
         Problem::not_found(format!("no receiver {shown} takes webhooks")).with_hint(
-            "A receiver takes them that is pagerduty, opsgenie or jsm, with webhook_secret.",
+            "A receiver takes them that is pagerduty, opsgenie, jsm or slack, with webhook_secret, or \
+             twilio.",
         )
     };
     let receiver = engine.defined_receiver(name).ok_or_else(none)?;
     let provider = match &*receiver.kind {
         "pagerduty" => Provider::PagerDuty,
         "opsgenie" | "jsm" => Provider::Opsgenie,
+        "slack" => Provider::Slack,
+        "twilio" => Provider::Twilio,
         _ => return Err(none()),
     };
     let settings = receiver.settings.parse();
-    let written: Vec<&str> = match settings.get(SECRET) {
+    let setting = if provider == Provider::Twilio { "token" } else { SECRET };
+    let written: Vec<&str> = match settings.get(setting) {
         Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
         Some(one) => one.as_str().into_iter().collect(),
         None => Vec::new(),
@@ -140,25 +159,17 @@ fn listener(engine: &Engine, name: &str) -> Result<Listener, Problem> {
     if written.is_empty() {
         return Err(none());
     }
-    let secrets: Vec<String> = written.iter().filter_map(|it| reveal(engine, it)).collect();
+    let secrets: Vec<String> = written.iter().filter_map(|it| engine.setting(it)).collect();
     if secrets.is_empty() {
-        let why = format!("there is no value for {SECRET} of the receiver {name}");
+        let why = format!("there is no value for {setting} of the receiver {name}");
         return Err(doubted(Doubt::Unusable(why)));
     }
     let hourly = settings.get("incident_key").and_then(Value::as_str) == Some("hour");
     Ok(Listener { name: name.to_owned(), provider, secrets, hourly })
 }
 
-/// A setting with its secrets; `None` if one of them is not there.
-fn reveal(engine: &Engine, written: &str) -> Option<String> {
-    let text = written.replace("${secret:", "${workflow.secrets.");
-    let value = engine.resolve_written(&Json::of(&text)).parse();
-    let value = value.as_str()?.trim();
-    (!value.is_empty() && !value.contains("${")).then(|| value.to_owned())
-}
-
 /// A text of the provider's, unless it is empty.
-fn words(value: &Value) -> Option<String> {
+pub(super) fn words(value: &Value) -> Option<String> {
     let text: String = value.as_str()?.trim().chars().take(WORDS_MAX).collect();
     Some(text).filter(|text| !text.is_empty())
 }
@@ -254,6 +265,8 @@ async fn take(engine: &Engine, listener: &Listener, done: Done) -> Result<Value,
         who: done.who.map(Into::into),
         why: done.why.map(Into::into),
         at: done.at,
+        // Whoever did it there sees it there.
+        told_there: false,
     };
     match engine.step(&monitor, Input::ProviderEvent(heard)).await {
         Ok(()) => {}

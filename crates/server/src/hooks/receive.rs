@@ -230,17 +230,22 @@ pub(super) fn doubted(doubt: Doubt) -> Problem {
     }
 }
 
+/// The fields of a form, in their order.
+pub(super) fn form(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
+    let bad = |why: String| Problem::bad_request(format!("the form: {why}"));
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let uri: http::Uri = format!("/?{text}")
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
+    let fields = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri);
+    fields.map(|fields| fields.0).map_err(|error| bad(error.body_text()))
+}
+
 /// The payload as an object: JSON, or the fields of a form. Other JSON stands under `payload`.
 fn payload_of(headers: &HeaderMap, body: &Bytes) -> Result<Value, Problem> {
     let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if content_type.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
-        let text = std::str::from_utf8(body).unwrap_or_default();
-        let uri: http::Uri = format!("/?{text}")
-            .parse()
-            .map_err(|error| Problem::bad_request(format!("the form: {error}")))?;
-        let fields = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri)
-            .map_err(|error| Problem::bad_request(format!("the form: {}", error.body_text())))?;
-        let fields = fields.0.into_iter().map(|(name, value)| (name, value.into()));
+        let fields = form(body)?.into_iter().map(|(name, value)| (name, value.into()));
         return Ok(Value::Object(fields.collect()));
     }
     match parse::<Value>(body)? {

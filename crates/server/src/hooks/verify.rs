@@ -164,6 +164,38 @@ pub(crate) fn pagerduty(request: &Request<'_>, secrets: &[String]) -> Result<(),
         .ok_or_else(|| Doubt::Wrong(format!("no signature in the header {HEADER} is right")))
 }
 
+/// Twilio's signature of an address and the fields of a form, by the token of the account. A name that
+/// comes several times is signed with each of its values once.
+pub(crate) fn twilio(
+    request: &Request<'_>,
+    url: &str,
+    form: &[(String, String)],
+    tokens: &[String],
+) -> Result<(), Doubt> {
+    const HEADER: &str = "X-Twilio-Signature";
+    let given = only(request.headers, HEADER)?;
+    let wrong = || {
+        Doubt::Wrong(format!(
+            "the signature in the header {HEADER} is wrong, or public_url is not the address that \
+             Twilio calls"
+        ))
+    };
+    let given = BASE64.decode(given).map_err(|_| wrong())?;
+    let mut fields: Vec<_> = form.iter().collect();
+    fields.sort();
+    fields.dedup();
+    let mut text = url.to_owned();
+    for (name, value) in fields {
+        text.extend([name.as_str(), value]);
+    }
+    let mut fits = false;
+    for token in tokens {
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.as_bytes());
+        fits |= hmac::verify(&key, text.as_bytes(), &given).is_ok();
+    }
+    fits.then_some(()).ok_or_else(wrong)
+}
+
 /// A secret that the sender gives as it is: `Authorization: Bearer SECRET`.
 pub(crate) fn bearer(request: &Request<'_>, secrets: &[String]) -> Result<(), Doubt> {
     const HEADER: &str = "Authorization";

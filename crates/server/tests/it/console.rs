@@ -19,7 +19,7 @@ use crate::support::{Answer, Server, send_through};
 
 /// A browser without a picture, at one server.
 pub(crate) struct Browser {
-    server: Server,
+    pub(crate) server: Server,
     router: Router,
 }
 
@@ -29,7 +29,11 @@ impl Browser {
         Self { server, router }
     }
 
-    async fn send(
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -44,7 +48,7 @@ impl Browser {
     }
 
     /// Sends a form.
-    async fn act(&self, form: &str) -> Answer {
+    pub(crate) async fn act(&self, form: &str) -> Answer {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         self.send(Method::POST, "/console/act", &headers, form).await
     }
@@ -107,6 +111,11 @@ async fn seeded() -> (Browser, Vec<String>) {
     let schedule = json!({ "name": "nightly", "cronExpression": "0 0 2 * * *",
         "startWorkflowRequest": { "name": "etl", "version": 1 } });
     server.post("/api/scheduler/schedules", &schedule).await.ok();
+    let handler = json!({ "name": "orders", "event": "conductor:shop:orders", "active": true,
+        "actions": [{ "action": "start_workflow", "start_workflow": { "name": "waits" } }] });
+    server.post("/api/event", &handler).await.ok_text();
+    let message = json!({ "event": "conductor:shop:orders", "payload": NASTY });
+    server.post("/api/event/publish", &message).await.ok();
     let silence =
         json!({ "name": "s", "match": { "monitor": "web" }, "for": "2h", "comment": NASTY });
     server.post("/api/silences", &silence).await.ok();
@@ -117,6 +126,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "incidents?q=severity%3Acritical+label%3Ateam+receiver%3Anoc+silenced%3Ano+nasty",
         "monitors",
         "monitors?status=DOWN",
+        "monitors?q=status%3Adown%2Cunknown+kind%3Ahttp+web",
         "monitors/backup",
         "monitors/backup/edit",
         "monitors/web/try",
@@ -135,6 +145,8 @@ async fn seeded() -> (Browser, Vec<String>) {
         "schedules",
         "schedules?day=2026-03-29",
         "schedules?span=month",
+        "confirm?act=trigger&id=nightly",
+        "confirm?act=backfill&id=nightly&from=2026-01-01T00%3A00%3A00Z&to=2026-01-03T00%3A00%3A00Z",
         "schedules?span=week&down=01%3A00&up=03%3A30",
         "schedules/nightly",
         "schedules/nightly?cron=0+0+3+*+*+*&zone=Europe/Oslo",
@@ -149,12 +161,16 @@ async fn seeded() -> (Browser, Vec<String>) {
         "definitions/workflow/etl/1",
         "definitions/workflow/etl/1..2",
         "definitions/workflow/etl/start",
+        "definitions/workflow/etl/edit",
+        "definitions/workflow/etl/edit?version=1",
+        "definitions/workflow/etl/rehearse",
         "definitions/workflow/etl/1/start",
         "system",
         "system/health",
         "system/queues",
         "system/workers",
         "system/events",
+        "system/events?handler=orders&event=conductor%3Ashop%3Aorders",
         "system/secrets",
         "system/secrets?name=API_KEY",
         "confirm?act=terminate&found=1&find=name%3Aetl",
@@ -310,7 +326,7 @@ async fn assets_are_kept_for_ever_and_the_root_leads_browsers_to_the_console() {
 }
 
 /// The value of a hidden field.
-fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
+pub(crate) fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
     let field = page.split(&format!("name=\"{name}\" value=\"")).nth(1);
     field.and_then(|it| it.split('"').next()).unwrap_or_else(|| panic!("no {name} in {page}"))
 }

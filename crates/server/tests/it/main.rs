@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod answering;
 mod attacks;
 mod audit;
 mod both;
@@ -10,6 +11,8 @@ mod code_worker;
 mod connections;
 mod console;
 mod console_large;
+mod console_pages;
+mod console_runs;
 mod control;
 mod durable;
 mod durable_code;

@@ -53,6 +53,7 @@ pub(super) fn act(world: &mut World<'_>) -> Step<()> {
                 who: Some("bob".into()),
                 why: None,
                 at: world.now.plus_millis(-world.random.between(0, 8 * 60_000)),
+                told_there: false,
             };
             world.heard.push((id.clone(), heard.clone()));
             Input::ProviderEvent(heard)

@@ -11,7 +11,7 @@ use super::settings::{self, Settings, Shape};
 use super::verdict::{Answer, Verdict};
 use super::{
     datadog, discord, email, lark, mattermost, ntfy, opsgenie, pagerduty, slack, squadcast, teams,
-    telegram, webhook,
+    telegram, twilio, webhook,
 };
 
 /// One kind of receiver.
@@ -122,6 +122,26 @@ impl Order<'_> {
         self.home.link(incident.as_deref()).filter(|_| !test)
     }
 
+    /// The token that acknowledges what a message tells, if its receiver lets people answer.
+    pub(super) fn ack_token(&self) -> Option<String> {
+        self.notification.text("ack_token")
+    }
+
+    /// The page that does so, if this server has an address for people.
+    pub(super) fn ack_link(&self) -> Option<String> {
+        self.notification.text("ack_url")
+    }
+
+    /// Whether messages of its kind have a button for that, so that no line need name the page.
+    pub(super) fn has_button(&self) -> bool {
+        match self.kind {
+            "ntfy" | "telegram" => true,
+            "slack" => slack::hears(self.settings),
+            "lark" | "feishu" => lark::is_card(self.settings),
+            _ => false,
+        }
+    }
+
     /// A reason with who is concerned before it.
     pub(super) fn told(&self, reason: &str) -> String {
         match self.receiver {
@@ -190,7 +210,7 @@ fn by_status(_: Settings<'_>, _: &Answer) -> Option<Verdict> {
 
 use Shape::{Address, Flag, Map, OneOf, Text, Texts, Tree, Words};
 
-use super::wording::{HEADING, LINE, TITLE};
+use super::wording::{ACK, HEADING, LINE, TITLE};
 
 const LARK_SETTINGS: &[(&str, Shape)] = &[
     ("url", Address),
@@ -200,6 +220,7 @@ const LARK_SETTINGS: &[(&str, Shape)] = &[
     ("style", OneOf(&["post", "text", "card"])),
     ("locale", Text),
     ("mention", Texts),
+    ACK,
     TITLE,
     HEADING,
     LINE,
@@ -276,6 +297,8 @@ pub(super) const KINDS: &[Kind] = &[
             ("username", Text),
             ("icon_emoji", Text),
             ("mention", Texts),
+            ("webhook_secret", Texts),
+            ACK,
             TITLE,
             HEADING,
             LINE,
@@ -291,7 +314,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "teams",
         needs: &[&["url"]],
-        settings: &[("url", Address), TITLE, HEADING, LINE],
+        settings: &[("url", Address), ACK, TITLE, HEADING, LINE],
         check: nothing,
         pace: Pace::new(2, 1, 4).folding(),
         way: Way::Calls {
@@ -308,6 +331,7 @@ pub(super) const KINDS: &[Kind] = &[
             ("avatar_url", Address),
             ("thread", Text),
             ("mention", Texts),
+            ACK,
             TITLE,
             HEADING,
             LINE,
@@ -328,6 +352,7 @@ pub(super) const KINDS: &[Kind] = &[
             ("thread", Text),
             ("silent", Flag),
             ("base_url", Address),
+            ACK,
             TITLE,
             HEADING,
             LINE,
@@ -406,6 +431,7 @@ pub(super) const KINDS: &[Kind] = &[
             ("tags", Texts),
             ("click", Address),
             ("priorities", Map),
+            ACK,
             TITLE,
             HEADING,
             LINE,
@@ -417,6 +443,7 @@ pub(super) const KINDS: &[Kind] = &[
             judge: Judge { accepts: ntfy::accepts, refuses: ntfy::refuses },
         },
     },
+    twilio::KIND,
     Kind {
         name: "webhook",
         needs: &[&["url"]],
@@ -430,6 +457,7 @@ pub(super) const KINDS: &[Kind] = &[
             ("user", Text),
             ("password", Text),
             ("expect", Text),
+            ACK,
         ],
         check: webhook::check,
         pace: Pace::new(10, 1, 20),
@@ -452,6 +480,7 @@ pub(super) const KINDS: &[Kind] = &[
             ("user", Text),
             ("password", Text),
             ("subject", Words),
+            ACK,
             TITLE,
             HEADING,
             LINE,

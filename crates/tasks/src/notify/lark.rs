@@ -45,7 +45,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let wording = Wording::of(order);
     let mut message = match settings.text("style").as_deref() {
         Some("text") => text(order, &wording),
-        Some("card") => card(order, &wording),
+        _ if is_card(settings) => card(order, &wording),
         _ => post(order, &wording),
     };
     if settings.has("sign") {
@@ -56,6 +56,11 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         message["timestamp"] = timestamp.into();
     }
     Ok(vec![Call::post("message", url, &message)])
+}
+
+/// Whether messages are cards, which have buttons.
+pub(super) fn is_card(settings: Settings<'_>) -> bool {
+    settings.text("style").as_deref() == Some("card")
 }
 
 /// The signature of a moment: the text to be signed is the key, and what is signed is empty.
@@ -136,10 +141,13 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
         let text = json!({"tag": "lark_md", "content": people.join(" ")});
         elements.push(json!({"tag": "div", "text": text}));
     }
-    if let Some(link) = order.notification.link() {
-        let button =
-            json!({"tag": "button", "type": "default", "text": plain("Runbook"), "url": link});
-        elements.push(json!({"tag": "action", "actions": [button]}));
+    let button = |look: &str, text: &str, url: String| json!({"tag": "button", "type": look, "text": plain(text), "url": url});
+    // What a card of a group's bot tells nobody of, a page does.
+    let acknowledge = order.ack_link().map(|url| button("primary", "Acknowledge", url));
+    let runbook = order.notification.link().map(|url| button("default", "Runbook", url));
+    let buttons: Vec<Value> = acknowledge.into_iter().chain(runbook).collect();
+    if !buttons.is_empty() {
+        elements.push(json!({"tag": "action", "actions": buttons}));
     }
     // There is no key at the bot: this one is for people who look for an earlier message.
     if let Some(key) = &order.notification.dedup_key {

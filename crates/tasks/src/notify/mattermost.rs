@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::settings::Shape::{Address, Text, Texts};
 use super::slack::calms;
 use super::verdict::{Answer, Verdict};
-use super::wording::{Colour, HEADING, LINE, TITLE, Wording};
+use super::wording::{ACK, Colour, HEADING, LINE, TITLE, Wording};
 
 /// Bytes of an attachment's text. Servers take far more, people read less.
 const TEXT_MAX: usize = 8000;
@@ -31,6 +31,7 @@ pub(super) const KIND: Kind = Kind {
         ("icon_emoji", Text),
         ("icon_url", Address),
         ("mention", Texts),
+        ACK,
         TITLE,
         HEADING,
         LINE,

@@ -38,6 +38,7 @@ mod opsgenie;
 mod outlet;
 mod pace;
 mod pagerduty;
+mod presses;
 mod settings;
 mod sharing;
 mod slack;
@@ -45,11 +46,12 @@ mod squadcast;
 mod summary;
 mod teams;
 mod telegram;
+mod twilio;
 mod verdict;
 mod webhook;
 mod wording;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -74,6 +76,7 @@ use sharing::Sharing;
 
 pub use kind::Call;
 pub use outlet::{Outlet, Sent};
+pub use presses::hear_presses;
 pub use verdict::{Answer, Verdict};
 
 /// The settings of a kind of receiver, as a JSON schema for editors.
@@ -81,6 +84,9 @@ pub fn settings_schema(kind: &str) -> Option<Value> {
     kind::schema(kind)
 }
 
+/// Events whose messages can be answered.
+const ANSWERED: [NotificationEvent; 3] =
+    [NotificationEvent::Trigger, NotificationEvent::Escalation, NotificationEvent::Reminder];
 /// Changes of each kind that a message tells.
 const CHANGES_MAX: usize = 5;
 
@@ -93,6 +99,9 @@ pub struct Notify {
     lines: Lines,
     home: Home,
     outlet: Option<Arc<dyn Outlet>>,
+    /// Whether the log has said that messages bear no links because nobody said where people find this
+    /// server.
+    told_of_links: Once,
 }
 
 /// The input as it is written.
@@ -132,6 +141,7 @@ impl Notify {
             lines: Lines::default(),
             home: Home::here(""),
             outlet: None,
+            told_of_links: Once::new(),
         }
     }
 
@@ -169,8 +179,21 @@ impl Notify {
         if let Some(changes) = self.changes(&input.notification).await {
             input.notification["changed"] = changes.into();
         }
-        let notification = Notification::read(&input.notification)?;
         let map = input.settings.unwrap_or_default();
+        if let Some(token) = self.ack_token(Settings::new(&map), &input.notification) {
+            match &*self.home.public_url {
+                "" => self.told_of_links.call_once(|| {
+                    let receiver = input.receiver.as_deref().unwrap_or_default();
+                    tracing::warn!(
+                        receiver,
+                        "`ack: yes` puts no links into messages while public_url is not set"
+                    );
+                }),
+                url => input.notification["ack_url"] = format!("{url}/act/{token}").into(),
+            }
+            input.notification["ack_token"] = token.into();
+        }
+        let notification = Notification::read(&input.notification)?;
         let id = format!("{}/{}", task.execution_id, task.reference);
         let order = Order {
             kind: &input.kind,
@@ -203,6 +226,20 @@ impl Notify {
                 .map(|tally| finish(&order, &self.settled, tally, None)),
             Some(managed) => self.in_line(&order, &managed).await,
         }
+    }
+
+    /// The token by which whoever reads the message may acknowledge, if the receiver lets them and
+    /// there is something to acknowledge.
+    fn ack_token(&self, settings: Settings<'_>, notification: &Value) -> Option<String> {
+        let event = notification.get("event").and_then(Value::as_str).unwrap_or_default();
+        let calls_for_it = ANSWERED.iter().any(|it| it.as_str() == event);
+        if settings.flag("ack") != Some(true) || !calls_for_it {
+            return None;
+        }
+        if self.outlet.is_some() {
+            return Some("TOKEN".to_owned());
+        }
+        self.engine.get().and_then(WeakEngine::upgrade)?.ack_token(notification)
     }
 
     /// What differs between what was seen now and the last check in which it was well, in the row and

@@ -81,8 +81,14 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         },
         "tags": tags(order),
     });
-    if let Some(link) = notification.link() {
-        message["actions"] = json!([{"action": "view", "label": "Runbook", "url": link}]);
+    let runbook = notification.link();
+    let runbook = runbook.map(|url| json!({"action": "view", "label": "Runbook", "url": url}));
+    let acknowledge = order.ack_link().map(|url| {
+        json!({"action": "http", "label": "Acknowledge", "url": url, "method": "POST", "clear": true})
+    });
+    let actions: Vec<Value> = acknowledge.into_iter().chain(runbook).collect();
+    if !actions.is_empty() {
+        message["actions"] = actions.into();
     }
     if let Some(click) = settings.text("click").or_else(|| order.link(notification)) {
         message["click"] = click.into();

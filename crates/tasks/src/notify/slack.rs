@@ -30,9 +30,17 @@ pub(super) fn check(settings: Settings<'_>, problems: &mut Vec<String>) {
     if token.is_some_and(|token| !token.starts_with("xox")) {
         problems.push("`token` is no token of a Slack bot: those begin with xoxb-".to_owned());
     }
+    if settings.flag("ack") != Some(true) && hears(settings) {
+        problems.push("`webhook_secret` of slack is for `ack: yes`, which is not there".to_owned());
+    }
     if settings.text("url").is_some() && settings.text("token").is_some() {
         problems.push("slack takes a `url` or a `token`, not both".to_owned());
     }
+}
+
+/// Whether Slack tells this server of buttons.
+pub(super) fn hears(settings: Settings<'_>) -> bool {
+    settings.has("webhook_secret")
 }
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
@@ -111,6 +119,12 @@ fn message(order: &Order<'_>) -> Value {
     for fields in wording.facts.chunks(FIELDS_MAX) {
         let fields: Vec<Value> = fields.iter().map(field).collect();
         blocks.push(json!({"type": "section", "fields": fields}));
+    }
+    if let Some(token) = order.ack_token().filter(|_| hears(order.settings)) {
+        let label = json!({"type": "plain_text", "text": "Acknowledge"});
+        let button = json!({"type": "button", "action_id": "nightbell_ack", "style": "primary",
+            "text": label, "value": token});
+        blocks.push(json!({"type": "actions", "elements": [button]}));
     }
     let mut message = json!({"text": text});
     if !blocks.is_empty() {

@@ -15,7 +15,7 @@ use super::slack::changes_first;
 use super::verdict::{Answer, Verdict, seconds};
 use super::wording::Wording;
 
-const BASE: &str = "https://api.telegram.org";
+pub(super) const BASE: &str = "https://api.telegram.org";
 /// Characters of a text, counted as UTF-16 like the positions of entities.
 const TEXT_MAX: usize = 4096;
 
@@ -57,6 +57,10 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     }
     if settings.flag("silent") == Some(true) {
         message["disable_notification"] = true.into();
+    }
+    if let Some(token) = order.ack_token() {
+        let button = json!({"text": "Acknowledge", "callback_data": token});
+        message["reply_markup"] = json!({"inline_keyboard": [[button]]});
     }
     let send = Call::post("message", url("sendMessage"), &message);
     Ok(std::iter::once(send).chain(edit).collect())

@@ -27,6 +27,9 @@ pub(super) const HEADING: (&str, Shape) = ("heading", Shape::Words);
 /// The line about each member of a group.
 pub(super) const LINE: (&str, Shape) = ("line", Shape::Words);
 
+/// Whether whoever reads a message may acknowledge by it.
+pub(super) const ACK: (&str, Shape) = ("ack", Shape::Flag);
+
 /// A message to people.
 pub(super) struct Wording {
     /// One line: what happened, to what.
@@ -194,6 +197,8 @@ fn facts(order: &Order<'_>) -> Vec<(String, String)> {
     // However many labels there are: by this somebody gets on.
     let link = order.link(notification);
     facts.extend(link.map(|link| ("Look/ack".to_owned(), link)));
+    let link = order.ack_link().filter(|_| !order.has_button());
+    facts.extend(link.map(|link| ("Acknowledge".to_owned(), link)));
     facts
 }
 

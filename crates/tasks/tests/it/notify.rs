@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::needless_pass_by_value, reason = "inputs are written on the spot")]
 
+mod answering;
 mod answers;
 mod delivery;
 mod golden;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use jiff::ToSpan;
-use jiff::civil::{Date, Time};
+use jiff::civil::{Date, DateTime, Time};
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
@@ -123,6 +123,16 @@ impl Active {
         Some(Self { from: Clock::parse(from)?, to: Clock::parse(to)?, days })
     }
 
+    /// Whether the clock shows one of these hours.
+    pub fn contains(self, local: DateTime) -> bool {
+        const WEEK: i64 = 7 * 24 * 60;
+        let day = i64::from(local.date().weekday().to_monday_zero_offset());
+        let minute = (day * 24 + i64::from(local.hour())) * 60 + i64::from(local.minute());
+        // What begins on Sunday may last into Monday.
+        self.of_week()
+            .any(|(from, to)| (from..to).contains(&minute) || (from..to).contains(&(minute + WEEK)))
+    }
+
     /// The hours in minutes from the beginning of a week on Monday, one pair for each day.
     pub(super) fn of_week(self) -> impl Iterator<Item = (i64, i64)> {
         let day = Clock::DAY_END.minutes();
@@ -134,6 +144,32 @@ impl Active {
 
     fn window(self, date: Date, zone: &Zone) -> Option<(Timestamp, Timestamp)> {
         window(date, self.from, self.to, self.days, zone)
+    }
+}
+
+/// Hours of a zone outside of which something waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hours {
+    /// The hours.
+    #[serde(rename = "h")]
+    pub active: Vec<Active>,
+    /// Their zone; UTC if empty.
+    #[serde(rename = "z", default, skip_serializing_if = "is_default")]
+    pub tz: Arc<str>,
+}
+
+impl Hours {
+    /// The first instant from then on that lies within them.
+    pub fn begin_from(&self, from: Timestamp) -> Timestamp {
+        let zone = zone_of(&self.tz);
+        let today = day_of(from, &zone);
+        // What began yesterday may last, and a week has every day.
+        let days = (-1..=7).filter_map(|days: i32| today.checked_add(days.days()).ok());
+        let windows = days.flat_map(|date| self.active.iter().map(move |it| (*it, date)));
+        let open = windows.filter_map(|(active, date)| active.window(date, &zone));
+        let begins = open.filter(|(_, end)| *end > from).map(|(begin, _)| begin.max(from));
+        // Hours that never come keep nobody from being told.
+        begins.min().unwrap_or(from)
     }
 }
 

@@ -26,6 +26,9 @@ const RETRY_JITTER: u32 = 5000;
 /// chat it would be a message about nothing.
 const KEYED: [&str; 6] = ["pagerduty", "opsgenie", "jsm", "squadcast", "webhook", "workflow"];
 
+/// Kinds whose messages have buttons if there is a secret by which presses of them are believed.
+const BUTTONS: [&str; 1] = ["slack"];
+
 impl Receiver {
     /// Whether it knows each incident by the notification's `dedup_key`. A webhook with a body of its
     /// author's does if that speaks of the key.
@@ -42,8 +45,12 @@ impl Receiver {
     pub fn definition(&self, name: &str) -> Value {
         let mut settings = self.settings.parse();
         if let Value::Object(settings) = &mut settings {
-            // By it the receiver is believed; to be told, it need not know it.
-            settings.remove("webhook_secret");
+            // By it the receiver is believed; to be told, it need not know it, only that there is
+            // one, if its messages have buttons of which the service then tells.
+            let secret = settings.remove("webhook_secret");
+            if secret.is_some() && BUTTONS.contains(&&*self.kind) {
+                settings.insert("webhook_secret".to_owned(), true.into());
+            }
             settings.retain(|_, value| !value.is_null());
         }
         let secrets = secrets_in(&settings);

@@ -6,10 +6,29 @@
 use serde_json::{Map, Value, json};
 
 use super::Severity;
+use super::checklist::{OF_CHECK, OF_TYPE};
 use super::kinds::{KINDS, KindRule, RECEIVERS, Shape};
 use crate::editor::{
     document, list, nullable_record as record, reference, span, table, text, texts, whole, word,
 };
+
+/// The schema of Robopager's checklists.
+pub fn checklists() -> Value {
+    let of = |name: &'static str| match name {
+        "senders" | "subjects" => (name, texts()),
+        _ => (name, text()),
+    };
+    let check = OF_TYPE.iter().rev().fold(json!({ "required": ["type"] }), |others, it| {
+        let (kind, keys, needed) = it;
+        let keys = OF_CHECK.iter().chain(*keys).copied().map(of);
+        let is_it = json!({ "required": ["type"], "properties": { "type": { "const": kind } } });
+        json!({ "if": is_it, "then": record(keys, needed), "else": others })
+    });
+    // Anything else is no type of a check.
+    let types: Vec<&str> = OF_TYPE.iter().map(|(kind, ..)| *kind).collect();
+    let check = json!({ "allOf": [{ "properties": { "type": word(&types) } }, check] });
+    document("Nightbell: checklist", table(&reference("check")), vec![("check", check)])
+}
 
 /// Of a file of monitors. `receiver` says which settings a kind of receiver has, if that is known.
 pub fn monitors(receiver: &dyn Fn(&str) -> Option<Value>) -> Value {
@@ -23,6 +42,7 @@ pub fn monitors(receiver: &dyn Fn(&str) -> Option<Value>) -> Value {
         ("people", table(&reference("person"))),
         ("rotations", table(&reference("rotation"))),
         ("overrides", list(&reference("override"))),
+        ("ping_keys", table(&ping_key())),
     ];
     let mut root = record(sections, &[]);
     // The author's own, such as anchors.
@@ -71,6 +91,7 @@ fn route() -> Value {
         ("steps", list(&reference("step"))),
         ("to", texts()),
         ("remind", span()),
+        ("ack_expires", span()),
         ("group_by", texts()),
         ("group_order", texts()),
         ("display", table(&text())),
@@ -82,7 +103,14 @@ fn route() -> Value {
 
 fn step() -> Value {
     let unless = word(&["acked", "acknowledged"]);
-    record([("to", texts()), ("unless", unless), ("after", span())], &["to"])
+    let keys = [
+        ("to", texts()),
+        ("unless", unless),
+        ("after", span()),
+        ("hours", texts()),
+        ("tz", text()),
+    ];
+    record(keys, &["to"])
 }
 
 fn matchers() -> Value {
@@ -125,6 +153,11 @@ fn rotation() -> Value {
     ];
     let layer = record(layer, &["people"]);
     record([("tz", text()), ("layers", list(&layer)), ("else", texts())], &["layers"])
+}
+
+fn ping_key() -> Value {
+    let keys = [("key", text()), ("create", reference("monitor")), ("limit", whole())];
+    json!({ "if": { "type": "object" }, "then": record(keys, &["key"]), "else": text() })
 }
 
 fn stand_in() -> Value {
@@ -227,6 +260,8 @@ rotations:
   primary: { layers: [{ people: ann }] }
 overrides:
 - { rotation: primary, who: ann, from: 2026-12-24T09:00:00Z, to: 2026-12-25T09:00:00Z }
+ping_keys:
+  jobs: { key: x }
 monitors:
 "
         .to_owned();

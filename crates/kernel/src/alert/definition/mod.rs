@@ -6,6 +6,7 @@
 
 mod calendar;
 mod checklist;
+mod composite;
 mod delivery;
 pub(crate) mod editor;
 mod file;
@@ -14,6 +15,7 @@ mod kinds;
 mod known;
 mod lint;
 mod monitor;
+mod ping_key;
 mod reader;
 pub mod reference;
 pub mod roster;
@@ -28,14 +30,17 @@ use serde_json::Value;
 
 use super::condition::Condition;
 use crate::json::Json;
+use crate::time::Timestamp;
 
 pub use super::span::{Rate, parse_rate, parse_share, parse_span};
-pub use calendar::{Active, Clock, Days, Recurring, Schedule};
+pub use calendar::{Active, Clock, Days, Hours, Recurring, Schedule};
 pub use checklist::ChecklistOptions;
+pub use composite::{Composite, Standing, Verdict, composed_of_itself};
 pub use file::{Loaded, load, load_among, load_judged, secrets_in};
 pub use judge::{Judge, Remark};
 pub use known::{Known, Labels, nearest_hint, unknown_matchers};
 pub use monitor::KEY_MIN;
+pub use ping_key::{PingKey, is_slug};
 pub use reader::{Level, Problem};
 pub use roster::Roster;
 pub use source::{rebinding, rebound};
@@ -63,6 +68,9 @@ pub struct File {
     /// Who is on call.
     #[serde(default, skip_serializing_if = "Roster::is_empty")]
     pub roster: Roster,
+    /// Keys by which jobs call the heartbeat monitors of the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ping_keys: BTreeMap<Arc<str>, PingKey>,
 }
 
 /// A destination of notifications.
@@ -176,6 +184,9 @@ pub struct Route {
     /// Tell again every so many milliseconds while open and not acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remind: Option<i64>,
+    /// Milliseconds after which an acknowledgement counts no more; not one until it is clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_expires: Option<i64>,
     /// Labels whose values make a group: one notification for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_by: Option<Vec<Arc<str>>>,
@@ -193,6 +204,18 @@ pub struct Route {
     pub fallback_after: Option<i64>,
 }
 
+impl Route {
+    /// When a step is taken, counted from 0, of an incident that was first to be told then; `None` if
+    /// there are not so many. None is taken before those that come before it.
+    pub fn due(&self, step: usize, from: Timestamp) -> Option<Timestamp> {
+        let steps = self.steps.get(..=step)?;
+        Some(steps.iter().fold(from, |before, step| {
+            let due = from.plus_millis(step.after).max(before);
+            step.hours.as_ref().map_or(due, |hours| hours.begin_from(due))
+        }))
+    }
+}
+
 /// One step of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -204,6 +227,9 @@ pub struct Step {
     /// Not if somebody has acknowledged by then.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unless_acked: bool,
+    /// Only in these hours: outside of them it waits, and with it those after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
 }
 
 /// What a monitor looks at.
@@ -236,6 +262,8 @@ pub enum Kind {
     Workflow,
     /// Another system that sends alerts.
     Alerts,
+    /// Other monitors.
+    Composite,
 }
 
 impl Kind {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::calendar::{Active, Schedule};
+use super::calendar::Schedule;
 use super::kinds::{self, KINDS, KindRule};
 use super::reader::text_map;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
-use super::{Budget, Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
+use super::{Budget, Composite, Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
 use crate::alert::received::{ALERTS_MAX, secret_alone, texts};
 use crate::alert::template::Template;
 use crate::json::Json;
@@ -38,9 +38,19 @@ pub(super) fn read(
     monitor.schedule = schedule;
     if rule.kind == Kind::Heartbeat {
         beat_schedule(&mut monitor.schedule, &settings);
+        let cron = settings.get("cron").and_then(serde_json::Value::as_str);
+        if let Some(Err(message)) = cron.map(super::calendar::check_cron) {
+            let path = format!("{}.cron", object.path_of(rule.name));
+            report.error(settings_node.place, &path, message);
+        }
     }
     if rule.kind == Kind::Alerts {
         received(&settings, settings_node, &object, report);
+    }
+    if rule.kind == Kind::Composite
+        && let Err(message) = Composite::of(&monitor.settings.parse())
+    {
+        report.error(settings_node.place, &object.path_of(rule.name), message);
     }
     check_schedule(&monitor, key, &object, report);
     rest(&mut monitor, &mut object, report);
@@ -71,21 +81,7 @@ fn kind<'a>(
 }
 
 fn schedule(object: &mut Object<'_>, report: &mut Report) -> Schedule {
-    let active = object.read("active", report, |node, path, report| {
-        let hours = reader::texts(node, path, report)?;
-        let mut out = Vec::new();
-        for text in hours {
-            if let Some(active) = Active::parse(&text) {
-                out.push(active);
-            } else {
-                let message = format!(
-                    "{text:?} are no hours; write such as \"09:00-17:00\" or \"Mon-Fri 09:00-17:00\""
-                );
-                report.error(node.place, path, message);
-            }
-        }
-        Some(out)
-    });
+    let active = object.read("active", report, reader::hours);
     Schedule {
         every: object.read("every", report, reader::span),
         cron: object.read("cron", report, cron),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::calendar::Clock;
+use super::calendar::{Active, Clock};
 use super::yaml::{Content, Node};
 use super::{Severity, parse_span};
 use crate::definition::nearest;
@@ -273,6 +273,22 @@ pub(super) fn texts(node: &Node, path: &str, report: &mut Report) -> Option<Vec<
         ),
         _ => text(node, path, report).map(|text| vec![text]),
     }
+}
+
+/// Hours of the day, one text or several.
+pub(super) fn hours(node: &Node, path: &str, report: &mut Report) -> Option<Vec<Active>> {
+    let mut hours = Vec::new();
+    for text in texts(node, path, report)? {
+        if let Some(active) = Active::parse(&text) {
+            hours.push(active);
+        } else {
+            let message = format!(
+                "{text:?} are no hours; write such as \"09:00-17:00\" or \"Mon-Fri 09:00-17:00\""
+            );
+            report.error(node.place, path, message);
+        }
+    }
+    Some(hours)
 }
 
 /// A duration in milliseconds, more than nothing.

@@ -137,6 +137,7 @@ impl Bench {
                 at: at(3),
                 who: Some("bob".into()),
                 why: None,
+                told_there: words.get(4) == Some(&"told-there"),
             })),
             "snooze" => self.say(Input::Snooze {
                 incident: word(0).into(),

@@ -286,6 +286,7 @@ impl World {
                     who: Some("bob".into()),
                     why: None,
                     at: self.now.plus_seconds(-i64::from(*ago)),
+                    told_there: false,
                 });
                 let events = self.give(heard.clone());
                 if !events.is_empty() {

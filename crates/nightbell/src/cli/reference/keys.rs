@@ -23,6 +23,10 @@ pub(super) const OBJECTS: &[Object] = &[
             ("people", "by name, who can be on call"),
             ("rotations", "by name, who takes turns"),
             ("overrides", "a list: who stands in"),
+            (
+                "ping_keys",
+                "by name, keys by which jobs call the heartbeats of the file: a key, or a map",
+            ),
         ],
     },
     Object {
@@ -109,6 +113,7 @@ pub(super) const OBJECTS: &[Object] = &[
             ("to", "receivers, at once"),
             ("steps", "or steps, one after the other"),
             ("remind", "how often an open incident is told again"),
+            ("ack_expires", "how long an acknowledgement counts; then the steps begin anew"),
             ("group_by", "labels: incidents that have the same are told together"),
             ("group_order", "values of the first of them in the order of messages"),
             ("display", "texts for values: `{ ROY: \"R&M\" }`"),
@@ -123,6 +128,11 @@ pub(super) const OBJECTS: &[Object] = &[
             ("to", "receivers, or `oncall:ROTATION`, `oncall:ROTATION+1`"),
             ("after", "how long after the incident began"),
             ("unless", "`acked`: not if somebody has acknowledged"),
+            (
+                "hours",
+                "only then, such as `Mon-Fri 08:00-16:00`, or a list: outside it waits, and those after it",
+            ),
+            ("tz", "the zone of `hours`; UTC without it"),
         ],
     },
     Object {
@@ -185,6 +195,18 @@ pub(super) const OBJECTS: &[Object] = &[
             ("from", "from when on"),
             ("to", "until when"),
             ("tz", "the time zone of both; the rotation's"),
+        ],
+    },
+    Object {
+        title: "A ping key",
+        paths: &["ping_keys.NAME"],
+        keys: &[
+            ("key", "the key, or `${secret:NAME}`"),
+            (
+                "create",
+                "the monitor that a call with `create=1` makes of a slug that there is not yet",
+            ),
+            ("limit", "how many calls may make; 100"),
         ],
     },
 ];

@@ -50,6 +50,8 @@ struct ListParams {
     after: Option<String>,
     /// Only those opened earlier.
     before: Option<String>,
+    /// With `history`, what happened to each and what people did.
+    history: Option<bool>,
     /// Incidents to skip.
     start: Option<u64>,
     /// Incidents to answer; 100 by default.
@@ -86,19 +88,26 @@ async fn list(
         size: page_size(params.size)?,
         ..RecordSearch::newest("incident")
     };
+    let shown =
+        if params.history == Some(true) { view::incident_with_history } else { view::incident };
     if let Some(wanted) = Wanted::read(&api, wanted).await? {
-        return some(&api, search, &wanted).await;
+        return some(&api, search, &wanted, shown).await;
     }
     let page = api.engine.store().records(&search).await?;
     let mut results = Vec::new();
     for record in &page.rows {
-        results.push(present(&api, record, view::incident).await?);
+        results.push(present(&api, record, shown).await?);
     }
     Ok(Json(json!({ "totalHits": page.total, "exact": true, "results": results })))
 }
 
 /// A page of those that are wanted among what the ledger finds.
-async fn some(api: &Api, search: RecordSearch, wanted: &Wanted) -> Result<Json<Value>, Problem> {
+async fn some(
+    api: &Api,
+    search: RecordSearch,
+    wanted: &Wanted,
+    shown: Shown,
+) -> Result<Json<Value>, Problem> {
     let (start, size) = (search.start, search.size);
     let search = RecordSearch { start: 0, size: LOOKED_THROUGH_MAX, ..search };
     let page = api.engine.store().records(&search).await?;
@@ -108,7 +117,7 @@ async fn some(api: &Api, search: RecordSearch, wanted: &Wanted) -> Result<Json<V
         if !wanted.may_fit(&view::line(record)) {
             continue;
         }
-        let shown = present(api, record, view::incident).await?;
+        let shown = present(api, record, shown).await?;
         if !wanted.fits(&shown) {
             continue;
         }
@@ -121,12 +130,11 @@ async fn some(api: &Api, search: RecordSearch, wanted: &Wanted) -> Result<Json<V
     Ok(Json(json!({ "totalHits": total, "exact": is_exact, "results": results })))
 }
 
+/// How an incident that its monitor remembers is shown.
+type Shown = fn(&Monitor, &kernel::alert::Incident) -> Value;
+
 /// An incident as it stands, or as the ledger knows it if its monitor has forgotten it.
-async fn present(
-    api: &Api,
-    record: &Record,
-    shown: fn(&Monitor, &kernel::alert::Incident) -> Value,
-) -> Result<Value, Problem> {
+async fn present(api: &Api, record: &Record, shown: Shown) -> Result<Value, Problem> {
     let live = |monitor: &Monitor| Some(shown(monitor, monitor.incident(&record.key)?));
     let id = kernel::ExecutionId::monitor(&record.subject);
     let look = |hosted: &engine::AnyMachine| hosted.monitor().and_then(live);
@@ -153,7 +161,7 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
 }
 
 /// Explains an incident: the check, step, row, rule and definition behind it, what changed since it
-/// was last well, every delivery, and what it waits for.
+/// was last well, every delivery, what it waits for, and where the traces of its checks are.
 #[utoipa::path(
     get, path = "/api/incidents/{id}/explain", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident")),
@@ -181,6 +189,15 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Valu
         // It is long over: the ledger is all there is.
         None => json!({ "monitor": record.subject, "incident": view::line(&record) }),
     };
+    for check in ["cause", "latest", "previousOk"] {
+        let Some(run) = told[check]["execution"].as_str().map(kernel::ExecutionId::new) else {
+            continue;
+        };
+        // What cannot be read now is no reason not to explain the rest.
+        if let Ok(Some(url)) = api.engine.trace_url(&run).await {
+            told[check]["traceUrl"] = url.into();
+        }
+    }
     if let Some(changed) = told["changed"].as_array_mut() {
         changed.extend(differences.into_iter().map(Value::from));
     }

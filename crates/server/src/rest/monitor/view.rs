@@ -163,11 +163,17 @@ pub(super) fn incident(monitor: &Monitor, incident: &Incident) -> Value {
     })
 }
 
+/// An incident in lists, with what happened to it.
+pub(super) fn incident_with_history(monitor: &Monitor, it: &Incident) -> Value {
+    let mut shown = incident(monitor, it);
+    shown["history"] = camel(json!(it.history));
+    shown
+}
+
 /// An incident with what led to it.
 pub(super) fn whole_incident(monitor: &Monitor, it: &Incident) -> Value {
-    let mut shown = incident(monitor, it);
+    let mut shown = incident_with_history(monitor, it);
     shown["attrs"] = json!(it.attrs);
-    shown["history"] = camel(json!(it.history));
     shown["evidence"] = camel(json!({ "first": it.first_evidence, "latest": it.evidence,
         "previous_ok": it.previous_ok }));
     shown

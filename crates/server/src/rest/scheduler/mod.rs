@@ -3,6 +3,7 @@
 //! Operations that older clients ask for by GET are answered to GET and PUT alike.
 
 mod backfill;
+mod calendar;
 mod firings;
 mod many;
 mod next;
@@ -46,6 +47,7 @@ pub(super) fn routes() -> Routes {
         .act(Permission::Run, routes!(many::bulk_pause))
         .act(Permission::Run, routes!(many::bulk_resume))
         .on(Permission::Read, routes!(next::few))
+        .on(Permission::Read, routes!(calendar::show))
         .on(Permission::Read, routes!(firings::search))
         .act(Permission::Run, routes!(many::requeue))
         .act(Permission::Run, routes!(many::pause_all))

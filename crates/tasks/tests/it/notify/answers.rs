@@ -405,3 +405,48 @@ fn ntfy() {
     ];
     check("ntfy", &json!({"topic": "t"}), &cases);
 }
+
+#[test]
+fn twilio() {
+    let queued =
+        r#"{"sid":"SM0123456789abcdef0123456789abcdef","status":"queued","error_code":null}"#;
+    let cases = [
+        (201, None, queued, Taken(Some("SM0123456789abcdef0123456789abcdef"))),
+        (201, None, "", Ambiguous),
+        (200, None, "<html>sign in</html>", Ambiguous),
+        (
+            429,
+            Some(3),
+            r#"{"code":20429,"message":"Too Many Requests","status":429}"#,
+            Retry(Some(3000)),
+        ),
+        (
+            429,
+            None,
+            r#"{"code":14107,"message":"Message rate exceeded","status":429}"#,
+            Retry(None),
+        ),
+        (401, None, r#"{"code":20003,"message":"Authenticate","status":401}"#, Permanent),
+        (
+            400,
+            None,
+            r#"{"code":21211,"message":"The 'To' number is not valid","status":400}"#,
+            Permanent,
+        ),
+        (
+            400,
+            None,
+            r#"{"code":21610,"message":"Attempt to send to unsubscribed recipient","status":400}"#,
+            Permanent,
+        ),
+        (
+            400,
+            None,
+            r#"{"code":21408,"message":"Permission to send an SMS has not been enabled","status":400}"#,
+            Permanent,
+        ),
+        (400, None, r#"{"code":21999,"message":"something new","status":400}"#, Permanent),
+        (503, None, r#"{"code":20503,"message":"Service unavailable","status":503}"#, Retry(None)),
+    ];
+    check("twilio", &json!({}), &cases);
+}

@@ -39,12 +39,29 @@ fn settings_that_can_be_used_are_not_complained_about() {
         ),
         ("email", json!({"to": ["a@h.org"], "from": "n@h.org", "url": "smtps://u:p%40@h:465"})),
         ("webhook", json!({"url": "https://h", "body": {"a": "{{ title }}"}, "secret": "s"})),
+        (
+            "twilio",
+            json!({"account": "${secret:SID}", "token": "t", "from": "+4712345678", "to": "+4791234567", "by": "call", "ack": true}),
+        ),
+        (
+            "twilio",
+            json!({"account": format!("AC{}", "0".repeat(32)), "token": "t", "from": "Nightbell", "to": "+4791234567"}),
+        ),
+        ("slack", json!({"url": "https://h", "ack": "yes", "webhook_secret": "${secret:S}"})),
         ("inbox", json!({})),
         ("workflow", json!({"name": "w", "input": {"a": 1}})),
     ];
     for (kind, settings) in good {
         assert_eq!(problems(kind, &settings), Vec::<String>::new(), "{kind} {settings}");
     }
+}
+
+/// Settings for calls of which one is another.
+fn twilio(name: &str, value: &str) -> Value {
+    let mut settings = json!({"account": format!("AC{}", "0".repeat(32)), "token": "t",
+        "from": "+4712345678", "to": "+4791234567", "by": "call"});
+    settings[name] = value.into();
+    settings
 }
 
 #[test]
@@ -90,6 +107,17 @@ fn every_problem_is_named() {
         ("ntfy", json!({"topic": "a b"}), "`topic`"),
         ("ntfy", json!({"topic": "a", "user": "u"}), "together"),
         ("ntfy", json!({"topic": "a", "priorities": {"info": 9}}), "from 1 to 5"),
+        (
+            "twilio",
+            json!({"account": "a", "token": "t", "from": "+4712345678"}),
+            "twilio needs `to`",
+        ),
+        ("twilio", twilio("to", "91234567"), "(E.164)"),
+        ("twilio", twilio("to", "+0791234567"), "(E.164)"),
+        ("twilio", twilio("account", "AC1"), "SID of an account"),
+        ("twilio", twilio("from", "a name far too long"), "`from` must be a number"),
+        ("twilio", twilio("by", "fax"), "`by` must be one of sms, call"),
+        ("slack", json!({"url": "https://h", "webhook_secret": "s"}), "is for `ack: yes`"),
         ("email", json!({"to": "a@h.org"}), "email needs `from`"),
         (
             "email",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::super::calendar::{Active, Clock, Days};
+use super::super::calendar::{Clock, Days};
 use super::super::reader::{self, Object, Report, parsed};
 use super::super::yaml::{Content, Node};
 use super::layer::{local_of, minutes_of};
@@ -219,20 +219,7 @@ fn layer(node: &Node, path: String, speaks: &mut Speaks, report: &mut Report) ->
     if let Some(node) = object.peek("handover").filter(|_| from.is_none()) {
         report.error(node.place, &object.path_of("handover"), "handover needs from");
     }
-    let active = object.read("active", report, |node, path, report| {
-        let texts = reader::texts(node, path, report)?;
-        let hours = |text: &Arc<str>| {
-            let read = Active::parse(text);
-            if read.is_none() {
-                let message =
-                    format!("{text:?} are no hours; write such as \"Mon-Fri 00:00-09:00\"");
-                report.error(node.place, path, message);
-            }
-            read
-        };
-        Some(texts.iter().filter_map(hours).collect::<Vec<_>>())
-    });
-    let active = active.unwrap_or_default();
+    let active = object.read("active", report, reader::hours).unwrap_or_default();
     let count = object.read("count", report, |node, path, report| {
         parsed(node, path, report, |text| match text {
             "active" => Ok(true),
