@@ -166,7 +166,7 @@ fn every_problem_is_told_with_its_place() {
         (
             "monitors:\n  web: { every: 1m }\n",
             &[
-                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow, alerts",
+                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow, alerts, composite",
             ],
         ),
         (
