@@ -73,13 +73,12 @@ impl Engine {
             Ok(Foreseen::between(&before, &after))
         };
         let outcome = self.inner.evaluators.run(&watch, decide).await;
-        match outcome.map_err(|refused| Error::Unavailable(refused.to_string()))? {
-            Outcome::Done(foreseen) => foreseen.map_err(|rejected: Rejected| rejected.into()),
-            _ => {
-                let message = format!("what the act would do to workflow {id} cannot be told");
-                Err(Error::Unavailable(message))
-            }
+        let outcome = outcome.map_err(|refused| Error::Unavailable(refused.to_string()))?;
+        if let Outcome::Done(foreseen) = outcome {
+            return foreseen.map_err(|rejected: Rejected| rejected.into());
         }
+        let message = format!("what the act would do to workflow {id} cannot be told");
+        Err(Error::Unavailable(message))
     }
 }
 
