@@ -201,11 +201,10 @@ async fn consequence(
     let things = if count == 1 { act.things.0 } else { act.things.1 };
     let plain = format!("{}: {count} {things}.", act.label);
     if act.name != "terminate" {
-        let about = match ids {
-            [id] => foreseen::shown(cx, act, id, asked).await?,
-            _ => html! {},
-        };
-        return Ok((plain, about));
+        if let [id] = ids {
+            return Ok((plain, foreseen::shown(cx, act, id, asked).await?));
+        }
+        return Ok((plain, html! {}));
     }
     let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
     let filters = vec![Filter::In(TextField::Parent, ids), Filter::Closed(false)];
