@@ -60,7 +60,7 @@ async def refused(client):
 
 
 async def main():
-    status, told = ask(f"{SERVER}/api/metadata/workflow", FLOW, authorization=f"Bearer {KEY}")
+    status, told = ask(f"{SERVER}/api/metadata/workflow?overwrite=true", FLOW, authorization=f"Bearer {KEY}")
     assert status == 200, told
     for address in (SERVER, SERVER.replace("://", "://any:nb_wrong@")):
         await refused(DurableOrchestrationClient(bindings(KEY, address)))
