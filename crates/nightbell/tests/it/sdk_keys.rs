@@ -82,7 +82,9 @@ fn workers() -> Vec<(&'static str, Command)> {
     }
     if let Some(folder) = prepared(JAVA) {
         let folder = PathBuf::from(folder);
-        let mut command = Command::new("java");
+        let home = std::env::var_os("JAVA_HOME").map(PathBuf::from);
+        let java = home.map_or_else(|| "java".into(), |home| home.join("bin/java"));
+        let mut command = Command::new(java);
         let path = format!("{}:{}", folder.display(), folder.join("*").display());
         command.args(["-XX:TieredStopAtLevel=1", "-cp", &path, "Auth"]);
         workers.push(("java", command));
