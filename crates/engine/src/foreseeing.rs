@@ -63,7 +63,7 @@ impl Engine {
         let watch = Watch::new(Vec::new());
         let (engine, seen) = (self.clone(), watch.clone());
         // Scripts of users may run in it.
-        let decide = move || {
+        let decide = move || -> Result<Foreseen, Rejected> {
             let options = &engine.inner.options.evaluation;
             let scripts = Watched::for_decision(&*engine.inner.scripts, &seen, options);
             let (world, now, limits) = (Onlooker(engine.world()), engine.now(), engine.limits());
@@ -73,13 +73,12 @@ impl Engine {
             Ok(Foreseen::between(&before, &after))
         };
         let outcome = self.inner.evaluators.run(&watch, decide).await;
-        match outcome.map_err(|refused| Error::Unavailable(refused.to_string()))? {
-            Outcome::Done(foreseen) => foreseen.map_err(|rejected: Rejected| rejected.into()),
-            _ => {
-                let message = format!("what the act would do to workflow {id} cannot be told");
-                Err(Error::Unavailable(message))
-            }
-        }
+        let outcome = outcome.map_err(|refused| Error::Unavailable(refused.to_string()))?;
+        let Outcome::Done(foreseen) = outcome else {
+            let message = format!("what the act would do to workflow {id} cannot be told");
+            return Err(Error::Unavailable(message));
+        };
+        Ok(foreseen?)
     }
 }
 

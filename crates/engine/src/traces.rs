@@ -65,8 +65,8 @@ impl TraceOptions {
 
     fn filters(&self) -> impl Iterator<Item = Filter> {
         let (out, within) = self.names();
-        let within = (!within.is_empty()).then(|| Filter::In(TextField::Name, within));
-        let out = (!out.is_empty()).then(|| Filter::NotIn(TextField::Name, out));
+        let within = (!within.is_empty()).then_some(Filter::In(TextField::Name, within));
+        let out = (!out.is_empty()).then_some(Filter::NotIn(TextField::Name, out));
         within.into_iter().chain(out)
     }
 }

@@ -146,7 +146,8 @@ fn strip(iterations: &[Iteration]) -> Markup {
     }
     let path = |wanted: Color| {
         let bars = colors.iter().enumerate().filter(|(_, color)| **color == wanted);
-        bars.map(|(at, _)| format!("M{} 2h9v20h-9z", at * 10)).collect::<String>()
+        let bar = |(at, _)| format!("M{} 2h9v20h-9z", at * 10);
+        bars.map(bar).collect::<String>()
     };
     html! {
         svg.strip viewBox={ "0 0 " (columns * 10) " 24" } preserveAspectRatio="none" role="img" aria-label={ (iterations.len()) " iterations" } {

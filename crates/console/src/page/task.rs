@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::ended::is_bad;
 use super::{difference, payload};
 use crate::clock::length;
-use crate::value::{at, count, cut, list, said, text};
+use crate::value::{at, count, cut, said, text};
 use crate::visit::{encoded, href};
 use crate::{Context, Failure, piece};
 
@@ -137,9 +137,9 @@ pub(super) async fn panel(cx: &Context<'_>, run: &str, number: &str) -> Result<M
         @if !around.attempts.is_empty() || around.later.is_some() {
             h3 { "Attempts" }
             ul {
-                @for (number, status, reason, when) in &around.attempts {
-                    li { a href=(to(*number)) { (number) } " " (piece::status(status)) " " (cx.clock.maybe(*when))
-                        @if let Some(reason) = reason { " · " (cut(reason, 120)) } }
+                @for it in &around.attempts {
+                    li { a href=(to(it.sequence)) { (it.sequence) } " " (piece::status(it.status)) " " (cx.clock.maybe(it.ended_at))
+                        @if let Some(reason) = &it.reason { " · " (cut(reason, 120)) } }
                 }
                 @if let Some(number) = around.later { li { a href=(to(number)) { "the next attempt" } } }
             }
@@ -192,13 +192,21 @@ fn task_acts(cx: &Context<'_>, run: &str, sequence: u32, is_open: bool, around: 
     }
 }
 
+/// An attempt before the one that is looked at.
+struct Attempt {
+    sequence: u32,
+    status: &'static str,
+    reason: Option<Arc<str>>,
+    ended_at: Option<Timestamp>,
+}
+
 /// What of a run stands around one of its tasks.
 struct Around {
     id: String,
     /// The name of the definition of the run.
     workflow: String,
-    /// Attempts before it: number, status, reason and end.
-    attempts: Vec<(u32, &'static str, Option<Arc<str>>, Option<Timestamp>)>,
+    /// Attempts before it, the last first.
+    attempts: Vec<Attempt>,
     /// The attempt after it.
     later: Option<u32>,
     /// Whether the run has ended.
@@ -221,8 +229,12 @@ impl Around {
         let mut attempts = Vec::new();
         let mut earlier = task.retries;
         while let Some(before) = earlier.and_then(|it| state.task(it)) {
-            let (status, reason) = (before.status.as_str(), before.reason.clone());
-            attempts.push((before.sequence, status, reason, before.ended_at));
+            attempts.push(Attempt {
+                sequence: before.sequence,
+                status: before.status.as_str(),
+                reason: before.reason.clone(),
+                ended_at: before.ended_at,
+            });
             earlier = before.retries;
         }
         let mut changed = Vec::new();
@@ -289,7 +301,7 @@ async fn cited(cx: &Context<'_>, run: &str, workflow: &str) -> Markup {
         let evidence = &incident["evidence"];
         ["first", "latest"].iter().any(|which| text(&evidence[*which], "execution") == run)
     };
-    let citing: Vec<&Value> = list(&found, "results").iter().filter(cites).collect();
+    let citing: Vec<&Value> = crate::value::list(&found, "results").iter().filter(cites).collect();
     html! {
         @if !citing.is_empty() {
             h3 { "Incidents that cite this run" }

@@ -48,7 +48,7 @@ const ANSWER_MAX: usize = 64 << 20;
 
 /// Whether a path of ours is a page for people, whose answers have the console's policy.
 pub(crate) fn is_page(path: Option<&str>) -> bool {
-    const BEGINNINGS: [&str; 3] = ["/console", "/status/", "/act/"];
+    const BEGINNINGS: [&str; 3] = ["/console", "/status/", "/a/"];
     path.is_some_and(|path| BEGINNINGS.iter().any(|it| path.starts_with(it)))
 }
 

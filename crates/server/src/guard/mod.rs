@@ -33,7 +33,7 @@ const PUBLIC: [&str; 9] = [
     "/webhook/{id}",
     "/api/webhook/{id}",
     "/hooks/{receiver}",
-    "/act/{token}",
+    "/a/{token}",
     PING,
     PING_SIGNAL,
     PING_SLUG,

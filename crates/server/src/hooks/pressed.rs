@@ -104,8 +104,8 @@ pub(super) async fn twilio(
     if digits != Some("1") {
         return Ok(says("That key does nothing. It stays open."));
     }
-    let query = uri.query().unwrap_or_default().split('&');
-    let token = query.filter_map(|pair| pair.strip_prefix("ack=")).next().unwrap_or_default();
+    let mut query = uri.query().unwrap_or_default().split('&');
+    let token = query.find_map(|pair| pair.strip_prefix("ack=")).unwrap_or_default();
     Ok(match engine.acknowledge_by_token(token, None).await {
         Ok(acked) if acked.taken > 0 => says("Acknowledged. Thank you."),
         Ok(_) => says("Nothing is left to acknowledge."),

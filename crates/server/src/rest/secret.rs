@@ -118,7 +118,7 @@ async fn secrets_with_tags(State(api): State<Api>) -> Json<Vec<Named>> {
     let named = |listed: Listed| Named {
         name: listed.name,
         tags: listed.tags.into_iter().map(Label::from).collect(),
-        update_time: listed.put_at.map(|at| at.millis()),
+        update_time: listed.put_at.map(kernel::Timestamp::millis),
         read_only: listed.read_only,
     };
     Json(api.engine.vault().list(SHELF).into_iter().map(named).collect())

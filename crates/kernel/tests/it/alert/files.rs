@@ -155,7 +155,7 @@ fn a_delivery_is_tried_for_a_day() {
 
 #[test]
 fn every_problem_is_told_with_its_place() {
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 18] = [
         (
             "monitors:\n  web: { http: x, evry: 1m }\n",
             &[
@@ -166,7 +166,7 @@ fn every_problem_is_told_with_its_place() {
         (
             "monitors:\n  web: { every: 1m }\n",
             &[
-                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow, alerts",
+                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow, alerts, composite",
             ],
         ),
         (

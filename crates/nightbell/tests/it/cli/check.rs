@@ -223,7 +223,7 @@ fn keys_and_parameters_that_are_misspelt_are_found() {
     let outcome = check(&["."]).file("f.json", flow).file("taskdefs.json", tasks).run().exits(1);
     for expected in [
         "f.json:3:19: warning: /tasks/0/expression: kidn is not among",
-        "f.json:4:77: warning: /tasks/0/optinal: optinal is no key",
+        "f.json:4:73: warning: /tasks/0/optinal: optinal is no key",
         "Did you mean inputParameters?",
         "Did you mean retryCount?",
     ] {
