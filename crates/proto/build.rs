@@ -1,4 +1,4 @@
-//! Compiles `proto/durabletask.proto` without `protoc`.
+//! Compiles the files of `proto/` without `protoc`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,6 +20,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(".")
         .codec_path("crate::codec::StrictCodec")
         .compile_fds(files)?;
+    println!("cargo::rerun-if-changed=proto/trace.proto");
+    let traces = protox::compile(["proto/trace.proto"], ["proto"])?;
+    tonic_prost_build::configure().build_transport(false).compile_fds(traces)?;
     Ok(())
 }
 

@@ -25,10 +25,11 @@ pub(crate) struct Act {
 }
 
 const RUNS: (&str, &str) = ("run", "runs");
+const CODE: (&str, &str) = ("orchestration", "orchestrations");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
 
 /// Every act.
-const ACTS: [Act; 29] = [
+const ACTS: &[Act] = &[
     act(
         "acknowledge",
         "Acknowledge",
@@ -126,6 +127,64 @@ const ACTS: [Act; 29] = [
         "It runs on from there.",
     ),
     harm(
+        "skip-task",
+        "Skip",
+        Permission::Run,
+        RUNS,
+        "The task never runs; the flow passes it.",
+        "The task is skipped.",
+    ),
+    harm(
+        "jump",
+        "Jump",
+        Permission::Run,
+        RUNS,
+        "Back, what followed the task is forgotten; ahead, all between is skipped.",
+        "It goes on there.",
+    ),
+    harm(
+        "upgrade",
+        "Upgrade",
+        Permission::Run,
+        RUNS,
+        "From where it stands it obeys the other version.",
+        "It obeys the other version from now on.",
+    ),
+    act("signal", "Send the message", Permission::Run, RUNS, "The message is in its inbox."),
+    act(
+        "suspend-code",
+        "Suspend",
+        Permission::Run,
+        CODE,
+        "Suspended as soon as a worker hears of it.",
+    ),
+    act("resume-code", "Resume", Permission::Run, CODE, "Resumed."),
+    act("raise-event", "Raise", Permission::Run, CODE, "It is told of the event."),
+    harm(
+        "terminate-code",
+        "Terminate",
+        Permission::Run,
+        CODE,
+        "What it has started and waits for ends with it. This cannot be undone.",
+        "Terminated.",
+    ),
+    harm(
+        "rewind-code",
+        "Rewind",
+        Permission::Run,
+        CODE,
+        "It tries again what has failed, from where that failed.",
+        "It tries again.",
+    ),
+    harm(
+        "restart-code",
+        "Restart",
+        Permission::Run,
+        CODE,
+        "It begins anew under the same id; what it gave is forgotten.",
+        "Begun anew.",
+    ),
+    harm(
         "complete-task",
         "Complete",
         Permission::Run,
@@ -165,8 +224,84 @@ const ACTS: [Act; 29] = [
         "It starts its workflow now, beside what is planned.",
         "Triggered.",
     ),
+    harm(
+        "backfill",
+        "Backfill",
+        Permission::Run,
+        ("schedule", "schedules"),
+        "Runs that have begun are not taken back when it is stopped.",
+        "It has begun; the page of the schedule says how far it is.",
+    ),
+    act(
+        "end-backfill",
+        "End the backfill",
+        Permission::Run,
+        ("schedule", "schedules"),
+        "Over: no more of its runs begin.",
+    ),
+    act(
+        "extend-silence",
+        "Extend",
+        Permission::Respond,
+        ("silence", "silences"),
+        "The silence ends later.",
+    ),
+    act(
+        "signal-entity",
+        "Signal",
+        Permission::Run,
+        ("entity", "entities"),
+        "It is told; what comes of it is shown once a worker has done it.",
+    ),
+    harm(
+        "delete-entity",
+        "Delete",
+        Permission::Run,
+        ("entity", "entities"),
+        "It is told to delete itself, and what it holds is forgotten.",
+        "It is told to delete itself.",
+    ),
+    act(
+        "publish",
+        "Publish",
+        Permission::Run,
+        ("event", "events"),
+        "Published: below is what came of it, once a handler has taken it.",
+    ),
+    act(
+        "put-secret",
+        "Keep it",
+        Permission::WriteSecrets,
+        ("secret", "secrets"),
+        "Kept: tasks that begin from now on have this value.",
+    ),
+    harm(
+        "delete-secret",
+        "Delete",
+        Permission::WriteSecrets,
+        ("secret", "secrets"),
+        "Nobody has its value afterwards, and what uses it fails.",
+        "Deleted.",
+    ),
+    act("tag", "Tag", Permission::Edit, ("definition", "definitions"), "It bears the tag."),
+    act(
+        "untag",
+        "Take the tag",
+        Permission::Edit,
+        ("definition", "definitions"),
+        "It bears the tag no more.",
+    ),
     act("start", "Start", Permission::Run, ("workflow", "workflows"), "Started."),
+    act(
+        "already",
+        "",
+        Permission::Read,
+        ("", ""),
+        "Somebody had acknowledged it already, and still has; nothing was changed.",
+    ),
     act("zone", "", Permission::Read, ("", ""), "Times are shown in this zone."),
+    act("name", "", Permission::Read, ("", ""), "Records name you so from now on."),
+    act("defined", "", Permission::Edit, ("", ""), "Saved: what starts from now on has it."),
     act("saved", "", Permission::Edit, ("", ""), "Saved: the next check is made by it."),
     act("cancelled", "", Permission::Read, ("", ""), "Nothing was changed."),
 ];
@@ -190,6 +325,21 @@ const fn harm(
     said: &'static str,
 ) -> Act {
     Act { harms: Some(harms), ..act(name, label, need, things, said) }
+}
+
+/// Acts that take one another back at once.
+const INVERSES: [(&str, &str); 3] =
+    [("acknowledge", "unacknowledge"), ("pause", "resume"), ("pause-schedule", "resume-schedule")];
+
+impl Act {
+    /// What takes it back, if one press can.
+    pub(crate) fn inverse(&self) -> Option<&'static Act> {
+        INVERSES.iter().find_map(|(one, other)| match self.name {
+            name if name == *one => named(other),
+            name if name == *other => named(one),
+            _ => None,
+        })
+    }
 }
 
 /// The act of a name.
@@ -272,6 +422,11 @@ mod tests {
             assert!(!act.said.is_empty());
         }
         assert_eq!(said("<script>"), None);
+        for name in INVERSES.iter().flat_map(|(one, other)| [one, other]) {
+            let inverse = named(name).and_then(Act::inverse).expect("it can be taken back");
+            assert_eq!(inverse.inverse().map(|it| it.name), Some(*name));
+            assert!(inverse.harms.is_none(), "{name}: taken back with one press");
+        }
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl Clock {
         date.to_zoned(self.zone.clone()).map_or(at, |zoned| zoned.timestamp().into())
     }
 
+    /// Whether people sleep then: from 22 to 7 o'clock.
+    pub(crate) fn is_night(&self, at: Timestamp) -> bool {
+        !(7..22).contains(&jiff::Timestamp::from(at).to_zoned(self.zone.clone()).hour())
+    }
+
     /// A time with its zone: of the day alone if it is within half a day, with the date otherwise.
     pub(crate) fn text(&self, at: Timestamp) -> String {
         let zoned = jiff::Timestamp::from(at).to_zoned(self.zone.clone());
@@ -139,6 +144,12 @@ mod tests {
         // The hour from 2 to 3 was left out.
         assert_eq!(oslo.time_of(now, "04:00"), Some(from.plus_seconds(3 * 3600)));
         assert_eq!(oslo.time_of(now, "25:00"), None);
+        assert!(
+            !oslo.is_night(now)
+                && oslo.is_night(from)
+                && !oslo.is_night(now.plus_seconds(8 * 3600))
+        );
+        assert!(utc.is_night(now.plus_seconds(11 * 3600)));
     }
 
     #[test]

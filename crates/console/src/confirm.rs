@@ -1,9 +1,8 @@
 //! The page before what cannot be taken back: what would happen, in numbers, and a form with the token
 //! that allows exactly that.
 
-use engine::search::{Counting, Filter, Search, TextField};
 use http::Method;
-use maud::{Markup, html};
+use maud::html;
 use serde_json::json;
 
 use crate::act::{Act, IDS_MAX, is_ours, named};
@@ -11,7 +10,7 @@ use crate::piece;
 use crate::shell::{Page, Place};
 use crate::value::{count, list, text};
 use crate::visit::Pairs;
-use crate::{Context, Failure, incident_search};
+use crate::{Context, Failure, consequence, incident_search};
 
 /// Above so many the number has to be typed.
 const TYPED_ABOVE: usize = 100;
@@ -23,9 +22,15 @@ fn who<'a>(cx: &'a Context<'_>) -> &'a str {
     cx.visit.visitor.name.as_deref().unwrap_or_default()
 }
 
-/// What the token binds besides the ids: the task of a rerun.
+/// Fields that the token binds besides the ids: the task of a rerun, the version of an upgrade, the
+/// stretch of a backfill.
+const BOUND: [&str; 4] = ["task", "version", "from", "to"];
+
+/// What the token binds.
 fn bound<'a>(ids: &[&'a str], form: &'a Pairs) -> Vec<&'a str> {
-    ids.iter().copied().chain(form.get("task")).collect()
+    // A name before each value: what stands in one field is not in another.
+    let fields = BOUND.iter().filter_map(|name| Some([*name, form.get(name)?]));
+    ids.iter().copied().chain(fields.flatten()).collect()
 }
 
 /// The preview of an act on ids.
@@ -51,7 +56,7 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
         return Err(Failure::wrong(format!("Choose between one and {IDS_MAX} {}", act.things.1)));
     }
     let back = asked.get("back").filter(|back| is_ours(back)).unwrap_or("/console/");
-    let (consequence, children) = consequence(cx, act, &ids).await?;
+    let (consequence, children) = consequence::of(cx, act, &ids, asked).await?;
     let token = cx.seal.token(act.name, &bound(&ids, asked), who(cx), cx.clock.now);
     let count = ids.len();
     let body = html! {
@@ -65,12 +70,14 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
             input type="hidden" name="back" value=(back);
             input type="hidden" name="token" value=(token);
             @for id in &ids { input type="hidden" name="id" value=(id); }
-            @if let Some(task) = asked.get("task") { input type="hidden" name="task" value=(task); }
+            @for name in BOUND {
+                @if let Some(value) = asked.get(name) { input type="hidden" name=(name) value=(value); }
+            }
             @if let Some(label) = typed(act) {
                 label.field { span { (label) } textarea name="input" { (asked.get("input").unwrap_or_default()) } }
             }
             @if act.name == "snooze" { (piece::for_how_long()) }
-            (piece::field("why", "Why, for the record", "", ""))
+            (piece::field("why", "Why, for the record", asked.get("why").unwrap_or_default(), ""))
             @if count > TYPED_ABOVE && act.harms.is_some() {
                 (piece::field("count", &format!("Type {count} to go on"), "", ""))
             }
@@ -87,6 +94,17 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
         format!("{} {count} {things}?", act.label)
     };
     Ok(Page::new(place(act), title, body).with_payloads())
+}
+
+/// The preview once more, with what was typed and why it is refused.
+///
+/// # Errors
+/// As [`show`].
+pub(crate) async fn again(cx: &Context<'_>, refused: &Failure) -> Result<Page, Failure> {
+    let mut page = show(cx, &cx.visit.form).await?;
+    page.status = refused.status;
+    page.body = html! { (piece::refusal(refused)) (page.body) };
+    Ok(page)
 }
 
 /// Incidents that are acted on together because they were found.
@@ -167,6 +185,9 @@ pub(crate) fn check_batch<'a>(cx: &'a Context<'_>, act: &Act) -> Result<&'a str,
 fn typed(act: &Act) -> Option<&'static str> {
     match act.name {
         "rerun" => Some("New input of the task, a JSON object; empty keeps the input it had"),
+        "skip-task" => Some("Output of the task, a JSON object; may be empty"),
+        "jump" => Some("Members to put over the task's input, a JSON object; may be empty"),
+        "upgrade" => Some("Members to put over the workflow's input, a JSON object; may be empty"),
         "complete-task" | "fail-task" => Some("Output, a JSON object; may be empty"),
         _ => None,
     }
@@ -175,36 +196,11 @@ fn typed(act: &Act) -> Option<&'static str> {
 fn place(act: &Act) -> Place {
     match act.things.1 {
         "incidents" | "silences" | "receivers" => Place::Incidents,
-        "runs" | "tasks" => Place::Runs,
+        "runs" | "tasks" | "orchestrations" => Place::Runs,
         "schedules" => Place::Schedules,
         "monitors" => Place::Monitors,
         _ => Place::System,
     }
-}
-
-/// What would happen, counted.
-async fn consequence(
-    cx: &Context<'_>,
-    act: &Act,
-    ids: &[&str],
-) -> Result<(String, Markup), Failure> {
-    let count = ids.len();
-    let things = if count == 1 { act.things.0 } else { act.things.1 };
-    let plain = format!("{}: {count} {things}.", act.label);
-    if act.name != "terminate" {
-        return Ok((plain, html! {}));
-    }
-    let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-    let filters = vec![Filter::In(TextField::Parent, ids), Filter::Closed(false)];
-    let search = Search { filters, size: 1, counting: Counting::Far, ..Search::default() };
-    let open = cx.engine.store().search(&search).await?;
-    let most = search.total_max();
-    let below = match open.total {
-        0 => String::new(),
-        1 => " and 1 running sub-workflow".to_owned(),
-        many => format!(" and {} running sub-workflows", piece::counted(many, many < most)),
-    };
-    Ok((format!("Terminates {count} {things}{below}."), html! {}))
 }
 
 /// Checks that a form comes from a preview of exactly this.

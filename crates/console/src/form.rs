@@ -7,8 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::act::{Act, IDS_MAX, is_ours, named, silence_of};
-use crate::visit::{Pairs, ZONE, encoded};
-use crate::{Context, Failure, Reply, confirm};
+use crate::visit::{CALLED, NAME_MAX, Pairs, ZONE, encoded, is_name};
+use crate::{Context, Failure, Reply, confirm, deed};
 
 /// Answers a form.
 ///
@@ -19,7 +19,9 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
     match segments[..] {
         // A preview of many ids: too long for an address. It changes nothing.
         ["confirm"] => Ok(Reply::page(cx, &confirm::show(cx, &cx.visit.form).await?)),
+        ["compare"] => Ok(Reply::Moved { to: crate::page::runs::compared(cx)?, cookie: None }),
         ["zone"] => zone(cx),
+        ["name"] => name(cx),
         ["monitors", name, "try"] => {
             let file = cx.visit.form.get("file").unwrap_or_default();
             let page = crate::page::monitor::try_out(cx, name, Some(file)).await?;
@@ -29,7 +31,19 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
             Ok(to) => Reply::Moved { to, cookie: None },
             Err(page) => Reply::page(cx, &page),
         }),
-        ["act"] => perform(cx).await,
+        ["definitions", "workflow", name, "rehearse"] => {
+            Ok(Reply::page(cx, &crate::page::rehearse::rehearsed(cx, name).await?))
+        }
+        ["definitions", kind, name, "edit"] => {
+            Ok(match crate::page::define::edited(cx, kind, name).await? {
+                Ok(to) => Reply::Moved { to, cookie: None },
+                Err(page) => Reply::page(cx, &page),
+            })
+        }
+        ["act"] => match perform(cx).await {
+            Err(refused) => again(cx, refused).await,
+            done => done,
+        },
         _ => Err(Failure::missing(format!("There is no form at {}", cx.visit.path()))),
     }
 }
@@ -45,6 +59,20 @@ fn zone(cx: &Context<'_>) -> Result<Reply, Failure> {
     let zone = encoded(zone);
     let cookie = format!("{ZONE}={zone}; Path=/console; Max-Age={age}; HttpOnly; SameSite=Lax");
     Ok(Reply::Moved { to: "/console/zone?said=zone".to_owned(), cookie: Some(cookie) })
+}
+
+/// Remembers in the browser what whoever uses it wants to be called.
+fn name(cx: &Context<'_>) -> Result<Reply, Failure> {
+    let name = cx.visit.form.get("name").unwrap_or_default();
+    if !name.is_empty() && !is_name(name) {
+        let message = format!("A name is one line of at most {NAME_MAX} characters");
+        return Err(Failure::wrong(message));
+    }
+    let age = if name.is_empty() { 0 } else { 31_536_000 };
+    let name = encoded(name);
+    let cookie = format!("{CALLED}={name}; Path=/console; Max-Age={age}; HttpOnly; SameSite=Lax");
+    let back = cx.visit.form.get("back").filter(|back| is_ours(back)).unwrap_or("/console/");
+    Ok(Reply::Moved { to: with_said(back, "name"), cookie: Some(cookie) })
 }
 
 async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
@@ -83,7 +111,12 @@ async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
         }
     }
     if failed.is_empty() {
-        let to = then.unwrap_or_else(|| with_said(back, act.name));
+        let to = then.unwrap_or_else(|| match ids[..] {
+            [id] if act.inverse().is_some() => {
+                format!("{}&of={}", with_said(back, act.name), encoded(id))
+            }
+            _ => with_said(back, act.name),
+        });
         return Ok(Reply::Moved { to, cookie: None });
     }
     let (all, things) = (ids.len(), act.things.1);
@@ -95,10 +128,25 @@ async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
 /// Begins the batch of a preview; leads to it.
 async fn begin_batch(cx: &Context<'_>, act: &Act) -> Result<Reply, Failure> {
     let preview = confirm::check_batch(cx, act)?;
-    let body = json!({ "preview": preview, "reason": cx.visit.form.get("why"), "who": "console" });
+    let body =
+        json!({ "preview": preview, "reason": cx.visit.form.get("why"), "who": cx.visit.who() });
     let begun = cx.change(Method::POST, "/api/batches", Some(&body)).await?;
     let to = crate::visit::href(&["batches", crate::value::text(&begun, "id")]);
     Ok(Reply::Moved { to, cookie: None })
+}
+
+/// The form once more, with what was typed, where something that was typed is refused.
+async fn again(cx: &Context<'_>, refused: Failure) -> Result<Reply, Failure> {
+    let form = &cx.visit.form;
+    if refused.status != http::StatusCode::BAD_REQUEST || form.get("input").is_none() {
+        return Err(refused);
+    }
+    let page = match form.get("act") {
+        Some("start") => crate::page::start::again(cx, &refused).await?,
+        Some("rerun" | "complete-task" | "fail-task") => confirm::again(cx, &refused).await?,
+        _ => return Err(refused),
+    };
+    Ok(Reply::page(cx, &page))
 }
 
 fn with_said(back: &str, act: &str) -> String {
@@ -121,7 +169,7 @@ async fn one(
     let incident = |what: &str| format!("/api/incidents/{name}/{what}");
     let workflow = |what: &str| format!("/api/workflow/{name}/{what}");
     let schedule = |what: &str| format!("/api/scheduler/schedules/{name}/{what}");
-    let mut body = json!({ "who": "console" });
+    let mut body = json!({ "who": cx.visit.who() });
     if let Some(why) = why {
         body["why"] = why.into();
     }
@@ -135,6 +183,8 @@ async fn one(
                     if crate::value::text(&shown, "state") != "acknowledged" {
                         return Err(failure);
                     }
+                    let back = form.get("back").filter(|back| is_ours(back));
+                    return Ok(back.map(|back| with_said(back, "already")));
                 }
                 result => _ = result?,
             }
@@ -185,13 +235,13 @@ async fn one(
         "resume-schedule" => _ = send(Method::PUT, schedule("resume"), None).await?,
         "trigger" => _ = send(Method::POST, schedule("trigger"), None).await?,
         "start" => return start(cx, &name, form).await.map(Some),
-        _ => return Err(Failure::wrong("The form names nothing that can be done")),
+        _ => return deed::one(cx, act, id, form).await,
     }
     Ok(None)
 }
 
 /// A JSON object that somebody has typed.
-fn object(text: &str) -> Result<Value, Failure> {
+pub(crate) fn object(text: &str) -> Result<Value, Failure> {
     let value: Value = serde_json::from_str(text)
         .map_err(|error| Failure::wrong(format!("The input is no JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(Failure::wrong("The input is no JSON object")) }
@@ -224,7 +274,10 @@ async fn silence(cx: &Context<'_>, form: &Pairs) -> Result<String, Failure> {
 
 /// Starts a workflow with what was typed; leads to its run.
 async fn start(cx: &Context<'_>, name: &str, form: &Pairs) -> Result<String, Failure> {
-    let input = object(form.get("input").unwrap_or("{}"))?;
+    let mut input = object(form.get("input").unwrap_or("{}"))?;
+    for (name, value) in crate::page::start::typed(form)? {
+        input[name] = value;
+    }
     let mut query = Vec::new();
     for (field, parameter) in [("version", "version"), ("correlation", "correlationId")] {
         query.extend(form.get(field).map(|value| format!("{parameter}={}", encoded(value))));

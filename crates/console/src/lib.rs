@@ -9,6 +9,10 @@ mod act;
 mod asset;
 mod clock;
 mod confirm;
+mod consequence;
+mod deed;
+mod entity;
+mod foreseen;
 mod form;
 mod graph;
 mod gzip;
@@ -18,7 +22,9 @@ mod piece;
 mod reply;
 mod seal;
 mod shell;
+mod steer;
 mod strip;
+mod uses;
 mod value;
 mod visit;
 
@@ -172,7 +178,9 @@ impl Failure {
             let (path, message) = (value::text(flaw, "path"), value::text(flaw, "message"));
             if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
         };
-        let message = text("message").unwrap_or_else(|| status.to_string());
+        // Durable Functions write it with a capital.
+        let message =
+            text("message").or_else(|| text("Message")).unwrap_or_else(|| status.to_string());
         Self { status, message, hint: text("hint"), flaws: flaws.map(flaw).collect() }
     }
 

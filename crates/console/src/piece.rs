@@ -8,10 +8,10 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::Context;
 use crate::clock::bytes;
 use crate::value::cut;
 use crate::visit::href;
+use crate::{Context, Failure};
 
 /// How a status looks: a class for its color, and a sign for whoever sees no colors.
 pub(crate) fn look(status: &str) -> (&'static str, &'static str) {
@@ -85,6 +85,14 @@ pub(crate) fn nothing_yet(what: &str, command: &str) -> Markup {
 /// Nothing matches, with the filter to drop.
 pub(crate) fn nothing_matches(what: &str, without: &str) -> Markup {
     note("empty", html! { "Nothing matches: " (what) ". " a href=(without) { "Show all" } })
+}
+
+/// Why something that was typed is refused, beside what was typed.
+pub(crate) fn refusal(failure: &Failure) -> Markup {
+    html! {
+        (note("bad", html! { (failure.message) @if let Some(hint) = &failure.hint { br; (hint) } }))
+        ul { @for flaw in failure.flaws.iter().take(50) { li { (flaw) } } }
+    }
 }
 
 /// A heading of a part, with what is below it.

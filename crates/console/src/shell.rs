@@ -183,11 +183,27 @@ fn main(cx: &Context<'_>, page: &Page) -> Markup {
             h1 { (page.title) }
             p #lost role="status" hidden {}
             @if let Some(said) = cx.visit.query.get("said").and_then(crate::act::said) {
-                p.said role="status" { (said) }
+                p.said role="status" {
+                    (said) " " (undo(cx))
+                    @if cx.visit.who() == "console" && cx.visit.query.get("said") != Some("name") {
+                        " Records say “console”: " a href={ "/console/name?back=" (crate::visit::encoded(cx.visit.path())) } { "say who you are" } "."
+                    }
+                }
             }
             div #live hx-get=(cx.visit.address) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
                 (page.body)
             }
+        }
+    }
+}
+
+/// One press that takes back what was done last, where that is possible.
+fn undo(cx: &Context<'_>) -> Markup {
+    let done = cx.visit.query.get("said").and_then(crate::act::named);
+    let inverse = done.and_then(crate::act::Act::inverse);
+    html! {
+        @if let (Some(inverse), Some(id)) = (inverse, cx.visit.query.get("of")) {
+            (piece::act(cx, inverse.need, inverse.name, id, &format!("Undo: {}", inverse.label)))
         }
     }
 }
@@ -206,7 +222,11 @@ fn foot(cx: &Context<'_>, page: &Page) -> Markup {
             }
             p {
                 "Times in " (zone) " · " a href="/console/zone" { "change" }
-                @if let Some(name) = &cx.visit.visitor.name { " · " (name) }
+                @match (&cx.visit.visitor.name, &cx.visit.called) {
+                    (Some(name), _) => { " · " (name) }
+                    (None, Some(name)) => { " · called " (name) " · " a href="/console/name" { "change" } }
+                    (None, None) => { " · " a href="/console/name" { "say who you are" } }
+                }
                 @if cx.settings.has_accounts && cx.visit.visitor.name.is_some() {
                     " · " a href="/console/login" { "sign in as somebody else" }
                 }

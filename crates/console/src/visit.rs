@@ -40,6 +40,15 @@ impl Pairs {
         named.map(|(_, value)| value.as_str())
     }
 
+    /// Values of the names that begin so, with what follows that beginning.
+    pub(crate) fn beginning<'a>(
+        &'a self,
+        begin: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.0.iter();
+        pairs.filter_map(move |(name, value)| Some((name.strip_prefix(begin)?, value.as_str())))
+    }
+
     /// The same with other values of some names; an empty value takes the name away.
     pub(crate) fn with(&self, changed: &[(&str, &str)]) -> String {
         let kept =
@@ -101,6 +110,9 @@ pub struct Visit {
     pub visitor: Visitor,
     /// The time zone in which the reader wants times, an IANA name.
     pub zone: Option<String>,
+    /// What the reader wants to be called in records. It proves nothing: where there are accounts, the
+    /// account's name counts.
+    pub called: Option<String>,
 }
 
 impl Visit {
@@ -124,17 +136,29 @@ impl Visit {
             form: Pairs::parse(body),
             visitor,
             zone: None,
+            called: None,
         }
     }
 
-    /// The same, by the clock that the reader chose; `cookies` is the header of that name.
+    /// The same, with what the browser of the reader keeps: the zone and the name that were chosen.
+    /// `cookies` is the header of that name.
     #[must_use]
-    pub fn by_clock_of(mut self, cookies: Option<&str>) -> Self {
-        let pairs =
-            cookies.unwrap_or_default().split(';').filter_map(|it| it.trim().split_once('='));
-        let zone = pairs.into_iter().find(|(name, _)| *name == ZONE).map(|(_, value)| value);
-        self.zone = zone.map(|zone| percent_decode_str(zone).decode_utf8_lossy().into_owned());
+    pub fn with_cookies(mut self, cookies: Option<&str>) -> Self {
+        let chosen = |wanted: &str| {
+            let pairs = cookies.unwrap_or_default().split(';');
+            let mut pairs = pairs.filter_map(|it| it.trim().split_once('='));
+            let (_, value) = pairs.find(|(name, _)| *name == wanted)?;
+            Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
+        };
+        self.zone = chosen(ZONE);
+        self.called = chosen(CALLED).filter(|name| is_name(name));
         self
+    }
+
+    /// Whom records name: the account, else what the reader wants to be called.
+    pub(crate) fn who(&self) -> &str {
+        let known = self.visitor.name.as_deref().or(self.called.as_deref());
+        known.unwrap_or("console")
     }
 
     /// The path without its query.
@@ -145,6 +169,17 @@ impl Visit {
 
 /// The cookie with the reader's time zone.
 pub(crate) const ZONE: &str = "nightbell-zone";
+/// The cookie with what the reader wants to be called.
+pub(crate) const CALLED: &str = "nightbell-name";
+/// Characters of such a name.
+pub(crate) const NAME_MAX: usize = 60;
+
+/// Whether somebody can be called so in a record: short, and one line.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.trim().is_empty()
+        && name.chars().count() <= NAME_MAX
+        && !name.chars().any(char::is_control)
+}
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +194,20 @@ mod tests {
         assert_eq!(pairs.get("y"), None);
         assert_eq!(Pairs::parse("q=a+b&z=1").with(&[("z", "2&")]), "?q=a%20b&z=2%26");
         assert_eq!(Pairs::parse("z=1").with(&[("z", "")]), "");
+    }
+
+    #[test]
+    fn who_is_known_is_called_by_that_name() {
+        let visit = |name: Option<&str>, cookies: &str| {
+            let visitor = Visitor { name: name.map(str::to_owned), may: Vec::new() };
+            Visit::new(Method::GET, "/console", None, "", visitor).with_cookies(Some(cookies))
+        };
+        let cookies = "a=b; nightbell-name=Ida%20%C3%98; nightbell-zone=Europe%2FOslo";
+        assert_eq!(visit(None, cookies).zone.as_deref(), Some("Europe/Oslo"));
+        assert_eq!(visit(None, cookies).who(), "Ida Ø");
+        assert_eq!(visit(Some("admin"), cookies).who(), "admin");
+        assert_eq!(visit(None, "nightbell-name=a%0Ab").who(), "console", "one line");
+        assert_eq!(visit(None, &format!("nightbell-name={}", "x".repeat(61))).who(), "console");
     }
 
     #[test]

@@ -223,6 +223,7 @@ impl Engine {
                 input: input.clone(),
                 attempt,
                 runs: 0,
+                traceparent: None,
                 async_complete: false,
             };
             let run = runner.run(handoff, CancellationToken::new());

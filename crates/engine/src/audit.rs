@@ -4,6 +4,8 @@
 //! own: a change without a line cannot be, and a line without an outcome tells of a crash. Lines are
 //! chained by their hashes ([`kernel::access::ChainCheck`]).
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kernel::access::{FIRST, chained};
@@ -17,6 +19,8 @@ use crate::store::{AUDIT, Store, StoreError};
 
 /// Lines of one page.
 const PAGE_MAX: u64 = 500;
+/// Lines that are looked at for what they say.
+const LOOKED_AT_MAX: u64 = 10_000;
 
 /// What a line says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +32,16 @@ pub struct AuditEntry {
     pub name: String,
     /// From which address; empty if there was no connection.
     pub address: String,
-    /// What: a method and a path of the API or a method of gRPC, `login`, or `outcome`.
+    /// What: a method and a path of the API or a method of gRPC, `login`, or `outcome`; of the server itself
+    /// `start` and `load`.
     pub act: String,
     /// On what: the path as it was asked for.
     pub object: String,
     /// How it ended: `begun`, `refused`, `ok`, `failed`.
     pub outcome: String,
+    /// Why, in the words of whoever did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// The status of the response, of an outcome or a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -43,6 +51,51 @@ pub struct AuditEntry {
     /// How many of the same the line tells of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+}
+
+/// As whom the server writes what it does by itself.
+const SERVER: &str = "server";
+/// Characters of `why` that are kept.
+const WHY_MAX: usize = 300;
+
+impl AuditEntry {
+    /// Something that the server has done by itself.
+    pub fn of_server(act: &str, object: String) -> Self {
+        Self {
+            who: SERVER.to_owned(),
+            name: SERVER.to_owned(),
+            act: act.to_owned(),
+            object,
+            outcome: "ok".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Notes why something is done, as far as there are words.
+    pub fn because(&mut self, why: Option<&str>) {
+        let words = why.map(str::trim).filter(|words| !words.is_empty());
+        if let Some(words) = words {
+            self.why = Some(words.chars().take(WHY_MAX).collect());
+        }
+    }
+
+    /// Whether it tells that something was changed, which open pages then look at again.
+    pub(crate) fn is_change(&self) -> bool {
+        self.outcome == "ok" && (self.of.is_some() || self.act == "load")
+    }
+}
+
+/// Which lines are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditSearch {
+    /// Only those whose act or object contains this, and their outcomes.
+    pub object: Option<String>,
+    /// Only those of this instant and later.
+    pub from: Option<Timestamp>,
+    /// Only earlier ones.
+    pub to: Option<Timestamp>,
+    /// How many at most.
+    pub size: u64,
 }
 
 /// A line as it is kept.
@@ -148,13 +201,48 @@ impl Audit {
         written.try_recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    /// The newest lines, newest first.
+    /// The newest lines, newest first. Where they are looked for by what they say, the newest ten thousand
+    /// are looked at.
     ///
     /// # Errors
     /// The store's; a damaged line.
-    pub async fn newest(&self, size: u64) -> Result<Vec<AuditLine>, StoreError> {
-        let search = RecordSearch { size: size.min(PAGE_MAX), ..RecordSearch::newest(AUDIT) };
-        self.store.records(&search).await?.rows.iter().map(read).collect()
+    pub async fn newest(&self, wanted: &AuditSearch) -> Result<Vec<AuditLine>, StoreError> {
+        let size = wanted.size.min(PAGE_MAX);
+        let mut search = RecordSearch {
+            // The store's bounds are exclusive.
+            after: wanted.from.map(|from| from.plus_millis(-1)),
+            before: wanted.to,
+            size,
+            ..RecordSearch::newest(AUDIT)
+        };
+        let Some(object) = &wanted.object else {
+            return self.store.records(&search).await?.rows.iter().map(read).collect();
+        };
+        let (mut found, mut outcomes) = (Vec::new(), BTreeMap::new());
+        search.size = PAGE_MAX;
+        while search.start < LOOKED_AT_MAX && (found.len() as u64) < size {
+            let rows = self.store.records(&search).await?.rows;
+            search.start += rows.len() as u64;
+            for line in rows.iter().map(read) {
+                let line = line?;
+                let said: AuditEntry = serde_json::from_str(&line.line)
+                    .map_err(|error| damaged(&line.number.to_string(), &error))?;
+                // The outcome is the newer of the two.
+                let outcome = outcomes.remove(&line.number);
+                if said.object.contains(object) || said.act.contains(object) {
+                    found.extend(outcome);
+                    found.push(line);
+                } else if let Some(of) = said.of {
+                    outcomes.insert(of, line);
+                }
+            }
+            if (rows.len() as u64) < PAGE_MAX {
+                break;
+            }
+        }
+        found.sort_by_key(|line| Reverse(line.number));
+        found.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+        Ok(found)
     }
 
     /// Lines in their order, those after this number; none after the last.
@@ -180,7 +268,9 @@ fn key(number: u64) -> String {
 }
 
 fn read(record: &Record) -> Result<AuditLine, StoreError> {
-    serde_json::from_str(record.body.text()).map_err(|error| {
-        StoreError::Corrupt(format!("line {} of the audit ledger: {error}", record.key))
-    })
+    serde_json::from_str(record.body.text()).map_err(|error| damaged(&record.key, &error))
+}
+
+fn damaged(key: &str, error: &serde_json::Error) -> StoreError {
+    StoreError::Corrupt(format!("line {key} of the audit ledger: {error}"))
 }

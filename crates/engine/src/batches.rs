@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::acting::ActsOn;
 use crate::documents::Damaged;
 use crate::engine::{Engine, Error};
-use crate::question::Question;
+use crate::question::{Question, RunKind};
 use crate::queues::STUCK_RUNS_MAX;
 use crate::search::{Counting, Filter, Mark, RecordSearch, Search, TextField, TimeField};
 use crate::store::{Document, Store, StoreError};
@@ -271,7 +271,7 @@ impl Engine {
         find: &str,
         acts_as: Option<Arc<str>>,
     ) -> Result<BatchPreview, Error> {
-        let mut question = Question::read(find)?;
+        let mut question = Question::read(find, self.now())?;
         let word = act.as_str();
         if question.resolve(&self.queues().stuck(self.now())) {
             let message = format!(
@@ -279,6 +279,10 @@ impl Engine {
                  find them by status: or name: instead, or act on fewer queues"
             );
             return Err(Rejected::Invalid(message).into());
+        }
+        if question.kind == Some(RunKind::Orchestration) {
+            let message = "a batch acts on runs of workflows, and kind:orchestration finds none";
+            return Err(Rejected::Invalid(message.to_owned()).into());
         }
         let mut search = question.search_of_people(&question.statuses);
         search.beside = None;

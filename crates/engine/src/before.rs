@@ -8,6 +8,7 @@ use kernel::{ExecutionId, Timestamp};
 use crate::engine::Engine;
 use crate::machine::{AnyInput, AnyMachine, Decided};
 use crate::monitors::Fired;
+use crate::traces::Ends;
 
 /// What a machine was before a decision.
 pub(crate) struct Before {
@@ -15,6 +16,8 @@ pub(crate) struct Before {
     /// Whether a monitor was watched no more.
     was_removed: bool,
     was_open: bool,
+    /// When an execution had ended.
+    ended: Option<Timestamp>,
     /// Whether a monitor was down, and whether it was failing.
     was: (bool, bool),
     /// When the question after its parents was put that is open.
@@ -30,6 +33,7 @@ impl Before {
             existed: state.exists(),
             was_removed: state.monitor().is_some_and(|it| it.removed),
             was_open: state.is_open(),
+            ended: state.execution().and_then(|run| run.ended_at),
             was: state.monitor().map(|it| (it.is_down(), it.is_failing())).unwrap_or_default(),
             asked: state.monitor().and_then(question),
             check: state.monitor().and_then(|it| it.check.as_ref()).map(|check| check.sequence),
@@ -93,6 +97,8 @@ pub(crate) struct Changes {
     started: u64,
     completed: u64,
     failed: u64,
+    /// Ends of the execution, for whoever exports traces.
+    pub(crate) ends: Ends,
     /// When the checks were due that began.
     began: Vec<Timestamp>,
 }
@@ -107,6 +113,9 @@ impl Changes {
         decided: &Decided,
     ) {
         self.releases |= input.ends_execution();
+        if let Some(run) = state.execution() {
+            self.ends.add(before.ended, run);
+        }
         match state {
             AnyMachine::Execution(_) | AnyMachine::Instance(_) => {
                 self.started += u64::from(!before.existed && state.exists());

@@ -68,6 +68,17 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// What `look` sees in the state as it was committed last; `None` if it is not in memory, or in use.
+    pub(crate) fn glance<R>(&self, look: impl FnOnce(&AnyMachine) -> R) -> Option<R> {
+        if self.is_doubtful.load(Ordering::Acquire) {
+            return None;
+        }
+        let slot = self.slot.try_lock().ok().filter(|slot| !slot.is_ahead)?;
+        slot.state.as_ref().filter(|state| state.exists()).map(look)
+    }
+}
+
 /// A slot with several holders.
 pub(crate) type Shared = Arc<Cell>;
 
@@ -108,6 +119,11 @@ impl Cache {
             Some(slot) => slot,
             None => inner.insert(id.clone(), Shared::default()),
         }
+    }
+
+    /// The slot of a machine that is in memory; whoever looks at it does not keep it there for longer.
+    pub(crate) fn peek(&self, id: &ExecutionId) -> Option<Shared> {
+        self.inner.lock().slots.get(id).map(|entry| entry.slot.clone())
     }
 
     /// Makes the slot of a machine whose id was drawn just now, so that nobody asks the store for it.

@@ -39,6 +39,7 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     commits::machines_are_listed_apart(&*fresh().await).await;
     commits::machines_are_listed_together(&*fresh().await).await;
     keeping::logs_keep_the_newest_lines(&*fresh().await).await;
+    keeping::logs_are_read_by_window(&*fresh().await).await;
     keeping::removing_leaves_nothing(&*fresh().await).await;
     keeping::what_has_ended_goes_together(&*fresh().await).await;
     keeping::pruning_by_count(&*fresh().await).await;

@@ -314,6 +314,7 @@ impl Engine {
             created_by: message.created_by,
             acts_as: message.acts_as,
             idempotency_key: message.idempotency.map(|promise| promise.key),
+            traceparent: None,
         }))
     }
 

@@ -235,10 +235,13 @@ impl Engine {
                 input: if filled { self.resolve(state, &task.input) } else { task.input.clone() },
                 attempt: task.attempt,
                 runs: task.poll_count,
+                traceparent: None,
                 async_complete: state.node_of(task).task.async_complete,
             })
         };
-        Ok(self.read(&key.0, look).await?.flatten())
+        let Some(mut handoff) = self.read(&key.0, look).await?.flatten() else { return Ok(None) };
+        handoff.traceparent = self.traceparent_of(&key.0, key.1).await?;
+        Ok(Some(handoff))
     }
 
     /// Records that a task has begun.

@@ -54,6 +54,7 @@ use crate::samples::Samples;
 use crate::starting::Lanes;
 use crate::store::{Commit, MessageKey, Outgoing, QueueChange, QueueRow, Store, StoreError};
 use crate::suspects::Suspects;
+use crate::traces::{Ending, Traces};
 use crate::vault::{Key, Vault};
 use crate::waker::Waker;
 
@@ -144,6 +145,8 @@ pub(crate) struct Inner {
     /// Held while posts of status pages change.
     pub(crate) posting: tokio::sync::Mutex<()>,
     pub(crate) batches: Batches,
+    /// Absent if runs are not exported as traces.
+    pub(crate) traces: Option<Traces>,
     pub(crate) receivers: Receivers,
     pub(crate) events: Events,
     pub(crate) crew: WorkerRegistry,
@@ -205,7 +208,8 @@ impl Engine {
         let damaged = Arc::new(Damaged::default());
         let definitions =
             Definitions::open(parts.store.clone(), damaged.clone(), key.clone()).await?;
-        let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
+        let vault =
+            Vault::open(parts.store.clone(), parts.clock.clone(), parts.values, key).await?;
         let access =
             Access::open(parts.store.clone(), &damaged, parts.options.has_provider).await?;
         let authors = Authors::open(&*parts.store, &damaged).await?;
@@ -213,6 +217,8 @@ impl Engine {
         let suspects = Suspects::open(&*parts.store).await?;
         let batches = Batches::open(&*parts.store, &damaged).await?;
         let now = parts.clock.now();
+        let traces =
+            Traces::open(&*parts.store, &damaged, parts.options.traces.clone(), now).await?;
         let listening = Listening::new(&*parts.clock, parts.options.upkeep);
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
@@ -239,6 +245,7 @@ impl Engine {
             samples: Samples::default(),
             posting: tokio::sync::Mutex::default(),
             batches,
+            traces,
             receivers: Receivers::default(),
             events: Events::default(),
             crew: WorkerRegistry::default(),
@@ -267,7 +274,7 @@ impl Engine {
         });
         let engine = Self { inner };
         for runner in engine.inner.runners.values() {
-            runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
+            runner.attach(engine.weak());
         }
         engine.quarantine_suspects();
         engine.recover().await?;
@@ -291,6 +298,10 @@ impl Engine {
         Ok(engine)
     }
 
+    pub(crate) fn weak(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.inner))
+    }
+
     /// The keys of access control.
     pub fn access(&self) -> &Access {
         &self.inner.access
@@ -308,7 +319,14 @@ impl Engine {
     /// The store's.
     pub async fn write_audit(&self, entry: AuditEntry) -> Result<u64, StoreError> {
         let engine = self.clone();
-        let writing = async move { engine.inner.audit.write(entry, engine.now()).await };
+        let writing = async move {
+            let is_change = entry.is_change();
+            let number = engine.inner.audit.write(entry, engine.now()).await?;
+            if is_change {
+                engine.inner.feed.note_change(number);
+            }
+            Ok(number)
+        };
         tokio::spawn(writing).await.map_err(|_| StoreError::Closed)?
     }
 
@@ -441,6 +459,16 @@ impl Engine {
         answer
     }
 
+    /// Looks at an execution that is in memory and not at work; `None` says nothing. The store is not
+    /// asked, so that a list may look at each of its rows.
+    pub fn glance<R>(&self, id: &ExecutionId, look: impl FnOnce(&Execution) -> R) -> Option<R> {
+        if self.is_quarantined(id) {
+            return None;
+        }
+        let slot = self.inner.cache.peek(id)?;
+        slot.glance(|state| state.execution().filter(|it| it.is_started()).map(look)).flatten()
+    }
+
     /// A whole execution with its tasks, as a failure workflow is given it; `None` if there is none.
     ///
     /// # Errors
@@ -469,11 +497,13 @@ impl Engine {
         // A snapshot once as much was written as it would hold: linear in the end, and what is
         // folded is never much more than what there is.
         let grown = slot.bytes + events.len() - slot.snapshot_bytes;
-        let forget = grown > slot.snapshot_bytes.max(state.snapshot_bytes_min()) && state.is_open();
+        let is_long = grown > slot.snapshot_bytes.max(state.snapshot_bytes_min());
+        let forget = is_long && state.is_open() && !state.keeps_history();
         if forget {
             events = state.snapshot();
         }
-        let work = self.work(id, &state, version, decided.effects);
+        let mut work = self.work(id, &state, version, decided.effects);
+        work.ending = self.tell_traces(id, changes.ends).await;
         // What was put and is changed again is written once.
         let changed = |earlier: &QueueChange| {
             work.queue.iter().any(|later| later.sequence() == earlier.sequence())
@@ -645,6 +675,8 @@ impl Engine {
             watcher.send_replace(Seen { version, status: state.status() });
         }
         self.inner.feed.note(id, version);
+        // The cursor of traces may pass it now.
+        drop(work.ending);
     }
 
     /// Fills a slot from the store. What cannot be folded is quarantined.
@@ -766,4 +798,6 @@ pub(crate) struct Work {
     left: Vec<CachedOutput>,
     forget: Vec<ExecutionId>,
     samples: Vec<Sample>,
+    /// The end that it writes, for as long as it may be written.
+    ending: Option<Ending>,
 }

@@ -1,5 +1,8 @@
 //! What was committed last: a ring that tells pages, and whoever else shows the state, what to look at
 //! again. It says what changed and not how; who missed a part looks at everything.
+//!
+//! Machines tell of each of their commits. What is no machine (definitions, secrets, silences, accounts) is
+//! told of when the audit ledger has a line that it was changed.
 
 use std::collections::VecDeque;
 
@@ -10,14 +13,23 @@ use tokio::sync::watch;
 /// Commits remembered, for those who come back after a break.
 const REMEMBERED: usize = 4096;
 
+/// What a commit was about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Changed {
+    /// A machine.
+    Machine(ExecutionId),
+    /// Something that people define, allow or hide.
+    Documents,
+}
+
 /// One commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// Its number since the process began, from 1.
     pub number: u64,
-    /// The machine.
-    pub id: ExecutionId,
-    /// Its commits so far.
+    /// What has changed.
+    pub what: Changed,
+    /// The machine's commits so far; of a change its line in the audit ledger.
     pub version: u64,
 }
 
@@ -40,14 +52,23 @@ impl Feed {
         self.since
     }
 
-    /// Notes a commit that is durable.
+    /// Notes a commit of a machine that is durable.
     pub(crate) fn note(&self, id: &ExecutionId, version: u64) {
+        self.push(Changed::Machine(id.clone()), version);
+    }
+
+    /// Notes a change that has a line in the audit ledger.
+    pub(crate) fn note_change(&self, line: u64) {
+        self.push(Changed::Documents, line);
+    }
+
+    fn push(&self, what: Changed, version: u64) {
         let mut ring = self.ring.lock();
         let number = ring.back().map_or(0, |last| last.number) + 1;
         if ring.len() == REMEMBERED {
             ring.pop_front();
         }
-        ring.push_back(Committed { number, id: id.clone(), version });
+        ring.push_back(Committed { number, what, version });
         self.newest.send_replace(number);
     }
 

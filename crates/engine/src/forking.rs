@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// An execution as it is, and how many commits it has had.
-    async fn copy_of(&self, id: &ExecutionId) -> Result<(Execution, u64), Error> {
+    pub(crate) async fn copy_of(&self, id: &ExecutionId) -> Result<(Execution, u64), Error> {
         if let Some(reason) = self.quarantine_of(id) {
             return Err(Error::Quarantined { id: id.clone(), reason });
         }

@@ -26,7 +26,7 @@ pub struct Head {
     pub status: &'static str,
     /// Whether it has ended.
     pub closed: bool,
-    /// The author's label.
+    /// The author's label; of an entity the instance that holds its lock.
     pub correlation_id: Option<Arc<str>>,
     /// The execution that started it as a sub-workflow.
     pub parent: Option<ExecutionId>,
@@ -46,7 +46,7 @@ pub struct Head {
     pub failed_references: Arc<str>,
     /// The event that started it.
     pub event: Option<Arc<str>>,
-    /// Bytes of its input.
+    /// Bytes of its input; of an entity how many operations wait.
     pub input_size: u32,
     /// Bytes of its output.
     pub output_size: u32,
@@ -231,7 +231,7 @@ pub(crate) fn of_entity(state: &Entity, version: u64) -> Head {
         definition_version: 1,
         status,
         closed: empty,
-        correlation_id: None,
+        correlation_id: state.lock.as_ref().map(|lock| lock.holder.as_str().into()),
         parent: None,
         priority: 0,
         created_at: state.born.unwrap_or(state.updated_at),
@@ -241,7 +241,7 @@ pub(crate) fn of_entity(state: &Entity, version: u64) -> Head {
         reason: None,
         failed_references: "".into(),
         event: None,
-        input_size: 0,
+        input_size: u32::try_from(state.backlog()).unwrap_or(u32::MAX),
         output_size: u32::try_from(length).unwrap_or(u32::MAX),
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::board::{Board, Figures};
 use crate::clock::ClockEvent;
 use crate::engine::{Engine, Error};
+use crate::room::Room;
 use crate::store::{Space, StoreError};
 
 /// Without a synced commit for so long, nothing is known to be kept any more.
@@ -44,12 +45,28 @@ pub struct Health {
     pub rejected: BTreeMap<Arc<str>, String>,
     /// Room on the disk of the store.
     pub space: Option<Space>,
+    /// When that is used up if it goes on as in the last day.
+    pub full_at: Option<Timestamp>,
+    /// The dead man's switch, if there is one.
+    pub dead_man: Option<DeadMan>,
+}
+
+/// How it stands with somebody outside who rings when this server no longer calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadMan {
+    /// The host that is called; the whole address is a secret of a kind.
+    pub host: String,
+    /// When it last took a call.
+    pub called_at: Option<Timestamp>,
+    /// Why it did not take the last one.
+    pub trouble: Option<String>,
 }
 
 /// Something that is wrong with the server itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `files`.
+    /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `files`,
+    /// `traces`.
     pub code: &'static str,
     /// What is wrong, in a sentence.
     pub reason: String,
@@ -83,6 +100,8 @@ pub(crate) struct Vitals {
     /// The check that is overdue, and since when that is seen.
     overdue: Mutex<Option<(Instant, Arc<str>, Timestamp)>>,
     space: Mutex<Option<Space>>,
+    room: Mutex<Room>,
+    dead_man: Mutex<Option<DeadMan>>,
     /// By who reads them.
     rejected: RwLock<BTreeMap<&'static str, BTreeMap<Arc<str>, String>>>,
 }
@@ -110,6 +129,8 @@ impl Default for Vitals {
             clock_events: Mutex::default(),
             overdue: Mutex::default(),
             space: Mutex::default(),
+            room: Mutex::default(),
+            dead_man: Mutex::default(),
             rejected: RwLock::default(),
         }
     }
@@ -175,7 +196,10 @@ impl Vitals {
         *self.clock_events.lock().entry(event.as_str()).or_default() += 1;
     }
 
-    pub(crate) fn set_space(&self, space: Option<Space>) {
+    pub(crate) fn set_space(&self, space: Option<Space>, now: Timestamp) {
+        if let Some(space) = space {
+            self.room.lock().see(now, space.free);
+        }
         *self.space.lock() = space;
     }
 
@@ -207,7 +231,12 @@ impl Engine {
     /// How the server is.
     pub fn health(&self) -> Health {
         let (vitals, now) = (&self.inner.vitals, self.now());
-        let mut health = Health { space: vitals.space(), ..Health::default() };
+        let mut health = Health {
+            space: vitals.space(),
+            full_at: vitals.room.lock().full_at(),
+            dead_man: vitals.dead_man.lock().clone(),
+            ..Health::default()
+        };
         let problems = &mut health.problems;
         let mut add = |code, since, reason| problems.push(Problem { code, reason, since });
         if vitals.is_failing() {
@@ -262,6 +291,7 @@ impl Engine {
             let reason = format!("{receiver} takes no notifications: {}", broken.reason);
             health.warnings.push(Problem { code, reason, since });
         }
+        health.warnings.extend(self.trace_warnings());
         if !health.rejected.is_empty() {
             let files: Vec<&str> = health.rejected.keys().map(|file| &**file).collect();
             let reason = format!("files were refused, see rejectedFiles: {}", files.join(", "));
@@ -273,6 +303,11 @@ impl Engine {
     /// before is forgotten.
     pub fn set_rejected_files(&self, reader: &'static str, files: BTreeMap<Arc<str>, String>) {
         self.inner.vitals.rejected.write().insert(reader, files);
+    }
+
+    /// Tells how the dead man's switch took the last call.
+    pub fn set_dead_man(&self, dead_man: DeadMan) {
+        *self.inner.vitals.dead_man.lock() = Some(dead_man);
     }
 
     /// Figures about monitors and schedules, from memory.

@@ -462,6 +462,11 @@ impl AnyMachine {
         }
     }
 
+    /// Whether its history stays as it was written, so that no snapshot takes the place of it.
+    pub(crate) fn keeps_history(&self) -> bool {
+        matches!(self, Self::Execution(state) if state.plan().definition.keep_history)
+    }
+
     /// What lists show of it beyond its head, as text; `None` of what has no briefs.
     pub(crate) fn brief(&self) -> Option<String> {
         match self {

@@ -18,9 +18,9 @@ use crate::search::{
     TimeField, like, words,
 };
 use crate::store::{
-    AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing,
-    Pruned, QueueChange, QueueRow, Retention, SampleBlock, Statistics, Store, StoreError, Stored,
-    Tally,
+    AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow,
+    MessageKey, Outgoing, Pruned, QueueChange, QueueRow, Retention, SampleBlock, Statistics, Store,
+    StoreError, Stored, Tally,
 };
 
 /// The reference store.
@@ -67,6 +67,8 @@ struct State {
     samples: BTreeMap<(Arc<str>, Timestamp), SampleBlock>,
     /// Counts what was added, to tell what came first.
     added: u64,
+    /// Counts lines of logs.
+    log_lines: u64,
     commits: u64,
     closed: bool,
 }
@@ -78,7 +80,7 @@ struct Entry {
     history: Vec<String>,
     plans: BTreeSet<Arc<str>>,
     queue: BTreeMap<u32, QueueRow>,
-    logs: BTreeMap<u32, Vec<LogLine>>,
+    logs: BTreeMap<u32, Vec<KeptLine>>,
     words: BTreeSet<String>,
     brief: Option<String>,
 }
@@ -369,7 +371,9 @@ impl Store for Memory {
         self.write("append_log", |state| {
             if let Some(entry) = state.executions.get_mut(execution) {
                 let log = entry.logs.entry(sequence).or_default();
-                log.extend(lines);
+                let numbered = lines.into_iter().zip(state.log_lines + 1..);
+                log.extend(numbered.map(|(line, number)| KeptLine { number, sequence, line }));
+                state.log_lines = log.last().map_or(0, |line| line.number).max(state.log_lines);
                 let excess = log.len().saturating_sub(LOG_LINES_MAX);
                 log.drain(..excess);
             }
@@ -379,11 +383,22 @@ impl Store for Memory {
     async fn log(
         &self,
         execution: &ExecutionId,
-        sequence: u32,
-    ) -> Result<Vec<LogLine>, StoreError> {
+        sequences: &[u32],
+        window: &LogWindow,
+    ) -> Result<Vec<KeptLine>, StoreError> {
         self.read("log", |state| {
-            let entry = state.executions.get(execution);
-            entry.and_then(|entry| entry.logs.get(&sequence)).cloned().unwrap_or_default()
+            let logs = state.executions.get(execution).map(|entry| &entry.logs);
+            let of = |sequence: &u32| logs.and_then(|logs| logs.get(sequence));
+            let fits = |kept: &&KeptLine| {
+                window.before.is_none_or(|before| kept.number < before)
+                    && window.finds(&kept.line.text)
+            };
+            let lines = sequences.iter().filter_map(of).flatten().filter(fits);
+            let mut lines: Vec<KeptLine> = lines.cloned().collect();
+            lines.sort_by_key(|kept| kept.number);
+            let excess = window.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+            lines.drain(..excess);
+            lines
         })
     }
 

@@ -5,9 +5,11 @@
 //! sources together make one file, from which each monitor's machine gets what it obeys. Sources
 //! are documents; whatever a crash cut short is made up for at the next start.
 
+mod composite;
 mod context;
 mod inbound;
 mod own;
+mod pings;
 mod receivers;
 mod schedules;
 
@@ -16,7 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::alert::definition::roster::{Rotation, Target};
-use kernel::alert::definition::{File, Kind, Known, MonitorDef, Receiver, Silence, Spec};
+use kernel::alert::definition::{
+    File, Kind, Known, MonitorDef, Receiver, Silence, Spec, composed_of_itself,
+};
 use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
 use kernel::definition::{WorkflowDef, parse_workflow};
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
@@ -34,6 +38,7 @@ pub(crate) use schedules::Fired;
 
 pub use inbound::{Inbound, Received};
 pub use kernel::alert::OWN_MONITOR;
+pub use pings::Making;
 pub use receivers::Broken;
 pub(crate) use receivers::Receivers;
 
@@ -151,10 +156,13 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
     let (mut all, mut unfit) = (File::default(), Vec::new());
     let (mut receivers, mut monitors) = (BTreeMap::new(), BTreeMap::new());
     let (mut named, mut on_call) = (BTreeMap::new(), BTreeMap::new());
-    let known = |name: &str| {
-        sources.iter().any(|(source, file)| {
-            **source != *OWN_MONITOR && file.monitors.iter().any(|it| *it.name == *name)
-        })
+    let (mut ping_keys, mut by_key) = (BTreeMap::new(), BTreeMap::new());
+    // Monitors that were made by the way give way to those that somebody has written.
+    let known = |name: &str, rank: u8| {
+        rank > 0
+            && sources.iter().any(|(source, file)| {
+                rank_of(source) < rank && file.monitors.iter().any(|it| *it.name == *name)
+            })
     };
     for (source, file) in sources {
         for (name, settings) in &file.sources {
@@ -170,7 +178,7 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
             all.receivers.insert(name.clone(), receiver.clone());
         }
         for monitor in &file.monitors {
-            if **source == *OWN_MONITOR && known(&monitor.name) {
+            if known(&monitor.name, rank_of(source)) {
                 continue;
             }
             if let Some(other) = monitors.insert(monitor.name.clone(), source) {
@@ -178,6 +186,13 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
                 unfit.push(format!("{source}: the monitor {name} is defined by {other} already"));
             }
             all.monitors.push(monitor.clone());
+        }
+        for (name, ping_key) in &file.ping_keys {
+            let other = ping_keys.insert(name.clone(), source);
+            if let Some(other) = other.or_else(|| by_key.insert(ping_key.key.clone(), source)) {
+                unfit.push(format!("{source}: the ping key {name} is that of {other} already"));
+            }
+            all.ping_keys.insert(name.clone(), ping_key.clone());
         }
         all.routes.extend(file.routes.iter().cloned());
         all.silences.extend(file.silences.iter().cloned());
@@ -198,11 +213,25 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
         }
         let missing_receivers = spoken_of_receivers(file).filter(|it| !receivers.contains_key(it));
         unfit.extend(missing_receivers.map(|it| format!("{source}: there is no receiver {it}")));
-        let needed = file.monitors.iter().flat_map(|it| it.depends_on.iter().chain(&it.witness));
-        let missing = needed.filter(|it| !monitors.contains_key(*it));
+        let needed = file.monitors.iter().flat_map(|it| {
+            let spoken_of = it.depends_on.iter().chain(&it.witness).cloned();
+            spoken_of.chain(it.composed_of()).collect::<Vec<_>>()
+        });
+        let missing = needed.filter(|it| !monitors.contains_key(it));
         unfit.extend(missing.map(|it| format!("{source}: there is no monitor {it}")));
     }
+    unfit.extend(composed_of_itself(&all.monitors).into_iter().map(|(_, message)| message));
     (all, unfit)
+}
+
+/// How soon a source gives way to others that define a monitor of the same name: people's own never
+/// does, one that calls have made does to these, and one that somebody merely spoke of to all.
+fn rank_of(source: &str) -> u8 {
+    match source {
+        OWN_MONITOR => 2,
+        _ if source.starts_with(pings::MADE) => 1,
+        _ => 0,
+    }
 }
 
 fn spoken_of_receivers(file: &File) -> impl Iterator<Item = Arc<str>> {
@@ -248,13 +277,28 @@ impl Engine {
         self.inner.monitors.sources.read().keys().cloned().collect()
     }
 
+    /// Shows each monitor with the source that defines it.
+    pub fn visit_monitors(&self, mut visit: impl FnMut(&str, &MonitorDef)) {
+        let sources = self.inner.monitors.sources.read();
+        let mut seen = BTreeSet::new();
+        // One that was made because somebody spoke of it gives way to any other.
+        let (own, others): (Vec<_>, Vec<_>) =
+            sources.iter().partition(|(source, _)| ***source == *OWN_MONITOR);
+        for (source, file) in others.into_iter().chain(own) {
+            for monitor in &file.monitors {
+                if seen.insert(&*monitor.name) {
+                    visit(source, monitor);
+                }
+            }
+        }
+    }
+
     /// The source that defines a monitor.
     pub fn source_of_monitor(&self, name: &str) -> Option<Arc<str>> {
         let sources = self.inner.monitors.sources.read();
         let defines = |file: &File| file.monitors.iter().any(|it| *it.name == *name);
         let defining = sources.iter().filter(|(_, file)| defines(file)).map(|(source, _)| source);
-        // One that was made because somebody spoke of it gives way to any other.
-        defining.min_by_key(|source| ***source == *OWN_MONITOR).cloned()
+        defining.min_by_key(|source| rank_of(source)).cloned()
     }
 
     /// The source that defines a receiver.
@@ -632,28 +676,6 @@ impl Engine {
     ) -> Result<Option<R>, Error> {
         let look = |machine: &AnyMachine| machine.monitor().filter(|it| !it.removed).map(look);
         Ok(self.look(&ExecutionId::monitor(name), look).await?.flatten())
-    }
-
-    /// The heartbeat monitor that is called by this key: the setting `key`, or else its name.
-    pub fn monitor_of_ping(&self, key: &str) -> Option<Arc<str>> {
-        let sources = self.inner.monitors.sources.read();
-        // Those that were made because somebody spoke of them wait for nobody.
-        let files = sources.iter().filter(|(source, _)| ***source != *OWN_MONITOR);
-        let monitors = files.flat_map(|(_, file)| &file.monitors);
-        let mut called = monitors.filter(|it| it.kind == Kind::Heartbeat);
-        let is_key = |monitor: &&MonitorDef| {
-            let settings = monitor.settings.parse();
-            match settings.get("key").and_then(serde_json::Value::as_str) {
-                None => *monitor.name == *key,
-                Some(own) => {
-                    match own.strip_prefix("${secret:").and_then(|it| it.strip_suffix('}')) {
-                        None => own == key,
-                        Some(secret) => self.values().secret(secret).is_some_and(|own| own == key),
-                    }
-                }
-            }
-        };
-        called.find(is_key).map(|monitor| monitor.name.clone())
     }
 
     /// The silences that people made, by id; those of files not among them.

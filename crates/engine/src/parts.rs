@@ -14,6 +14,7 @@ use crate::evaluation;
 use crate::runner::TaskRunner;
 use crate::samples::SampleOptions;
 use crate::store::{Retention, Store};
+use crate::traces::TraceOptions;
 use crate::vault::Key;
 
 /// What an engine is made of.
@@ -78,6 +79,8 @@ pub struct Options {
     pub records_max: u64,
     /// What is kept of what checks of monitors answered; `None` = nothing.
     pub samples: Option<SampleOptions>,
+    /// Which runs are exported as traces, by whoever asks for those that have ended; `None` = none.
+    pub traces: Option<TraceOptions>,
     /// Receivers that are told directly when the server cannot do its work; none = those that the
     /// routes would tell of a critical incident of Nightbell's own monitor.
     pub alarm: Vec<Arc<str>>,
@@ -110,6 +113,7 @@ impl Default for Options {
             evaluation: evaluation::Options::default(),
             records_max: 10_000,
             samples: None,
+            traces: None,
             alarm: Vec::new(),
             alarm_after: Duration::from_secs(30),
             disk_free_min: 256 << 20,

@@ -349,6 +349,7 @@ impl Stage<'_> {
             created_by: start.created_by,
             acts_as: start.acts_as,
             idempotency_key: None,
+            traceparent: None,
         };
         self.tell(to, Input::Start(Box::new(begin)));
     }

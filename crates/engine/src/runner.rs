@@ -76,6 +76,9 @@ pub struct Handoff {
     /// How often this attempt was run before: after each answer that asked to be run again, also
     /// over restarts. One that a crash cut short counts too.
     pub runs: u32,
+    /// How the task names its span to whomever it calls, as the header `traceparent`; absent if it is not
+    /// traced.
+    pub traceparent: Option<String>,
     /// The author set `asyncComplete`: success leaves the task in progress for an outside update.
     pub async_complete: bool,
 }

@@ -134,6 +134,20 @@ impl Engine {
         self.catalogue().put(POSTS, page, text).await
     }
 
+    /// The worst of how components stand now; that of none is well.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn worst_of(&self, components: &[&Component]) -> Result<ComponentStatus, Error> {
+        let mut worst = ComponentStatus::Operational;
+        for component in components {
+            let status = |it: &Monitor| status_of(it, component.key.as_deref());
+            let status = self.monitor(&component.monitor, status).await?;
+            worst = worst.max(status.unwrap_or(ComponentStatus::Unknown));
+        }
+        Ok(worst)
+    }
+
     /// How components stand, and how they were for [`STATUS_DAYS`] days, in their order.
     ///
     /// # Errors

@@ -154,9 +154,13 @@ pub trait Store: Send + Sync {
         lines: Vec<LogLine>,
     ) -> Result<(), StoreError>;
 
-    /// The log lines of a task, oldest first.
-    async fn log(&self, execution: &ExecutionId, sequence: u32)
-    -> Result<Vec<LogLine>, StoreError>;
+    /// Log lines of some tasks of an execution, in the order in which they were added.
+    async fn log(
+        &self,
+        execution: &ExecutionId,
+        sequences: &[u32],
+        window: &LogWindow,
+    ) -> Result<Vec<KeptLine>, StoreError>;
 
     /// Sizes and counters for `/metrics` and `doctor`.
     async fn statistics(&self) -> Result<Statistics, StoreError>;
@@ -350,6 +354,40 @@ pub struct LogLine {
     pub at: Timestamp,
     /// The line.
     pub text: String,
+}
+
+/// Which lines of a log are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogWindow {
+    /// Only so many, the last of those that the rest lets pass; absent = all.
+    pub tail: Option<usize>,
+    /// Only lines that were added before the one of this number.
+    pub before: Option<u64>,
+    /// Only lines with this text in them; the case of ASCII letters does not matter.
+    pub find: Option<String>,
+}
+
+impl LogWindow {
+    /// Everything that is kept.
+    pub const ALL: Self = Self { tail: None, before: None, find: None };
+
+    /// Whether a text has what is looked for.
+    pub fn finds(&self, text: &str) -> bool {
+        let lower = |text: &str| text.to_ascii_lowercase();
+        self.find.as_ref().is_none_or(|find| lower(text).contains(&lower(find)))
+    }
+}
+
+/// A line of a log as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptLine {
+    /// Its number in the store, which grows with each line that is added. A copy of the store gives
+    /// others.
+    pub number: u64,
+    /// The task that it is of.
+    pub sequence: u32,
+    /// What was written.
+    pub line: LogLine,
 }
 
 /// How much of what is finished is kept. Running executions are never removed.

@@ -65,7 +65,7 @@ impl Engine {
         self.inner.tasks.spawn(async move {
             let mut scarce = None;
             while engine.pauses(LOOK_AT_STORE).await {
-                engine.inner.vitals.set_space(engine.inner.store.space());
+                engine.inner.vitals.set_space(engine.inner.store.space(), engine.now());
                 if !engine.inner.vitals.is_failing() {
                     engine.watch_space(&mut scarce).await;
                 }

@@ -1,7 +1,7 @@
 //! BREAKS: every reader of foreign text and bytes, fed with what nobody would write.
 //!
 //! A target takes bytes and must neither panic nor go on without an end nor answer 500. The tests of this
-//! crate feed each a few hundred inputs that a fixed generator makes of its seeds; `cargo xtask fuzz` lets a
+//! crate feed each a few hundred inputs that a fixed generator makes of its seeds; `cargo fuzz run` lets a
 //! fuzzer that sees which code an input reaches do the same for hours.
 
 mod http;

@@ -8,9 +8,10 @@
 
 use serde_json::{Map, Value, json};
 
-pub use crate::alert::definition::editor::monitors;
-pub use crate::definition::editor::{task_definitions, workflows};
+pub use crate::alert::definition::editor::{checklists, monitors};
+pub use crate::definition::editor::{event_handlers, task_definitions, workflows};
 pub use crate::schedule::editor::schedules;
+pub use crate::status_page::status_pages;
 
 /// A schema with its definitions, under a title.
 pub fn document(title: &str, root: Value, definitions: Vec<(&str, Value)>) -> Value {

@@ -26,8 +26,13 @@ impl ExecutionId {
     /// is derived, and unlike any other.
     #[must_use]
     pub fn derive(&self, purpose: &str, sequence: u32) -> Self {
+        Self(self.derive_uuid(purpose, sequence).to_string().into())
+    }
+
+    /// As [`ExecutionId::derive`], for what is no execution.
+    pub(crate) fn derive_uuid(&self, purpose: &str, sequence: u32) -> Uuid {
         let name = format!("{}/{purpose}/{sequence}", self.0);
-        Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string().into())
+        Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 
     /// The id of the schedule of a name.

@@ -18,6 +18,7 @@ pub mod schedule;
 mod script;
 pub mod status_page;
 mod time;
+pub mod trace;
 
 pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;

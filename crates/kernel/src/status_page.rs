@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::definition::{PROBLEMS_MAX, Problem};
+use crate::editor;
 use crate::time::Timestamp;
 
 /// The kind of documents that hold status pages.
@@ -81,6 +82,31 @@ pub struct StatusPost {
 /// Whether a document is one of a status page, judged by its members.
 pub fn is_status_page(document: &Value) -> bool {
     document.get("groups").is_some() && document.get("tasks").is_none()
+}
+
+/// The members of a page, of a group and of a component.
+const OF_PAGE: [&str; 6] = ["name", "title", "public", "description", "zone", "groups"];
+const OF_GROUP: [&str; 2] = ["title", "components"];
+const OF_COMPONENT: [&str; 3] = ["label", "monitor", "key"];
+
+/// The schema of a file of status pages for editors: one, or a list.
+pub fn status_pages() -> Value {
+    let plain = || json!({ "type": "string", "minLength": 1 });
+    let component = OF_COMPONENT.map(|name| (name, plain()));
+    let component = editor::nullable_record(component, &["label", "monitor"]);
+    let group = OF_GROUP.map(|name| match name {
+        "components" => (name, editor::list(&component)),
+        _ => (name, plain()),
+    });
+    let group = editor::record(group, &OF_GROUP);
+    let page = OF_PAGE.map(|name| match name {
+        "public" => (name, json!({ "type": "boolean" })),
+        "groups" => (name, editor::list(&group)),
+        _ => (name, plain()),
+    });
+    let page = editor::nullable_record(page, &["name", "title", "public", "groups"]);
+    let root = editor::one_or_list(&editor::reference("statusPage"));
+    editor::document("Nightbell: status pages", root, vec![("statusPage", page)])
 }
 
 /// Reads a status page or a list of them.
@@ -207,8 +233,7 @@ impl Reader {
     }
 
     fn page(&mut self, value: &Value, at: &str) -> Option<StatusPage> {
-        const MEMBERS: [&str; 6] = ["name", "title", "public", "description", "zone", "groups"];
-        let object = self.object(value, at, &MEMBERS)?;
+        let object = self.object(value, at, &OF_PAGE)?;
         let name = self.said(object, at, "name", NAME_MAX);
         if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
             let message = format!("'{name}' cannot be in an address as it is");
@@ -250,7 +275,7 @@ impl Reader {
     }
 
     fn group(&mut self, value: &Value, at: &str) -> Option<Group> {
-        let object = self.object(value, at, &["title", "components"])?;
+        let object = self.object(value, at, &OF_GROUP)?;
         let title = self.said(object, at, "title", TITLE_MAX);
         let items = self.list(object, at, "components").iter().enumerate();
         let components: Vec<Component> = items
@@ -260,7 +285,7 @@ impl Reader {
     }
 
     fn component(&mut self, value: &Value, at: &str) -> Option<Component> {
-        let object = self.object(value, at, &["label", "monitor", "key"])?;
+        let object = self.object(value, at, &OF_COMPONENT)?;
         let label = self.said(object, at, "label", TITLE_MAX);
         let monitor = self.said(object, at, "monitor", TITLE_MAX);
         let key = self.text(object, at, "key", TITLE_MAX * 2);
@@ -274,8 +299,6 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use engine::Engine;
+use engine::{DeadMan, Engine};
 use reqwest::{Method, Url};
 use tasks::http::{self, Client, Request};
 
@@ -32,6 +32,8 @@ pub(crate) fn call(
     let client = Client::new(settings)?;
     let success = request(Method::GET, &url)?;
     let mut failure = failure.map(|url| request(Method::POST, &url)).transpose()?;
+    let host = Url::parse(&url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let mut stands = DeadMan { host: host.unwrap_or_default(), ..DeadMan::default() };
     tokio::spawn(async move {
         let mut said = None;
         let mut ticks = tokio::time::interval(PAUSE);
@@ -61,6 +63,11 @@ pub(crate) fn call(
                 }
                 _ => {}
             }
+            if says.is_none() {
+                stands.called_at = Some(engine.now());
+            }
+            stands.trouble.clone_from(&says);
+            engine.set_dead_man(stands.clone());
             said = says;
         }
     });

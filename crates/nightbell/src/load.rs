@@ -40,7 +40,7 @@ use tokio::time::Instant;
 
 pub(crate) use again::{reload_all, watch};
 use below::files_below;
-pub(crate) use examine::{examine, secrets_named};
+pub(crate) use examine::{examine, examine_beside, secrets_named};
 pub(crate) use finding::{Finding, Level};
 pub(crate) use kind::is_tests;
 pub(crate) use monitors::all as monitors_below;
@@ -169,6 +169,12 @@ pub(crate) fn tests_below(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
         all.extend(found);
     }
     Ok(all.into_iter().collect())
+}
+
+/// Whether a file holds workflows or task definitions, rather than schedules and the like.
+pub(crate) fn holds_workflows(file: &Path) -> bool {
+    let kind = reading::text_of(file).map(|text| projects::FileKind::of(file, &text));
+    kind.is_ok_and(|it| matches!(it, projects::FileKind::Workflows | projects::FileKind::Tasks))
 }
 
 /// The files below the paths: those of monitors, and those of all else. What cannot be read is left

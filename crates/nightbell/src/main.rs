@@ -11,6 +11,7 @@ mod exposed;
 mod limits;
 mod load;
 mod logging;
+mod referred;
 mod robopager;
 mod schemas;
 mod scripts;
@@ -19,6 +20,7 @@ mod serve;
 mod sso;
 mod testing;
 mod tour;
+mod traces;
 mod values;
 
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             run(tour::run(config, arguments.clock))?;
         }
         Command::Robopager(arguments) => return robopager::run(&arguments),
+        Command::Ping(verb) => return cli::ping::run(verb, &cli.global),
         Command::Client(command) => cli::run(command, &cli.global)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -7,13 +7,17 @@ use kernel::editor;
 use serde_json::{Value, json};
 
 /// Names of files, and what they hold.
-static ALL: LazyLock<[(&str, String); 6]> = LazyLock::new(|| {
+static ALL: LazyLock<[(&str, String); 10]> = LazyLock::new(|| {
     let monitors = editor::monitors(&tasks::notify::settings_schema);
     [
         ("definitions.json", definitions()),
         ("workflow.json", editor::workflows()),
         ("taskdefs.json", editor::task_definitions()),
         ("schedules.json", editor::schedules()),
+        ("event-handlers.json", editor::event_handlers()),
+        ("triggers.json", server::triggers::schema()),
+        ("status-pages.json", editor::status_pages()),
+        ("checklist.json", editor::checklists()),
         ("monitors.json", monitors),
         ("tests.json", crate::testing::schema()),
     ]
@@ -30,36 +34,43 @@ pub(crate) fn named(name: &str) -> Option<&'static str> {
     all().iter().find(|(known, _)| *known == name).map(|(_, text)| text.as_str())
 }
 
-/// Of any JSON file of definitions: workflows and schedules, told apart as `--load` tells them. Event
-/// handlers, triggers and status pages are let pass.
+/// A schema, the name of what it is of in its definitions, and the members by which `--load` tells it.
+type Told = (Value, &'static str, &'static [&'static str]);
+
+/// Of any JSON file of definitions, told apart as `--load` tells them.
 fn definitions() -> Value {
-    let mut workflows = editor::workflows();
-    let mut schedules = editor::schedules();
-    let mut definitions = workflows["definitions"].take();
-    if let (Some(all), Some(more)) =
-        (definitions.as_object_mut(), schedules["definitions"].as_object_mut())
-    {
-        all.append(more);
+    let kinds: [Told; 5] = [
+        (editor::workflows(), "workflow", &["tasks"]),
+        (
+            editor::schedules(),
+            "schedule",
+            &["startWorkflowRequest", "cronExpression", "cronSchedules"],
+        ),
+        (editor::event_handlers(), "eventHandler", &["actions"]),
+        (editor::status_pages(), "statusPage", &["groups"]),
+        (server::triggers::schema(), "trigger", &["method", "path"]),
+    ];
+    let mut definitions = serde_json::Map::new();
+    // What is none of them is read as a workflow, and refused as one.
+    let mut definition = editor::reference("workflow");
+    for (mut schema, name, keys) in kinds.into_iter().rev() {
+        if let Value::Object(of_kind) = schema["definitions"].take() {
+            definitions.extend(of_kind);
+        }
+        let told: Vec<Value> = keys.iter().map(|key| json!({ "required": [key] })).collect();
+        definition = json!({
+            "if": { "type": "object", "anyOf": told },
+            "then": editor::reference(name),
+            "else": definition,
+        });
     }
-    let either = |keys: &[&str]| {
-        let choices: Vec<Value> = keys.iter().map(|key| json!({ "required": [key] })).collect();
-        json!({ "type": "object", "anyOf": choices })
-    };
-    definitions["definition"] = json!({
-        "if": either(&["tasks"]),
-        "then": editor::reference("workflow"),
-        "else": {
-            "if": either(&["startWorkflowRequest", "cronExpression", "cronSchedules"]),
-            "then": editor::reference("schedule"),
-            "else": { "type": "object" },
-        },
-    });
+    definitions.insert("definition".to_owned(), definition);
     let mut document = editor::document(
         "Nightbell: definitions",
         editor::one_or_list(&editor::reference("definition")),
         Vec::new(),
     );
-    document["definitions"] = definitions;
+    document["definitions"] = definitions.into();
     document
 }
 
@@ -69,7 +80,7 @@ mod tests {
 
     use kernel::alert::definition::parse_yaml;
     use kernel::{Json, Scripts as _};
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use crate::load::is_tests;
     use crate::scripts::Engines;
@@ -95,8 +106,8 @@ mod tests {
         let name = path.file_name()?.to_str()?;
         let is_json = path.extension().is_some_and(|it| it == "json");
         let is_yaml = path.extension().is_some_and(|it| it == "yaml");
-        // Robopager's checklists have Robopager's format, and input is the user's.
-        if !(is_json || is_yaml) || name.starts_with("input") || name == "checklist.yaml" {
+        // Input is the user's.
+        if !(is_json || is_yaml) || name.starts_with("input") {
             return None;
         }
         let text = std::fs::read_to_string(path).expect("a text");
@@ -108,6 +119,7 @@ mod tests {
         let schema = match name {
             _ if is_tests(path) => "tests.json",
             "taskdefs.json" => "taskdefs.json",
+            "checklist.yaml" => "checklist.json",
             _ if is_yaml => "monitors.json",
             _ => "definitions.json",
         };
@@ -132,7 +144,27 @@ mod tests {
             assert!(found.is_empty(), "{}: {found:#?}", file.display());
             seen.insert(schema);
         }
-        assert_eq!(seen.len(), 4, "not every kind of file was seen: {seen:?}");
+        assert_eq!(seen.len(), 5, "not every kind of file was seen: {seen:?}");
+    }
+
+    /// Kinds of definitions of which no example has a file.
+    #[test]
+    fn handlers_and_status_pages_are_told_apart_and_known() {
+        let handler = json!({ "name": "h", "event": "conductor:x", "active": true, "actions": [
+            { "action": "start_workflow", "start_workflow": { "name": "w", "input": { "a": 1 } } } ] });
+        let page = json!({ "name": "shop", "title": "Shop", "public": true, "zone": null, "groups": [
+            { "title": "Web", "components": [{ "label": "Orders", "monitor": "web" }] } ] });
+        for (schema, value) in [("event-handlers.json", handler), ("status-pages.json", page)] {
+            for schema in [schema, "definitions.json"] {
+                assert_eq!(violations(schema, &value), Vec::<String>::new(), "{schema}");
+                let mut wrong = Vec::new();
+                misspelt(&value, "", &mut wrong);
+                for (path, wrong) in wrong.into_iter().filter(|(path, _)| !path.contains("/input/"))
+                {
+                    assert!(!violations(schema, &wrong).is_empty(), "{schema}: {path}");
+                }
+            }
+        }
     }
 
     /// Every map of a document, misspelt in one key.
@@ -193,22 +225,20 @@ mod tests {
         "params",
     ];
     /// The keys of these are names that users give.
-    const NAMED: [&str; 5] = ["monitors", "receivers", "people", "rotations", "display"];
+    const NAMED: [&str; 6] =
+        ["monitors", "receivers", "people", "rotations", "ping_keys", "display"];
 
     #[test]
     fn a_misspelt_key_does_not_fit() {
         let mut tried = 0;
         for (file, schema, value) in examples() {
-            // A trigger without its method is none; what no schema knows is let pass.
-            if file.ends_with("triggers.json") {
-                continue;
-            }
             let mut wrong = Vec::new();
             misspelt(&value, "", &mut wrong);
             for (path, value) in wrong {
                 let steps: Vec<&str> = path.split('/').skip(1).collect();
                 let (_, above) = steps.split_last().expect("a step");
-                let is_name = above.last().is_some_and(|it| NAMED.contains(it));
+                let is_check = schema == "checklist.json" && above.is_empty();
+                let is_name = is_check || above.last().is_some_and(|it| NAMED.contains(it));
                 let is_free = above.iter().any(|it| FREE.contains(it));
                 if is_name || is_free {
                     continue;

@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::durable::Leases;
 use engine::store::{Retention, Store, StoreError};
-use engine::{Clock, Engine, Parts, SampleOptions, SystemClock};
+use engine::{AuditEntry, Clock, Engine, Parts, SampleOptions, SystemClock};
 use futures_util::FutureExt as _;
 use kernel::access::Mode;
 use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Failure;
@@ -24,7 +25,7 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso};
+use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso, traces};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -38,6 +39,8 @@ pub(crate) struct Server {
     calls: tasks::http::Settings,
     /// What a certificate authority is asked for.
     certificates: Option<acme::Asked>,
+    /// Exports runs as traces.
+    exporter: Option<JoinHandle<()>>,
 }
 
 /// Who answers where the server listens.
@@ -118,6 +121,10 @@ async fn prepare(
     loaded: &load::Loaded,
     calls: tasks::http::Settings,
 ) -> anyhow::Result<()> {
+    let version = format!("nightbell {}", env!("CARGO_PKG_VERSION"));
+    if let Err(error) = engine.write_audit(AuditEntry::of_server("start", version)).await {
+        tracing::warn!(%error, "a line of the audit ledger was lost: the server has started");
+    }
     let options = robopager.checklist();
     load::load(engine, &config.load, &options, loaded).await.map_err(|mistakes| {
         anyhow::anyhow!(
@@ -149,6 +156,9 @@ async fn read_on_hangup(
         load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
     }
 }
+
+/// How long the end waits for the answer of a collector of traces.
+const EXPORT_END_MAX: Duration = Duration::from_secs(2);
 
 /// Connections that may wait to be accepted; the system allows at most `net.core.somaxconn`. Who finds
 /// them used up is not refused but tries again after a second, so one peer that opens a thousand at
@@ -251,7 +261,8 @@ impl Server {
         let oidc = sso::options(config, &engine, calls.clone())?;
         let served = Settings { cluster, oidc, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
-        Ok(Self { engine, api, ports, address, shared: owned, calls, certificates })
+        let exporter = traces::export(&engine, config, calls.clone())?;
+        Ok(Self { engine, api, ports, address, shared: owned, calls, certificates, exporter })
     }
 
     /// Where it listens.
@@ -314,6 +325,10 @@ impl Server {
         if let Some(why) = lost.get() {
             // Whatever is still being done cannot be written any more, and is begun again elsewhere.
             return Err(cluster::Lost(why.clone()).into());
+        }
+        if let Some(exporter) = self.exporter {
+            // What is on its way is noted, or it would be sent again after the next start.
+            drop(tokio::time::timeout(EXPORT_END_MAX, exporter).await);
         }
         self.engine.close().await.context("the store cannot be closed")?;
         if let Some(serving) = others {
@@ -546,6 +561,7 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             age_max: Some(age),
             bytes_max: Some(config.check_history_bytes.0),
         }),
+        traces: traces::options(config),
         ..engine::Options::default()
     }
 }

@@ -1,12 +1,10 @@
 //! The OpenID provider of the configuration: what is set is complete, and calls to it go out as all others do.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::Engine;
-use engine::vault::Shelf;
 use kernel::access::Mode;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -15,15 +13,13 @@ use tasks::http::{self, Client, Request};
 use zeroize::Zeroizing;
 
 use crate::cli::Failure;
-use crate::config::{Config, SecretReference, process_env};
-use crate::exposed;
+use crate::config::{Config, SecretReference};
+use crate::{exposed, referred};
 
 /// How long the provider may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of the largest answer.
 const ANSWER_MAX: usize = 1 << 20;
-/// Bytes of the longest secret.
-const SECRET_MAX: u64 = 64 << 10;
 
 /// Whether people sign in by a provider. What is set must be complete.
 ///
@@ -120,27 +116,7 @@ impl Outside for Caller {
     }
 
     fn secret(&self) -> Result<Option<Zeroizing<String>>, String> {
-        let Some(reference) = &self.secret else { return Ok(None) };
-        let found = match reference {
-            SecretReference::Secret(name) => self
-                .engine
-                .vault()
-                .get(Shelf::Secrets, name)
-                .ok_or_else(|| format!("there is no secret {name}"))?,
-            SecretReference::Variable(name) => process_env(name)
-                .ok_or_else(|| format!("the environment variable {name} is not set"))?,
-            SecretReference::File(path) => {
-                let length = fs::metadata(path).map(|it| it.len());
-                if length.as_ref().is_ok_and(|length| *length > SECRET_MAX) {
-                    return Err(format!("{} is too large", path.display()));
-                }
-                fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
-            }
-        };
-        let found = Zeroizing::new(found);
-        match found.trim() {
-            "" => Err("it is empty".to_owned()),
-            text => Ok(Some(Zeroizing::new(text.to_owned()))),
-        }
+        let found = self.secret.as_ref().map(|it| referred::read(it, &self.engine));
+        found.transpose()
     }
 }

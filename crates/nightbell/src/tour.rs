@@ -148,6 +148,7 @@ async fn begin(engine: &Engine, stand_ins: &StandIns) -> anyhow::Result<Executio
         created_by: Some("nightbell dev".into()),
         acts_as: None,
         idempotency_key: None,
+        traceparent: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await?;
     Ok(id)

@@ -1,7 +1,8 @@
-//! The messages of the durable task protocol, and the faces of its service.
+//! The messages of the durable task protocol with the faces of its service, and those of the OpenTelemetry
+//! protocol for traces.
 //!
-//! Everything in here but the codec is generated from `proto/durabletask.proto`; the file has no package, because
-//! the protocol has none.
+//! Everything in here but the codec is generated from the files of `proto/`; `durabletask.proto` has no package,
+//! because the protocol has none.
 #![allow(missing_docs, unreachable_pub, unused_qualifications, reason = "the code is generated")]
 #![allow(clippy::all, clippy::pedantic, reason = "the code is generated")]
 
@@ -9,5 +10,10 @@ mod codec;
 mod outline;
 
 tonic::include_proto!("_");
+
+/// Traces as OTLP carries them.
+pub mod otlp {
+    tonic::include_proto!("otlp");
+}
 
 pub use prost_types::{Duration, ListValue, Struct, Timestamp, Value, value};

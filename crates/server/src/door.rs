@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{FromRef, MatchedPath, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use kernel::access::Mode;
 use utoipa::openapi::OpenApi;
 
+use crate::access::session::Secure;
 use crate::access::{Authorizer, Entered, Requirements};
 use crate::guard::Guard;
 use crate::metrics::Traffic;
@@ -150,11 +150,17 @@ async fn entered(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if request.headers().contains_key(header::COOKIE) {
+        let (headers, uri, extensions) = (request.headers(), request.uri(), request.extensions());
+        let is_secure = Secure(shared.guard.is_secure(headers, uri, extensions));
+        request.extensions_mut().insert(is_secure);
+    }
     // What only some requests need is boxed, so that a stream does not hold it.
     let visit = console::Explained::of(&shared.api, &request).map(Box::new);
-    let entered = match shared.authorizer.mode() {
-        Mode::Open => Ok(Entered::by_anybody(&mut request)),
-        _ => Box::pin(shared.authorizer.enter(path, &mut request)).await,
+    let entered = if shared.authorizer.is_indifferent(path, &request) {
+        Ok(Entered::by_anybody(&mut request))
+    } else {
+        Box::pin(shared.authorizer.enter(path, &mut request)).await
     };
     let response = match entered {
         Ok(entered) => entered.leave(next.run(request).await),

@@ -93,6 +93,9 @@ pub struct Settings {
     pub handshake_time: Duration,
     /// Whether credentials are asked for.
     pub auth: Mode,
+    /// How long ago whoever has a session in a browser may have signed in, for what needs `edit`,
+    /// `write-secrets` or `admin`.
+    pub proof_max: Duration,
     /// To whom the console is served.
     pub console: ConsoleServing,
     /// The JSON schema for editors of that name, such as `workflow.json`.
@@ -125,6 +128,7 @@ impl Default for Settings {
             socket: None,
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
+            proof_max: Duration::from_hours(12),
             console: ConsoleServing::Auto,
             editor_schema: |_| None,
             is_for_servers: false,

@@ -111,7 +111,14 @@ async fn health(
         "problems": health.problems.iter().map(problem).collect::<Vec<_>>(),
         "warnings": health.warnings.iter().map(problem).collect::<Vec<_>>(),
         "rejectedFiles": health.rejected,
-        "disk": health.space.map(|space| json!({ "free": space.free, "size": space.size })),
+        "disk": health.space.map(|space| json!({
+            "free": space.free, "size": space.size,
+            "fullAt": health.full_at.map(kernel::Timestamp::millis),
+        })),
+        "deadMan": health.dead_man.map(|it| json!({
+            "host": it.host, "calledAt": it.called_at.map(kernel::Timestamp::millis),
+            "trouble": it.trouble,
+        })),
         "healthResults": receivers,
         "suppressedHealthResults": [],
         "version": api.settings.version,

@@ -241,7 +241,7 @@ impl IntoResponse for Problem {
 }
 
 /// The word by which SDKs tell a token to renew from a permission that is missing.
-fn refusal(status: StatusCode, code: &str) -> Option<&'static str> {
+pub(crate) fn refusal(status: StatusCode, code: &str) -> Option<&'static str> {
     match status {
         StatusCode::UNAUTHORIZED if code == EXPIRED => Some("EXPIRED_TOKEN"),
         StatusCode::UNAUTHORIZED => Some("INVALID_TOKEN"),

@@ -164,6 +164,7 @@ impl<'k> World<'k> {
             created_by: None,
             acts_as: None,
             idempotency_key: None,
+            traceparent: None,
         };
         while self.step(&id, &Input::Start(Box::new(start.clone())), None)? == Outcome::Crashed {}
         Ok(())
@@ -304,6 +305,7 @@ impl<'k> World<'k> {
             created_by: message.created_by,
             acts_as: message.acts_as,
             idempotency_key: None,
+            traceparent: None,
         })
     }
 

@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Statistics, Store, StoreError, Stored, Tally, WriteTimes,
+    Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow,
+    Retention, SampleBlock, Statistics, Store, StoreError, Stored, Tally, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -605,9 +605,10 @@ impl Store for Postgres {
     async fn log(
         &self,
         execution: &ExecutionId,
-        sequence: u32,
-    ) -> Result<Vec<LogLine>, StoreError> {
-        self.readers.log(execution, sequence).await
+        sequences: &[u32],
+        window: &LogWindow,
+    ) -> Result<Vec<KeptLine>, StoreError> {
+        self.readers.log(execution, sequences, window).await
     }
 
     async fn statistics(&self) -> Result<Statistics, StoreError> {

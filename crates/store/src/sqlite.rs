@@ -37,8 +37,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    self, Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
+    self, Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned,
+    QueueRow, Retention, SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -500,10 +500,11 @@ impl Store for Sqlite {
     async fn log(
         &self,
         execution: &ExecutionId,
-        sequence: u32,
-    ) -> Result<Vec<LogLine>, StoreError> {
-        let key = Key::of(execution);
-        self.read(move |connection, _| documents::log(connection, &key, sequence)).await
+        sequences: &[u32],
+        window: &LogWindow,
+    ) -> Result<Vec<KeptLine>, StoreError> {
+        let (key, sequences, window) = (Key::of(execution), sequences.to_vec(), window.clone());
+        self.read(move |connection, _| documents::log(connection, &key, &sequences, &window)).await
     }
 
     async fn statistics(&self) -> Result<Statistics, StoreError> {

@@ -82,7 +82,7 @@ impl Poll {
     /// Reads `terminationCondition`, `pollingInterval` (seconds), `pollingStrategy` and
     /// `maxPollCount` from `http_request`, where Orkes' documents put them, or beside it.
     fn parse(task: &Handoff, settings: &Settings) -> Result<Self, Problem> {
-        let request = Request::parse(&task.input)?;
+        let request = Request::parse(&task.input)?.traced(task.traceparent.as_deref());
         let not_object =
             || Problem::new(Code::InvalidInput, "The HTTP_POLL task's input must be an object");
         let outer = Fields::of(task.input.text()).ok_or_else(not_object)?;

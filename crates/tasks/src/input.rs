@@ -28,6 +28,11 @@ impl Members {
         }
     }
 
+    /// All of them, for who reads them in another way.
+    pub(crate) fn value(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
     /// The member as it is.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())

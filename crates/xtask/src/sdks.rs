@@ -37,7 +37,7 @@ struct Sdk {
 /// Installs the SDKs that are not there yet; answers the environment of the tests, and notes in
 /// `skipped` what cannot be had.
 pub(crate) fn prepare(skipped: &mut Vec<String>) -> Vec<(&'static str, PathBuf)> {
-    [python(), node()]
+    [python(), node(), java()]
         .into_iter()
         .filter_map(|sdk| match sdk.prepare() {
             Ok(place) => Some((sdk.variable, place)),
@@ -103,6 +103,35 @@ fn node() -> Sdk {
             quiet(Command::new("npm").args(npm).current_dir(folder))
         },
     }
+}
+
+fn java() -> Sdk {
+    let (pom, worker) = (java_tests().join("pom.xml"), java_tests().join("Auth.java"));
+    let texts = [pom, worker].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    Sdk {
+        language: "Java",
+        variable: "NIGHTBELL_TEST_JAVA",
+        folder: target().join("test-java"),
+        names: "lib",
+        wanted: texts.join("\n"),
+        install: |folder| {
+            let lib = folder.join("lib");
+            let mut maven = Command::new("mvn");
+            maven.args(["--batch-mode", "--quiet", "dependency:copy-dependencies"]);
+            maven.arg(format!("-DoutputDirectory={}", lib.display()));
+            quiet(maven.arg("--file").arg(java_tests().join("pom.xml")))?;
+            // The SDK is of Java 21; where there are several, JAVA_HOME names it.
+            let home = std::env::var_os("JAVA_HOME").map(PathBuf::from);
+            let javac = home.map_or_else(|| "javac".into(), |home| home.join("bin/javac"));
+            let mut compiler = Command::new(javac);
+            compiler.arg("-cp").arg(lib.join("*")).arg("-d").arg(&lib);
+            quiet(compiler.arg(java_tests().join("Auth.java")))
+        },
+    }
+}
+
+fn java_tests() -> PathBuf {
+    root().join("crates/nightbell/tests/java")
 }
 
 fn node_tests() -> PathBuf {

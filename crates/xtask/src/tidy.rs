@@ -19,7 +19,7 @@ const DIRECTION: [(&str, &[&str]); 11] = [
     ("console", &["kernel", "engine"]),
     ("server", &["kernel", "engine", "proto", "console"]),
     ("sim", &["kernel", "engine"]),
-    ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
+    ("nightbell", &["kernel", "engine", "store", "tasks", "proto", "server"]),
     ("xtask", &["kernel", "engine", "store", "tasks", "proto"]),
 ];
 
@@ -37,6 +37,32 @@ const IMPURE: [(&str, &str); 6] = [
     ("std::env", "the environment is the shell's"),
     ("std::fs", "files are the shell's"),
     ("HashMap", "its order differs from run to run: use BTreeMap"),
+];
+
+/// What pages may not contain, with the reason: htmx would evaluate it as script.
+const EVALUATED: [(&str, &str); 5] = [
+    ("hx-on=", "htmx evaluates it; listen in console.js"),
+    ("hx-live", "htmx evaluates it; listen in console.js"),
+    ("hx-vals", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-headers", "htmx evaluates `js:` in it; use hidden fields"),
+    ("hx-trigger=\"refresh[", "htmx evaluates filters of triggers; decide in console.js"),
+];
+
+/// What opens connections or looks names up, past the policy for outgoing calls.
+const DIALS: [&str; 5] = [
+    "TcpStream::connect",
+    "UdpSocket::bind",
+    "reqwest::Client::builder",
+    "reqwest::Client::new",
+    "lookup_host",
+];
+
+/// The files that may, with the reason.
+const DIALLERS: [(&str, &str); 4] = [
+    ("crates/tasks/src/outgoing/", "the one dialer, which judges every address"),
+    ("crates/tasks/src/http/client.rs", "a client that dials by it"),
+    ("crates/nightbell/src/cli/client.rs", "the command line asks its server"),
+    ("crates/server/src/cluster/forward.rs", "servers of one store ask the one that leads"),
 ];
 
 /// Checks everything and tells every finding.
@@ -96,8 +122,15 @@ fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
     if !text.starts_with("//!") {
         findings.push(format!("{shown}: begins without a sentence on what it is for"));
     }
-    if shown.starts_with("crates/kernel/src") {
-        for (word, reason) in IMPURE {
+    let is_shipped = shown.contains("/src/") && !shown.starts_with("crates/xtask/");
+    if is_shipped && !DIALLERS.iter().any(|(file, _)| shown.starts_with(file)) {
+        for call in dials(text) {
+            let told = "calls go by tasks::outgoing, which judges addresses";
+            findings.push(format!("{shown}: {call}: {told}"));
+        }
+    }
+    let mut forbid = |words: &[(&str, &str)]| {
+        for (word, reason) in words {
             let used = text
                 .lines()
                 .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
@@ -105,7 +138,22 @@ fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
                 findings.push(format!("{shown}: uses {word}: {reason}"));
             }
         }
+    };
+    if shown.starts_with("crates/kernel/src") {
+        forbid(&IMPURE);
     }
+    if shown.starts_with("crates/console/src") {
+        forbid(&EVALUATED);
+    }
+}
+
+/// What a source dials with; not in its tests, nor in words about it.
+fn dials(text: &str) -> impl Iterator<Item = &'static str> {
+    let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_used = move |call: &&str| {
+        shipped.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(call))
+    };
+    DIALS.into_iter().filter(is_used)
 }
 
 /// What people read.
@@ -134,4 +182,23 @@ fn files_below(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> anyh
 
 fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_file;
+
+    #[test]
+    fn whoever_dials_past_the_policy_is_found() {
+        let text = "//! Calls.\n\nfn call() { std::net::TcpStream::connect(\"a:1\"); }\n";
+        let told = |shown: &str| {
+            let mut findings = Vec::new();
+            check_file(shown, text, &mut findings);
+            findings
+        };
+        assert!(told("crates/engine/src/secret.rs")[0].contains("TcpStream::connect"));
+        assert!(told("crates/tasks/src/check/tcp.rs").len() == 1);
+        assert!(told("crates/tasks/src/outgoing/mod.rs").is_empty());
+        assert!(told("crates/tasks/tests/it/check.rs").is_empty());
+    }
 }

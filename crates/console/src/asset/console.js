@@ -96,9 +96,19 @@
     else if (key === "x") {
       const box = rows()[at] && rows()[at].querySelector("input[type=checkbox]");
       if (box) box.click();
-    } else if (key === "a" || key === "s") {
-      const button = document.querySelector('[data-key="' + key + '"] button');
+    } else if (/^[ase]$/.test(key)) {
+      const held = '[data-key="' + key + '"] button';
+      const button = (rows()[at] && rows()[at].querySelector(held)) || document.querySelector(held);
+      const folded = button && button.closest("details");
+      if (folded) folded.open = true;
       if (button) button.focus();
+    } else if (key === ".") {
+      const acts = document.querySelector("#live .acts button, #live .acts a");
+      if (acts) acts.focus();
+    } else if (key === "o") {
+      const row = rows()[at];
+      const panel = (row && row.querySelector("summary")) || document.querySelector("#live summary");
+      if (panel) { panel.parentElement.open = !panel.parentElement.open; panel.focus(); }
     }
   });
   const field = document.querySelector("[data-keys]");

@@ -93,14 +93,21 @@ impl Standing {
         let mut standing = Self::default();
         for task in state.tasks() {
             let class = Class::of(task.status);
-            let count = standing.0.entry(state.node_of(task).reference.to_string()).or_default();
+            let place = &state.authored_place(task).reference;
+            let is_own = *place == state.node_of(task).reference;
+            let count = standing.0.entry(place.to_string()).or_default();
             match class {
                 Class::Good => count.good += 1,
                 Class::Bad => count.bad += 1,
                 Class::Busy => count.open += 1,
                 Class::Warn | Class::None => count.other += 1,
             }
-            (count.latest, count.class) = (task.sequence, class);
+            if is_own {
+                (count.latest, count.class) = (task.sequence, class);
+            } else if class == Class::Busy || (class == Class::Bad && !task.retried) {
+                // A dynamic fork stands as what it has added does.
+                count.class = class;
+            }
         }
         standing
     }
@@ -178,7 +185,12 @@ fn drawn(it: &layout::Drawn<'_>, standing: &Standing, here: Option<&str>) -> Mar
     };
     let below = match count.total() {
         0 | 1 => it.kind.to_owned(),
-        _ => format!("{} {}", it.kind, count.shown()),
+        _ => {
+            let counts = count.shown();
+            let both = format!("{} {counts}", it.kind);
+            // Of what is too long the counts say more than the type.
+            if both.chars().count() > NAME_MAX + 6 { counts } else { both }
+        }
     };
     html! {
         g {

@@ -1,17 +1,19 @@
 //! A definition: its picture, its versions, what differs between them, and who uses it.
 
-use engine::search::{Counting, Filter, Search, TextField};
+use engine::search::{Counting, Filter, Search, Sort, SortField, TextField, TimeField};
+use engine::store::Head;
 use kernel::access::Permission;
 use kernel::definition::parse_workflows;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::definitions::{KINDS, unknown};
-use super::{Page, Shown, difference};
+use super::{Page, Shown, define, difference};
+use crate::clock::length;
 use crate::shell::Place;
 use crate::value::{at, cut, said, text};
 use crate::visit::{encoded, href};
-use crate::{Context, Failure, graph, piece};
+use crate::{Context, Failure, graph, piece, uses};
 
 /// Where the API has one document of a kind.
 fn address(kind: &str, name: &str, version: Option<&str>) -> Result<String, Failure> {
@@ -52,6 +54,10 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
     let it = read(cx, kind, name, version).await?;
     let path = address(kind, name, version)?;
     let is_workflow = kind == "workflow";
+    let below = |page: &str| {
+        let version = version.map_or_else(String::new, |it| format!("?version={}", encoded(it)));
+        format!("{}/{page}{version}", href(&["definitions", kind, name]))
+    };
     let body = html! {
         @if let Some(text) = said(&it, "description") { p { (cut(text, 500)) } }
         (facts(cx, &it))
@@ -60,13 +66,18 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
                 @if cx.may(Permission::Run) {
                     a.button href={ (href(&["definitions", "workflow", name])) @if let Some(version) = version { "/" (version) } "/start" } { "Start…" }
                 }
+                a.button href=(below("rehearse")) { "Rehearse…" }
+                a.button href=(below("edit")) { "Change…" }
                 a.button href={ "/console/runs?q=" (encoded(&format!("name:{name}"))) } { "Runs" }
             }
+            (how_well(cx, name).await?)
             (used(cx, name).await?)
             (versions(cx, name, it["version"].as_u64()).await?)
             (picture(cx, &it))
         }
-        @if matches!(kind, "workflow" | "task" | "schema") { (used_by(cx, kind, name).await?) }
+        @if !is_workflow && define::can_change(kind) { div.acts { a.button href=(below("edit")) { "Change…" } } }
+        @if matches!(kind, "workflow" | "task") { (tags(cx, kind, name).await?) }
+        @if matches!(kind, "workflow" | "task" | "schema") { (uses::part(cx, kind, name).await?) }
         (piece::part("Definition", piece::payload(&it, &path)))
     };
     let title = match it["version"].as_u64().filter(|_| is_workflow || kind == "schema") {
@@ -79,7 +90,7 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
         Page::new(Place::Definitions, title, body).below(found, href(&["definitions", kind]));
     let command =
         if is_workflow { format!("nightbell workflow get {name}") } else { String::new() };
-    Ok(page.same_as(path, command).on("definition"))
+    Ok(page.same_as(path, command).on("change"))
 }
 
 fn facts(cx: &Context<'_>, it: &Value) -> Markup {
@@ -98,37 +109,9 @@ fn facts(cx: &Context<'_>, it: &Value) -> Markup {
         ),
         (
             "Timeout",
-            html! { @match it["timeoutSeconds"].as_i64().filter(|it| *it > 0) { Some(seconds) => { (crate::clock::length(seconds * 1000)) } None => { "none" } } },
+            html! { @match it["timeoutSeconds"].as_i64().filter(|it| *it > 0) { Some(seconds) => { (length(seconds * 1000)) } None => { "none" } } },
         ),
     ])
-}
-
-/// Documents that are named on a page.
-const USES_MAX: usize = 50;
-
-/// Which documents name a definition, a secret or a receiver.
-pub(super) async fn used_by(cx: &Context<'_>, kind: &str, name: &str) -> Result<Markup, Failure> {
-    let uses = cx.get(&format!("/api/uses/{kind}/{}", encoded(name))).await?;
-    let uses: Vec<&Value> = uses.as_array().into_iter().flatten().collect();
-    let line = |it: &Value| {
-        let (kind, name) = (text(it, "kind"), text(it, "name"));
-        let page = if kind == "event_handler" { "event" } else { kind };
-        html! {
-            li {
-                @if kind == "monitors" { "monitors of " (name) }
-                @else { (page) " " (piece::link(&["definitions", page, name], name)) }
-                @if let Some(version) = it["version"].as_u64().filter(|it| *it > 0) { " v" (version) }
-            }
-        }
-    };
-    Ok(piece::part(
-        "Used by",
-        html! {
-            @if uses.is_empty() { p.faint { "No other document names it." } }
-            ul { @for it in uses.iter().take(USES_MAX) { (line(it)) } }
-            @if uses.len() > USES_MAX { p.faint { (uses.len() - USES_MAX) " more" } }
-        },
-    ))
 }
 
 /// Who uses a workflow: its runs by status, and the schedules that start it.
@@ -161,6 +144,75 @@ async fn used(cx: &Context<'_>, name: &str) -> Result<Markup, Failure> {
         }
     })
 }
+
+/// Runs that ended last, from which it is told how well they go.
+const LATEST: u64 = 200;
+
+/// The share of the runs that ended last which completed, and how long those took.
+async fn how_well(cx: &Context<'_>, name: &str) -> Result<Markup, Failure> {
+    let search = Search {
+        filters: vec![Filter::In(TextField::Name, vec![name.to_owned()]), Filter::Closed(true)],
+        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
+        size: LATEST,
+        counting: Counting::Next,
+        ..Search::default()
+    };
+    let ended = cx.engine.store().search(&search).await?.rows;
+    if ended.is_empty() {
+        return Ok(html! { p.faint { "No run of it has ended." } });
+    }
+    let took = |head: &Head| Some(head.ended_at?.since(head.created_at).max(0));
+    let completed = ended.iter().filter(|head| head.status == "COMPLETED");
+    let mut times: Vec<i64> = completed.filter_map(took).collect();
+    times.sort_unstable();
+    let percent = times.len() * 100 / ended.len();
+    Ok(html! {
+        p {
+            "Of the last " (ended.len()) " that ended, " (percent) " % completed"
+            @if let (Some(half), Some(most)) = (quantile(&times, 50), quantile(&times, 95)) {
+                ", half of them within " (length(half)) ", 95 % within " (length(most))
+            }
+            "."
+        }
+    })
+}
+
+/// The smallest of sorted values that so many percent of them do not exceed.
+fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
+}
+
+/// The labels of a workflow or a task, which its versions share.
+async fn tags(cx: &Context<'_>, kind: &str, name: &str) -> Result<Markup, Failure> {
+    let tags = cx.get(&format!("/api/metadata/{kind}/{}/tags", encoded(name))).await?;
+    let tags: Vec<String> = tags
+        .as_array()
+        .into_iter()
+        .flatten()
+        .take(TAGS_MAX)
+        .map(|tag| format!("{}:{}", text(tag, "key"), text(tag, "value")))
+        .collect();
+    let of_kind = html! { input type="hidden" name="kind" value=(kind); };
+    let act = |act: &str, label: &str, fields: Markup| {
+        let fields = html! { (of_kind) (fields) };
+        piece::act_with(cx, Permission::Edit, act, name, label, fields)
+    };
+    let away = |tag: &String| {
+        let label = format!("Take {} away", cut(tag, 40));
+        act("untag", &label, html! { input type="hidden" name="tag" value=(tag); })
+    };
+    Ok(html! {
+        div.acts {
+            span { "Tags: " @if tags.is_empty() { span.faint { "none" } } }
+            @for tag in &tags { span { code { (cut(tag, 100)) } } (away(tag)) }
+            (act("tag", "Add", piece::field("tag", "Tag, key:value", "", "team:data")))
+        }
+    })
+}
+
+/// Tags that a page shows.
+const TAGS_MAX: usize = 30;
 
 /// The versions that are registered, each with what changed in it.
 async fn versions(cx: &Context<'_>, name: &str, shown: Option<u64>) -> Result<Markup, Failure> {
@@ -246,4 +298,17 @@ pub(super) async fn diff(
     let page = Page::new(Place::Definitions, title, body)
         .below("Definition", href(&["definitions", kind, name]));
     Ok(page.same_as(address(kind, name, Some(after))?, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        assert_eq!(quantile(&[], 95), None);
+        assert_eq!(quantile(&[7], 50), Some(7));
+        let hundred: Vec<i64> = (1..=100).collect();
+        assert_eq!((quantile(&hundred, 50), quantile(&hundred, 95)), (Some(50), Some(95)));
+    }
 }

@@ -63,7 +63,7 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str) -> Shown {
     let page = Page::new(Place::Definitions, format!("Definitions: {title}"), body);
     Ok(page
         .same_as(path, if kind == "workflow" { "nightbell workflow list" } else { "" })
-        .on("definition"))
+        .on("change"))
 }
 
 pub(super) fn unknown(kind: &str) -> Failure {

@@ -131,7 +131,7 @@ pub(super) async fn receiver(cx: &Context<'_>, name: &str) -> Shown {
             ("Rate", html! { (said(it, "rate").map_or_else(|| plain(&it["rate"]), str::to_owned)) }),
             ("Defined in", html! { (said(it, "source").unwrap_or("–")) }),
         ]))
-        (super::definition::used_by(cx, "receiver", name).await?)
+        (crate::uses::part(cx, "receiver", name).await?)
         (piece::part("Settings, without secrets", piece::payload(&it["settings"], "/api/receivers")))
         (piece::part("Deliveries", html! {
             @if own.is_empty() { p.faint { "None among the newest 500." } }

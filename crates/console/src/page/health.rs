@@ -41,11 +41,24 @@ pub(super) async fn part(cx: &Context<'_>) -> Markup {
             ("Entities", html! { (piece::counted(count(store, "entities"), true)) }),
             ("Store", html! { (bytes(count(store, "bytes"))) }),
             ("Disk", html! { @if disk.is_object() { (bytes(count(disk, "free"))) " of " (bytes(count(disk, "size"))) " free" } @else { "–" } }),
+            ("Disk is full", html! { @if let Some(full) = at(disk, "fullAt") { (cx.clock.when(full)) ", if it goes on as in the last day" } @else { "not in sight" } }),
+            ("Dead man's switch", dead_man(cx, &it["deadMan"])),
             ("Commits", html! { (piece::counted(count(store, "commits"), true)) }),
             ("In memory", html! { (count(&it, "cached")) " runs" }),
             ("Unfinished work", html! { (count(work, "retrying")) " tried again, " (count(work, "givenUp")) " given up" }),
             ("Evaluations", html! { (count(evaluations, "busy")) " busy, " (count(evaluations, "waiting")) " waiting, " (count(evaluations, "stuck")) " stuck" }),
         ]))
+    }
+}
+
+/// Who rings when this server no longer calls, and when it last did.
+fn dead_man(cx: &Context<'_>, it: &Value) -> Markup {
+    html! {
+        @if it.is_object() {
+            (text(it, "host")) ", called "
+            @if let Some(called) = at(it, "calledAt") { (cx.clock.ago(called)) } @else { "never since the start" }
+            @if let Some(why) = said(it, "trouble") { " · " span.bad { (cut(why, 200)) } }
+        } @else { span.warn { "none: nobody outside notices that this server is away (" code { "deadman_url" } ")" } }
     }
 }
 

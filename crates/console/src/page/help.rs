@@ -6,9 +6,10 @@ use super::Page;
 use crate::Context;
 use crate::piece;
 use crate::shell::Place;
+use crate::visit::NAME_MAX;
 
 /// What keys do.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 12] = [
     ("/", "find runs"),
     ("?", "this page"),
     (
@@ -18,8 +19,11 @@ const KEYS: [(&str, &str); 9] = [
     ("j, k", "next row, row before"),
     ("Enter", "open the row"),
     ("x", "select the row"),
-    ("a", "to Acknowledge, on an incident"),
+    ("o", "unfold what is folded, in the row or on the page; again to fold it"),
+    (".", "to the first act of the page"),
+    ("a", "to Acknowledge, of the row or on an incident"),
     ("s", "to Snooze, on an incident"),
+    ("e", "to Escalate, on an incident"),
     ("z", "the time zone"),
 ];
 
@@ -54,4 +58,26 @@ pub(crate) fn zone(cx: &Context<'_>) -> Page {
         p.faint { "It is kept in a cookie of this browser." }
     };
     Page::new(Place::Nowhere, "Time zone", body)
+}
+
+/// What records call whoever uses this browser, where there are no accounts.
+pub(crate) fn name(cx: &Context<'_>) -> Page {
+    let called = cx.visit.called.as_deref().unwrap_or_default();
+    let body = html! {
+        @if let Some(name) = &cx.visit.visitor.name {
+            p { "You are signed in as " strong { (name) } ": records name you so." }
+        } @else {
+            p { "Acknowledgements, notes and silences name whoever made them. This server has no accounts, so it takes your word for it." }
+            form method="post" action="/console/name" {
+                input type="hidden" name="back" value=(cx.visit.query.get("back").unwrap_or("/console/"));
+                label.field {
+                    span { "Your name; empty to be called “console”" }
+                    input name="name" value=(called) maxlength=(NAME_MAX) autocomplete="name";
+                }
+                button.main { "Call me so" }
+            }
+            p.faint { "It is kept in a cookie of this browser." }
+        }
+    };
+    Page::new(Place::Nowhere, "Your name", body)
 }

@@ -19,7 +19,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let why = cx.get(&format!("{path}/explain")).await?;
     let is_open = matches!(text(&it, "state"), "open" | "acknowledged" | "snoozed");
     let body = html! {
-        (standing(cx, &it))
+        (standing(cx, &it, &why))
         @if is_open { (acts(cx, &id, &it)) }
         div.two {
             div {
@@ -51,7 +51,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
 }
 
 /// The first screen: state, since when, the sentence.
-fn standing(cx: &Context<'_>, it: &Value) -> Markup {
+fn standing(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
     let since = at(it, "openedAt").or_else(|| at(it, "since"));
     let class = if text(it, "state") == "open" { "bad" } else { "none" };
     let runbook = it["labels"].get("runbook").and_then(Value::as_str).filter(|url| is_web(url));
@@ -65,11 +65,24 @@ fn standing(cx: &Context<'_>, it: &Value) -> Markup {
             @if let Some(text) = said(it, "text") { br; (text) }
             @if let Some(when) = at(it, "acknowledgedAt") {
                 br; "Acknowledged by " (said(it, "acknowledgedBy").unwrap_or("somebody")) " " (cx.clock.ago(when))
+                (told_of_it(cx, why))
             } @else if text(it, "state") == "open" { br; "Nobody has acknowledged it." }
             @if let Some(why) = said(it, "suppressed") { br; "Nobody is told: " (why) }
             @if let Some(url) = runbook { br; a href=(url) rel="noreferrer noopener" { "Runbook" } }
         },
     )
+}
+
+/// Which receivers know of the acknowledgement, and since when.
+fn told_of_it(cx: &Context<'_>, why: &Value) -> Markup {
+    let told = list(why, "deliveries").iter().filter(|it| text(it, "event") == "acknowledge");
+    html! {
+        @for delivery in told.take(4) {
+            "; " (text(delivery, "receiver")) " "
+            @match said(delivery, "status") { Some("sent") => { "told" } Some(status) => { (status) } None => { "queued" } }
+            " " (cx.clock.maybe(at(delivery, "at")))
+        }
+    }
 }
 
 /// Whether an address leads to the web: nothing else becomes a link.
@@ -92,7 +105,7 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
                     summary { "More" }
                     div.acts {
                         span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", piece::for_how_long())) }
-                        (piece::preview(cx, need, "escalate", id, "Escalate"))
+                        span data-key="e" { (piece::preview(cx, need, "escalate", id, "Escalate")) }
                         (piece::preview(cx, need, "resolve", id, "Resolve"))
                         a.button href={ "/console/silences?match=" (encoded(&hidden)) } { "Silence…" }
                         (piece::act(cx, Permission::Run, "check", text(it, "monitor"), "Check now"))
@@ -134,6 +147,9 @@ fn timeline(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
             what: html! {
                 (what)
                 @if let Some(run) = run { " · " (piece::link(&["runs", run], "run of the check")) }
+                @if let Some(url) = said(evidence, "traceUrl") {
+                    " · " a href=(url) rel="noreferrer noopener" { "trace" }
+                }
                 @if let Some(step) = step { " · step " code { (step) } }
             },
         });

@@ -1,5 +1,7 @@
 //! Incidents: what is wrong, since when, who takes care.
 
+use std::collections::BTreeSet;
+
 use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -7,8 +9,8 @@ use serde_json::Value;
 use super::{Page, Shown};
 use crate::piece;
 use crate::shell::Place;
-use crate::value::{at, count, cut, list, said, text};
-use crate::visit::href;
+use crate::value::{at, count, cut, list, plain, said, text};
+use crate::visit::{encoded, href};
 use crate::{Context, incident_search};
 
 /// Incidents on a page.
@@ -43,6 +45,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     });
     let body = html! {
         (facets(cx, state, words))
+        (seen(cx, &rows, words))
         form.acts method="get" role="search" {
             (piece::field("q", "Severity, label, receiver or words", words, "severity:critical label:team=data receiver:noc words"))
             (piece::field("monitor", "Monitor", monitor, "name, or several apart by commas"))
@@ -59,6 +62,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         } @else {
             (table(cx, &rows))
             (all_found(cx))
+            (silence_these(cx, words, monitor))
         }
         (piece::more(next.as_deref()))
     };
@@ -112,6 +116,50 @@ fn facets(cx: &Context<'_>, chosen: &str, words: &str) -> Markup {
     }
 }
 
+/// Labels among which somebody can choose.
+const LABELS_MAX: usize = 12;
+
+/// What else can be searched for with one press: labels of what is shown, and whether it is silenced.
+fn seen(cx: &Context<'_>, rows: &[&Value], words: &str) -> Markup {
+    let labels: BTreeSet<String> = rows
+        .iter()
+        .filter_map(|it| it["labels"].as_object())
+        .flatten()
+        .map(|(name, value)| format!("label:{name}={}", plain(value)))
+        // A word of a search is one word.
+        .filter(|word| !word.contains(char::is_whitespace))
+        .collect();
+    let link = |word: &str| {
+        let is_chosen = words.split_whitespace().any(|it| it == word);
+        let others = words.split_whitespace().filter(|it| *it != word);
+        let chosen = (!is_chosen).then_some(word).into_iter();
+        let words = others.chain(chosen).collect::<Vec<_>>().join(" ");
+        let href =
+            format!("/console/incidents{}", cx.visit.query.with(&[("q", &words), ("start", "")]));
+        html! { li { a href=(href) aria-current=[is_chosen.then_some("true")] { (cut(word, 60)) } } }
+    };
+    html! {
+        ul.facets aria-label="Silenced, and labels of what is shown" {
+            @for word in ["silenced:yes", "silenced:no"] { (link(word)) }
+            @for word in labels.iter().take(LABELS_MAX) { (link(word)) }
+        }
+    }
+}
+
+/// To a silence that hides what the search names, if it names a monitor or labels.
+fn silence_these(cx: &Context<'_>, words: &str, monitor: &str) -> Markup {
+    let labels = words.split_whitespace().filter_map(|word| word.strip_prefix("label:"));
+    let named = words.split_whitespace().filter_map(|word| word.strip_prefix("monitor:"));
+    let named = named.chain(Some(monitor).filter(|it| !it.is_empty()));
+    let named = named.filter(|it| !it.contains(',')).map(|it| format!("monitor={it}"));
+    let matchers: Vec<String> = labels.map(str::to_owned).chain(named).collect();
+    html! {
+        @if cx.may(Permission::Respond) && !matchers.is_empty() {
+            p { a.button href={ "/console/silences?match=" (encoded(&matchers.join(" "))) } { "Silence these…" } }
+        }
+    }
+}
+
 /// The table, with boxes to acknowledge many at once.
 fn table(cx: &Context<'_>, rows: &[&Value]) -> Markup {
     let may = cx.may(Permission::Respond);
@@ -129,6 +177,7 @@ fn table(cx: &Context<'_>, rows: &[&Value]) -> Markup {
                 div.acts {
                     label { input type="checkbox" data-all=""; " Select all" }
                     button.main formaction="/console/act" name="act" value="acknowledge" { "Acknowledge selected" }
+                    button name="act" value="snooze" { "Snooze selected…" }
                     button name="act" value="resolve" { "Resolve selected…" }
                 }
             }

@@ -8,28 +8,38 @@ mod audit;
 mod batches;
 mod compare;
 mod data;
+pub(crate) mod define;
 mod definition;
 mod definitions;
 mod deliveries;
 mod difference;
 mod ended;
 mod entities;
+mod events;
+mod facets;
 mod health;
 mod help;
 mod history;
 pub(crate) mod incident;
 pub(crate) mod incidents;
+mod logs;
+mod loops;
 pub(crate) mod monitor;
 mod monitors;
 mod now;
 mod past;
+mod queues;
+pub(crate) mod rehearse;
+mod payload;
 mod run;
-mod runs;
+pub(crate) mod runs;
 mod schedule;
 mod schedules;
+mod secrets;
 mod silences;
-mod start;
+pub(crate) mod start;
 mod status;
+mod steering;
 mod system;
 mod task;
 mod timeline;
@@ -85,6 +95,8 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
         ["definitions"] => definitions::show(cx, "workflow").await,
         ["definitions", kind] => definitions::show(cx, kind).await,
         ["definitions", kind, name] => definition::show(cx, kind, name, None).await,
+        ["definitions", kind, name, "edit"] => define::edit(cx, kind, name).await,
+        ["definitions", "workflow", name, "rehearse"] => rehearse::show(cx, name).await,
         ["definitions", "workflow", name, "start"] => start::show(cx, name, None).await,
         ["definitions", "workflow", name, version, "start"] => {
             start::show(cx, name, Some(version)).await
@@ -99,6 +111,7 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
         ["login"] => Ok(login::page(cx)),
         ["help"] => Ok(help::show(cx)),
         ["zone"] => Ok(help::zone(cx)),
+        ["name"] => Ok(help::name(cx)),
         _ => Err(missing(cx)),
     }
 }
@@ -113,6 +126,7 @@ pub(crate) fn failure(failure: &Failure) -> Page {
     let title = match failure.status {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::UNAUTHORIZED => "Sign in again",
         StatusCode::CONFLICT => "It has changed meanwhile",
         StatusCode::BAD_REQUEST => "That cannot be done",
         StatusCode::SERVICE_UNAVAILABLE => "Not available now",
@@ -124,6 +138,9 @@ pub(crate) fn failure(failure: &Failure) -> Page {
             ul { @for flaw in failure.flaws.iter().take(50) { li { (flaw) } } }
         }
         @if let Some(hint) = &failure.hint { p { (hint) } }
+        @if failure.status == StatusCode::UNAUTHORIZED {
+            p { a.button href="/console/login" target="_blank" rel="noopener" { "Sign in again" } }
+        }
         p { a href="/console/" { "Now" } }
     };
     Page { status: failure.status, ..Page::new(Place::Nowhere, title, body) }

@@ -19,7 +19,7 @@ const SHOWN_MAX: usize = 30;
 pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let path = format!("/api/monitors/{}", encoded(name));
     let it = cx.get(&path).await?;
-    let history = cx.get(&format!("{path}/history?size=100")).await?;
+    let history = cx.get(&format!("{path}/history?size={LINES}")).await?;
     let checks = cx.get(&format!("{path}/checks?size=20")).await?;
     let waits: Vec<String> = list(&it, "waitsFor").iter().map(plain).collect();
     let (open, open_count) = (list(&it, "openIncidents"), count(&it, "openIncidentCount"));
@@ -48,6 +48,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         }
         (over_time)
         (piece::facts(&facts(cx, &it)))
+        (noise(cx, &history))
         (piece::part("Checks", checks_table(cx, list(&checks, "results"))))
         (piece::part("Incidents", past(cx, list(&history, "incidents"))))
         (piece::part("Deliveries", super::deliveries::lines(cx, list(&history, "deliveries"), 20)))
@@ -94,6 +95,42 @@ fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
         facts.push(("Last success", cx.clock.maybe(at(beat, "lastSuccessAt"))));
     }
     facts
+}
+
+/// Lines of each ledger that the page reads.
+const LINES: usize = 100;
+/// How far back noise is counted, in milliseconds.
+const MONTH: i64 = 30 * 86_400_000;
+
+/// How often it has rung lately, for whom nothing was to be done: whether the rule is right.
+fn noise(cx: &Context<'_>, history: &Value) -> Markup {
+    let lately = |name: &str| -> Vec<&Value> {
+        let lines = list(history, name).iter();
+        lines.filter(|it| at(it, "at").is_some_and(|at| cx.clock.now.since(at) <= MONTH)).collect()
+    };
+    let (incidents, told) = (lately("incidents"), lately("deliveries"));
+    let told: Vec<&Value> = told.into_iter().filter(|it| text(it, "status") == "sent").collect();
+    let by_night = |lines: &[&Value]| {
+        let times = lines.iter().filter_map(|it| at(it, "at"));
+        times.filter(|at| cx.clock.is_night(*at)).count()
+    };
+    let alone = incidents
+        .iter()
+        .filter(|it| text(it, "state") == "resolved" && it["acknowledged"].is_null())
+        .count();
+    let more = |count: usize| if count >= LINES { "+" } else { "" };
+    html! {
+        @if !incidents.is_empty() {
+            (piece::part("Noise", html! {
+                p {
+                    "In 30 days " (incidents.len()) (more(incidents.len())) " incidents, "
+                    (by_night(&incidents)) " of them by night; "
+                    (alone) " cleared without anybody acknowledging them. "
+                    (told.len()) (more(told.len())) " messages were sent, " (by_night(&told)) " by night (22 to 7 o'clock, " (cx.clock.zone_name()) ")."
+                }
+            }))
+        }
+    }
 }
 
 /// Monitors that are named in a sentence.
@@ -318,19 +355,11 @@ pub(crate) async fn try_out(cx: &Context<'_>, name: &str, given: Option<&str>) -
         } @else { (piece::note("", html! { "Trying needs the permission " code { "edit" } "." })) }
         @if let Some(answer) = &answer {
             @if answer.status.is_success() { (piece::part("What would come of it", piece::payload(&answer.body, &path))) }
-            @else { (refusal(&Failure::of(answer.status, &answer.body))) }
+            @else { (piece::refusal(&Failure::of(answer.status, &answer.body))) }
         }
         (piece::part("The definition in force", piece::payload(&it["definition"], &path)))
     };
     let page = Page::new(Place::Monitors, format!("{name}: try"), body);
     let page = page.below("Monitor", href(&["monitors", name]));
     Ok(page.same_as(path, format!("nightbell monitor preview {name}")).with_payloads())
-}
-
-/// Why something that was typed is refused, beside what was typed.
-fn refusal(failure: &Failure) -> Markup {
-    html! {
-        (piece::note("bad", html! { (failure.message) @if let Some(hint) = &failure.hint { br; (hint) } }))
-        ul { @for flaw in failure.flaws.iter().take(50) { li { (flaw) } } }
-    }
 }

@@ -18,55 +18,102 @@ const SIZE: u64 = 50;
 const SHOWN: usize = 3;
 const STATUSES: [&str; 5] = ["DOWN", "UNKNOWN", "PENDING", "NEW", "UP"];
 
+/// What is looked for: words of the address with their values, which the API's parameters are called after.
+const WORDS: [&str; 4] = ["status", "kind", "label", "source"];
+
+/// A search for monitors.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Question {
+    name: String,
+    /// What is wanted of each of [`WORDS`], as it was written.
+    wanted: [String; 4],
+}
+
+impl Question {
+    /// Reads `status:down,unknown kind:http label:team=data source:api shop*`.
+    fn read(text: &str) -> Self {
+        let mut question = Self::default();
+        for word in text.split_whitespace() {
+            let known = word
+                .split_once(':')
+                .and_then(|(key, value)| Some((WORDS.iter().position(|it| *it == key)?, value)));
+            match known {
+                Some((at, value)) => value.clone_into(&mut question.wanted[at]),
+                None => word.clone_into(&mut question.name),
+            }
+        }
+        question
+    }
+
+    /// The same with another value of one word; an empty one takes it away.
+    fn with(&self, word: &str, value: &str) -> String {
+        let others = WORDS.iter().zip(&self.wanted).filter(|(known, _)| **known != word);
+        let words = others.map(|(known, value)| (*known, value.as_str())).chain([(word, value)]);
+        let words = words.filter(|(_, value)| !value.is_empty());
+        let mut words: Vec<String> = words.map(|(word, value)| format!("{word}:{value}")).collect();
+        words.extend(Some(self.name.clone()).filter(|name| !name.is_empty()));
+        words.join(" ")
+    }
+
+    fn of(&self, word: &str) -> &str {
+        let found = WORDS.iter().position(|it| *it == word);
+        found.map_or("", |at| &self.wanted[at])
+    }
+
+    /// What to ask the API for.
+    fn parameters(&self) -> String {
+        let pattern = match self.name.as_str() {
+            "" => String::new(),
+            name if name.contains('*') => name.to_owned(),
+            name => format!("*{name}*"),
+        };
+        let words = WORDS.iter().zip(&self.wanted).map(|(word, value)| (*word, value));
+        let all = words.chain([("name", &pattern)]).filter(|(_, value)| !value.is_empty());
+        let written = all.map(|(name, value)| format!("&{name}={}", encoded(value)));
+        written.collect()
+    }
+}
+
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let asked = &cx.visit.query;
-    let (status, name) =
-        (asked.get("status").unwrap_or_default(), asked.get("q").unwrap_or_default());
+    let typed = asked.get("q").unwrap_or_default();
+    let mut question = Question::read(typed);
+    // Links from elsewhere name a status by itself.
+    if let Some(status) = asked.get("status") {
+        status.clone_into(&mut question.wanted[0]);
+    }
     let start: u64 = asked.get("start").and_then(|it| it.parse().ok()).unwrap_or(0);
-    let pattern = match name {
-        "" => String::new(),
-        name if name.contains('*') => name.to_owned(),
-        name => format!("*{name}*"),
-    };
-    let filters = [("status", status), ("name", &pattern)];
-    let filters = filters.iter().filter(|(_, value)| !value.is_empty());
-    let filters: Vec<String> =
-        filters.map(|(name, value)| format!("&{name}={}", encoded(value))).collect();
     let range = Range::of(asked.get("range"));
-    let path = format!("/api/monitors?start={start}&size={SIZE}{}", filters.concat());
+    let path = format!("/api/monitors?start={start}&size={SIZE}{}", question.parameters());
     // Everything that the page shows, in one request.
-    let with_cells =
-        format!("{path}&rollups={}&from={}", range.step, range.begin(cx.clock.now).millis());
+    let with_cells = format!(
+        "{path}&facets=true&rollups={}&from={}",
+        range.step,
+        range.begin(cx.clock.now).millis()
+    );
     let found = cx.get(&with_cells).await?;
     let total = count(&found, "totalHits");
-    let facets = STATUSES.map(|status| (status, count(&found["statuses"], status)));
     let rows: Vec<Markup> =
         list(&found, "results").iter().map(|it| row(cx, it, range, &it["rollups"])).collect();
     let next = (start + SIZE < total).then(|| {
         format!("/console/monitors{}", asked.with(&[("start", &(start + SIZE).to_string())]))
     });
+    let is_any = question == Question::default();
     let body = html! {
-        ul.facets aria-label="Status" {
-            li { a href={ "/console/monitors" (asked.with(&[("status", ""), ("start", "")])) } aria-current=[status.is_empty().then_some("true")] { "any status" } }
-            @for (word, count) in &facets {
-                li { a href={ "/console/monitors" (asked.with(&[("status", word), ("start", "")])) } aria-current=[(word == &status).then_some("true")] { (piece::status(word)) " " (count) } }
-            }
-        }
+        (facets(cx, &question, &found))
         ul.facets aria-label="Time" {
             @for it in RANGES {
                 li { a href={ "/console/monitors" (asked.with(&[("range", it.word)])) } aria-current=[(it == range).then_some("true")] { (it.name) } }
             }
         }
-        form.acts method="get" {
-            (piece::field("q", "Name", name, "shop or shop-*"))
-            input type="hidden" name="status" value=(status);
+        form.acts method="get" role="search" {
+            (piece::field("q", "Name, or status: kind: label: source:", &question.with("", ""), "status:down,unknown kind:http label:team=data shop*"))
             input type="hidden" name="range" value=(range.word);
             button { "Show" }
         }
         @if rows.is_empty() {
-            @if name.is_empty() && status.is_empty() {
-                (piece::nothing_yet("no monitor is defined", "nightbell monitor apply FILE"))
-            } @else { (piece::nothing_matches("no monitor has this name and status", "/console/monitors")) }
+            @if is_any { (piece::nothing_yet("no monitor is defined", "nightbell monitor apply FILE")) }
+            @else { (piece::nothing_matches("no monitor is as these words say", "/console/monitors")) }
         } @else {
             p.faint { (piece::counted(total, true)) " in all" }
             (piece::table("Monitors", &["Status", "Monitor", &format!("Last {}", range.name), "Well", "p95", "Last answer", "Next check", "Incidents", ""], &rows))
@@ -76,6 +123,50 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     };
     let page = Page::new(Place::Monitors, "Monitors", body);
     Ok(page.same_as(path, "nightbell monitor list").on("monitor incident"))
+}
+
+/// Values of one facet that are shown.
+const VALUES_MAX: usize = 6;
+
+/// What can be chosen, and how many there are of it.
+fn facets(cx: &Context<'_>, question: &Question, found: &Value) -> Markup {
+    let to = |word: &str, value: &str| {
+        let q = question.with(word, value);
+        format!(
+            "/console/monitors{}",
+            cx.visit.query.with(&[("q", &q), ("status", ""), ("start", "")])
+        )
+    };
+    let chosen = |word: &str, value: &str| {
+        let mut given = question.of(word).split(',').map(str::trim);
+        given.any(|it| it.eq_ignore_ascii_case(value)).then_some("true")
+    };
+    html! {
+        ul.facets aria-label="Status" {
+            li { a href=(to("status", "")) aria-current=[question.of("status").is_empty().then_some("true")] { "any status" } }
+            @for word in STATUSES {
+                li { a href=(to("status", word)) aria-current=[chosen("status", word)] { (piece::status(word)) " " (count(&found["statuses"], word)) } }
+            }
+        }
+        @for (word, name) in [("kind", "Kind"), ("label", "Label"), ("source", "Source")] {
+            @let values = list(&found["facets"], word);
+            // One value alone chooses nothing.
+            @if values.len() > 1 || !question.of(word).is_empty() {
+                ul.facets aria-label=(name) {
+                    li { a href=(to(word, "")) aria-current=[question.of(word).is_empty().then_some("true")] { "any " (word) } }
+                    @for it in values.iter().filter(|it| is_word(text(it, "value"))).take(VALUES_MAX) {
+                        @let value = text(it, "value");
+                        li { a href=(to(word, value)) aria-current=[chosen(word, value)] { (cut(value, 40)) } " " (count(it, "count")) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a value can stand in a search.
+fn is_word(value: &str) -> bool {
+    !value.contains(|it: char| it.is_whitespace() || it == ',')
 }
 
 /// What the bars of a strip mean.
@@ -110,7 +201,27 @@ fn row(cx: &Context<'_>, it: &Value, range: Range, counted: &Value) -> Markup {
                 }
                 @if more > 0 { a href={ "/console/incidents?monitor=" (encoded(name)) } { "and " (more) " more" } }
             }
-            td { @if !waits { (piece::act(cx, Permission::Run, "check", name, "Check now")) } }
+            td {
+                @if !waits { (piece::act(cx, Permission::Run, "check", name, "Check now")) }
+                @if cx.may(Permission::Respond) { " " a href={ "/console/silences?match=" (encoded(&format!("monitor={name}"))) } { "Silence…" } }
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_search_are_read_and_written() {
+        let question = Question::read("status:down,unknown shop* label:team=data colour:red");
+        assert_eq!(question.of("status"), "down,unknown");
+        assert_eq!(question.name, "colour:red", "the last word that is none of these");
+        let question = Question::read("shop kind:http");
+        assert_eq!(question.with("kind", "sql"), "kind:sql shop");
+        assert_eq!(question.with("kind", ""), "shop");
+        assert_eq!(question.with("", ""), "kind:http shop");
+        assert_eq!(question.parameters(), "&kind=http&name=%2Ashop%2A");
     }
 }

@@ -52,7 +52,9 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         }
     };
     let page = Page::new(Place::Now, "Now", body);
-    Ok(page.same_as("/api/health", "nightbell incident list").on("incident monitor firing run"))
+    Ok(page
+        .same_as("/api/health", "nightbell incident list")
+        .on("incident monitor firing run change"))
 }
 
 fn line(name: &str, told: &Section, none: &str, all: &str) -> Markup {
@@ -77,7 +79,7 @@ async fn ringing(cx: &Context<'_>) -> Result<Section, crate::Failure> {
         html! {
             (incidents::line(cx, it))
             @if text(it, "state") == "open" {
-                " " (piece::act(cx, Permission::Respond, "acknowledge", text(it, "id"), "Acknowledge"))
+                " " span data-key="a" { (piece::act(cx, Permission::Respond, "acknowledge", text(it, "id"), "Acknowledge")) }
             }
         }
     });

@@ -1,13 +1,12 @@
 //! A run: why it stands where it stands, before any picture of it; then its views.
 
 use engine::AnyMachine;
-use kernel::access::Permission;
 use kernel::graph::{Execution, Status};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, data, history, past, task, timeline};
+use super::{Page, Shown, data, history, logs, loops, past, steering, task, timeline};
 use crate::clock::length;
 use crate::shell::Place;
 use crate::value::{at, cut, list, said, text};
@@ -28,17 +27,19 @@ const VIEWS: [(&str, &str); 6] = [
 #[derive(Clone, Debug)]
 pub(super) struct Brief {
     pub(super) name: String,
-    version: Option<i32>,
+    pub(super) version: Option<i32>,
     pub(super) status: String,
     reason: Option<String>,
-    created_at: Timestamp,
-    ended_at: Option<Timestamp>,
+    pub(super) created_at: Timestamp,
+    pub(super) ended_at: Option<Timestamp>,
     parent: Option<ExecutionId>,
     correlation: Option<String>,
     tasks: usize,
+    /// Sub-workflows that it has started.
+    children: usize,
     created_by: Option<String>,
     /// Whether it runs as code in workers.
-    is_code: bool,
+    pub(super) is_code: bool,
 }
 
 /// Reads what the head shows; an execution or an instance of code.
@@ -62,6 +63,7 @@ pub(super) async fn brief(cx: &Context<'_>, id: &str) -> Result<Brief, Failure> 
             parent: None,
             correlation: None,
             tasks: 0,
+            children: 0,
             created_by: None,
             is_code: false,
         });
@@ -78,6 +80,7 @@ pub(super) async fn brief(cx: &Context<'_>, id: &str) -> Result<Brief, Failure> 
             parent: it.parent(),
             correlation: None,
             tasks: 0,
+            children: 0,
             created_by: None,
             is_code: true,
         });
@@ -98,6 +101,7 @@ fn of_execution(state: &Execution) -> Brief {
         parent: state.parent.as_ref().map(|parent| parent.execution.clone()),
         correlation: state.correlation_id.as_deref().map(str::to_owned),
         tasks: state.task_count(),
+        children: state.tasks().filter(|task| task.own_child().is_some()).count(),
         created_by: state.created_by.as_deref().map(str::to_owned),
         is_code: false,
     }
@@ -119,7 +123,7 @@ pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
         }
         "history" => past::commits(cx, id).await?,
         "data" => data::view(cx, id, brief.is_code).await?,
-        "logs" => task::logs(cx, id).await?,
+        "logs" => logs::view(cx, id).await?,
         _ => picture(cx, id).await?,
     };
     let chosen = cx.visit.query.get("task");
@@ -127,10 +131,15 @@ pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
         Some(task) if !brief.is_code => Some(task::panel(cx, id, task).await?),
         _ => None,
     };
+    // Runs are exported when they have ended. Without the link the page says all it says.
+    let trace = match brief.ended_at.filter(|_| !brief.is_code && !is_quarantined) {
+        Some(_) => cx.engine.trace_url(&ExecutionId::new(id)).await.ok().flatten(),
+        None => None,
+    };
     let body = html! {
         (why(cx, id, &brief).await?)
-        (acts(cx, id, &brief))
-        (facts(cx, &brief))
+        (steering::acts(cx, id, &brief))
+        (facts(cx, id, &brief, trace.as_deref()))
         (tabs(id, &brief, view))
         @if let Some(panel) = panel {
             div.two { div { (shown) } div.panel { (panel) } }
@@ -198,30 +207,9 @@ fn waits_for(cx: &Context<'_>, it: &Value) -> Markup {
     }
 }
 
-fn acts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
-    let need = Permission::Run;
-    let status = brief.status.as_str();
-    let has_failed = matches!(status, "FAILED" | "TIMED_OUT" | "TERMINATED");
-    html! {
-        @if cx.may(need) && status != "QUARANTINED" && !brief.is_code {
-            div.acts {
-                @if status == "RUNNING" { (piece::act(cx, need, "pause", id, "Pause")) }
-                @if status == "PAUSED" { (piece::act(cx, need, "resume", id, "Resume")) }
-                @if has_failed { (piece::act(cx, need, "retry", id, "Retry")) }
-                @if brief.ended_at.is_some() { (piece::preview(cx, need, "restart", id, "Restart")) }
-                @if brief.ended_at.is_none() || status == "FAILED" || status == "TIMED_OUT" {
-                    (piece::preview(cx, need, "terminate", id, "Terminate"))
-                }
-            }
-        } @else if brief.is_code {
-            p.faint { "This run is code in workers: " code { "nightbell" } " and its SDKs steer it." }
-        }
-    }
-}
-
-fn facts(cx: &Context<'_>, brief: &Brief) -> Markup {
+fn facts(cx: &Context<'_>, id: &str, brief: &Brief, trace: Option<&str>) -> Markup {
     let mut facts = vec![
-        ("Definition", piece::link(&["definitions", "workflow", &brief.name], &brief.name)),
+        ("Definition", definition(cx, &brief.name, brief.is_code)),
         ("Started", cx.clock.when(brief.created_at)),
         ("Ended", cx.clock.maybe(brief.ended_at)),
     ];
@@ -230,6 +218,12 @@ fn facts(cx: &Context<'_>, brief: &Brief) -> Markup {
     }
     if let Some(parent) = &brief.parent {
         facts.push(("Started by run", piece::run(parent.as_str())));
+    }
+    if brief.children > 0 || brief.is_code {
+        let query = encoded(&format!("parent:{id}"));
+        let words =
+            if brief.is_code { "those of this run".to_owned() } else { brief.children.to_string() };
+        facts.push(("Sub-workflows", html! { a href={ "/console/runs?q=" (query) } { (words) } }));
     }
     if let Some(label) = &brief.correlation {
         let query = format!("correlation:{label}");
@@ -241,7 +235,19 @@ fn facts(cx: &Context<'_>, brief: &Brief) -> Markup {
     if let Some(by) = &brief.created_by {
         facts.push(("Created by", html! { (by) }));
     }
+    if let Some(trace) = trace {
+        facts.push((
+            "Trace",
+            html! { a href=(trace) rel="noreferrer noopener" { "Show the trace" } },
+        ));
+    }
     piece::facts(&facts)
+}
+
+/// The name of what a run is a run of, which leads to its definition if there is one.
+pub(super) fn definition(cx: &Context<'_>, name: &str, is_code: bool) -> Markup {
+    let is_kept = !is_code && cx.engine.definitions().workflow(name, None).is_some();
+    html! { @if is_kept { (piece::link(&["definitions", "workflow", name], name)) } @else { (name) } }
 }
 
 fn tabs(id: &str, brief: &Brief, view: &str) -> Markup {
@@ -265,9 +271,11 @@ async fn picture(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
         let nodes = graph::Standing::of(state);
         let here = chosen.and_then(|sequence| state.task(sequence));
         let here = here.map(|task| state.node_of(task).reference.to_string());
-        (graph::of_definition(&state.plan().definition), nodes, here, grafted(state))
+        let loops = loops::of(state, cx.clock.now);
+        (graph::of_definition(&state.plan().definition), nodes, here, grafted(state), loops)
     };
-    let Some((blocks, nodes, here, grafted)) = cx.engine.read(&ExecutionId::new(id), look).await?
+    let Some((blocks, nodes, here, grafted, loops)) =
+        cx.engine.read(&ExecutionId::new(id), look).await?
     else {
         return Err(Failure::missing("The run was removed meanwhile"));
     };
@@ -282,9 +290,10 @@ async fn picture(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
     Ok(html! {
         (graph::svg(&blocks, &nodes, here.as_deref(), &to))
         @if grafted > 0 {
-            p.faint { (grafted) " tasks of dynamic forks are not in the picture: " a href={ (page) "?view=tasks" } { "Tasks" } " has them." }
+            p.faint { (grafted) " tasks of dynamic forks are counted in the boxes of their forks: " a href={ (page) "?view=tasks" } { "Tasks" } " has each." }
         }
         p { a href={ (page) "?view=table" } { "The same as a table" } }
+        (loops::shown(&loops, &page))
     })
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Page, Shown, schedules};
 use crate::piece;
 use crate::shell::Place;
-use crate::value::{at, cut, list, said, text};
+use crate::value::{at, count, cut, list, said, text};
 use crate::visit::encoded;
 use crate::{Context, Failure};
 
@@ -32,6 +32,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             @else { (piece::act(cx, Permission::Run, "pause-schedule", name, "Pause")) }
             (piece::preview(cx, Permission::Run, "trigger", name, "Trigger now"))
         }
+        (backfill(cx, name, &it["backfill"]))
         (piece::facts(&[
             ("Starts", piece::link(&["definitions", "workflow", starts], starts)),
             ("Cron", html! { code { (cut(&crons(&it), 200)) } }),
@@ -56,6 +57,32 @@ fn crons(it: &Value) -> String {
     let many: Vec<&str> =
         list(it, "cronSchedules").iter().map(|it| text(it, "cronExpression")).collect();
     if many.is_empty() { text(it, "cronExpression").to_owned() } else { many.join("; ") }
+}
+
+/// How far a backfill is, or the form that begins one.
+fn backfill(cx: &Context<'_>, name: &str, under_way: &Value) -> Markup {
+    html! {
+        @if under_way.is_object() {
+            (piece::note("", html! {
+                "A backfill is under way: " (text(under_way, "order")) " first, "
+                (count(under_way, "open")) " runs open, what lies between " (cx.clock.maybe(at(under_way, "after")))
+                " and " (cx.clock.maybe(at(under_way, "to"))) " is still to be run."
+            }))
+            div.acts { (piece::act(cx, Permission::Run, "end-backfill", name, "End the backfill")) }
+        } @else if cx.may(Permission::Run) {
+            details {
+                summary { "Run it for instants of the past" }
+                form.acts method="get" action="/console/confirm" {
+                    input type="hidden" name="act" value="backfill";
+                    input type="hidden" name="id" value=(name);
+                    input type="hidden" name="back" value=(cx.visit.path());
+                    (piece::field("from", "From", "", "2026-01-31T00:00:00Z"))
+                    (piece::field("to", "Up to and including", "", "2026-02-01T00:00:00Z"))
+                    button { "What would that run?" }
+                }
+            }
+        }
+    }
 }
 
 /// Instants by the clock of the schedule first, then by the reader's where that differs.

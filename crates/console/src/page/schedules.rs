@@ -1,21 +1,17 @@
 //! Schedules: what fires, fired, and should have, by the day.
 
-use std::collections::BTreeMap;
-
 use kernel::Timestamp;
+use kernel::schedule::overlaps;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{Page, Shown};
 use crate::shell::Place;
 use crate::value::{at, count, cut, list, said, text};
-use crate::visit::encoded;
 use crate::{Context, Failure, piece};
 
 /// Schedules of a page.
 const SIZE: u64 = 40;
-/// Planned instants of one schedule that are looked at.
-const PLANNED: u64 = 200;
 const WIDTH: i64 = 720;
 
 /// Stretches of time that can be shown, with their days.
@@ -30,21 +26,27 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let to = cx.clock.midnight_after(chosen, days);
     let outage = down(cx, from)?;
     let start: u64 = asked.get("start").and_then(|it| it.parse().ok()).unwrap_or(0);
-    let path = format!("/api/scheduler/schedules/search?start={start}&size={SIZE}");
+    let supposed = outage.map_or_else(String::new, |(down, up)| {
+        format!("&down={}&up={}", down.millis(), up.millis())
+    });
+    // Everything that the page shows, in one request.
+    let path = format!(
+        "/api/scheduler/calendar?from={}&to={}&start={start}&size={SIZE}{supposed}",
+        from.millis(),
+        to.millis()
+    );
     let found = cx.get(&path).await?;
     let total = count(&found, "totalHits");
-    let past = fired(cx, from, to).await?;
-    let (mut rows, mut fates) = (Vec::new(), Vec::new());
-    for it in list(&found, "results") {
-        let name = text(it, "name");
-        let none = Vec::new();
-        let planned = planned(cx, it, from, to).await?;
-        let shown = (from, to, days);
-        rows.push(row(cx, it, past.get(name).unwrap_or(&none), &planned, shown, outage));
-        if let Some(outage) = outage {
-            fates.extend(fate(cx, name, outage).await?);
-        }
-    }
+    let schedules = list(&found, "results");
+    let view = View { from, to, days, outage };
+    let met = if days == 1 { meetings(cx, schedules) } else { Vec::new() };
+    let none = Vec::new();
+    let rows: Vec<Markup> = schedules
+        .iter()
+        .enumerate()
+        .map(|(at, it)| row(cx, it, &view, met.get(at).unwrap_or(&none)))
+        .collect();
+    let fates: Vec<Markup> = schedules.iter().flat_map(|it| fate(cx, it)).collect();
     let before = cx.clock.date(cx.clock.midnight_after(from, -days));
     let after = cx.clock.date(to);
     let next = (start + SIZE < total).then(|| {
@@ -63,15 +65,61 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         }
         @if rows.is_empty() { (piece::nothing_yet("no schedule is defined", "nightbell schedule create -f FILE")) }
         @else {
-            p.faint { (piece::counted(total, true)) " in all. Green: started; red: failed or missed; amber: skipped; outlined: planned." }
+            p.faint { (piece::counted(total, true)) " in all. Green: went well, as long as it took; red: failed or missed; amber: skipped; blue: runs; outlined: planned." }
             (piece::table("Schedules by day", &["Schedule", if days == 1 { "The day" } else { "The days" }, "Next"], &rows))
             (if_down(cx, from, outage, &fates))
         }
         (piece::more(next.as_deref()))
-        (not_run(cx, &past))
+        (not_run(cx, schedules))
     };
     let page = Page::new(Place::Schedules, "Schedules", body);
     Ok(page.same_as(path, "nightbell schedule list").on("firing schedule"))
+}
+
+/// What of time a page shows.
+struct View {
+    from: Timestamp,
+    to: Timestamp,
+    days: i64,
+    outage: Option<(Timestamp, Timestamp)>,
+}
+
+/// From when to when a firing of the past took, as far as that is known.
+fn took(cx: &Context<'_>, it: &Value) -> Option<(Timestamp, Timestamp)> {
+    let planned = at(it, "scheduledTime")?;
+    let Some(began) = at(it, "startTime") else { return Some((planned, planned)) };
+    let ended = at(it, "endTime").unwrap_or(cx.clock.now);
+    Some((began, ended.max(began)))
+}
+
+/// Firings of a schedule that are still to come.
+fn planned(it: &Value) -> impl Iterator<Item = Timestamp> {
+    let planned = list(it, "planned").iter().filter(|it| it["fires"] == true);
+    planned.filter_map(|it| at(it, "scheduledTime"))
+}
+
+/// With which others the runs of each schedule meet, those planned for as long as they usually take.
+fn meetings(cx: &Context<'_>, schedules: &[Value]) -> Vec<Vec<(String, Timestamp)>> {
+    let spans: Vec<Vec<(Timestamp, Timestamp)>> = schedules
+        .iter()
+        .map(|it| {
+            let usual = it["usual"]["medianMs"].as_i64().unwrap_or_default();
+            let past = list(it, "past").iter().filter_map(|it| took(cx, it));
+            let coming = planned(it).map(|at| (at, at.plus_millis(usual)));
+            let mut spans: Vec<_> = past.chain(coming).filter(|(from, to)| from < to).collect();
+            spans.sort_unstable();
+            spans
+        })
+        .collect();
+    let with = |one: usize| {
+        let others = (0..spans.len()).filter(move |other| *other != one);
+        let met = others.filter_map(|other| {
+            let (_, [_, at]) = overlaps([&spans[one], &spans[other]])?;
+            Some((text(&schedules[other], "name").to_owned(), at))
+        });
+        met.collect()
+    };
+    (0..spans.len()).map(with).collect()
 }
 
 /// The outage that the address supposes, on the day that is shown or into the next one.
@@ -92,16 +140,10 @@ fn down(cx: &Context<'_>, day: Timestamp) -> Result<Option<(Timestamp, Timestamp
     Ok(cx.clock.time_of(next, up).map(|to| (from, to)))
 }
 
-/// What would become of the firings of a schedule in an outage, a line each.
-async fn fate(
-    cx: &Context<'_>,
-    name: &str,
-    (from, to): (Timestamp, Timestamp),
-) -> Result<Vec<Markup>, Failure> {
-    let (from, to) = (from.millis(), to.millis());
-    let path = format!("/api/scheduler/schedules/{}/outage?from={from}&to={to}", encoded(name));
-    let told = cx.get(&path).await?;
-    let told = told.as_array().cloned().unwrap_or_default();
+/// What would become of the firings of a schedule in the outage that is supposed, a line each.
+fn fate(cx: &Context<'_>, schedule: &Value) -> Vec<Markup> {
+    let name = text(schedule, "name");
+    let told = list(schedule, "fates");
     let line = |it: &Value| {
         let many = count(it, "count");
         let becomes = match text(it, "fate") {
@@ -126,7 +168,7 @@ async fn fate(
             html! { li.faint { (piece::link(&["schedules", name], name)) ": " (more) " more" } },
         );
     }
-    Ok(lines)
+    lines
 }
 
 /// Lines of one schedule in an outage.
@@ -158,60 +200,25 @@ fn if_down(
     }
 }
 
-/// What fired within a day, and what should have, by schedule.
-async fn fired(
-    cx: &Context<'_>,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<BTreeMap<String, Vec<Value>>, Failure> {
-    let query = format!("scheduledTime >= {} AND scheduledTime < {}", from.millis(), to.millis());
-    let path = format!("/api/scheduler/search/executions?size=2000&query={}", encoded(&query));
-    let found = cx.get(&path).await?;
-    let mut by_name: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for it in list(&found, "results") {
-        by_name.entry(text(it, "scheduleName").to_owned()).or_default().push(it.clone());
-    }
-    Ok(by_name)
-}
+/// Notes on a schedule that a row has room for.
+const NOTES_MAX: usize = 2;
 
-/// What the scheduler itself plans for the rest of the day.
-async fn planned(
-    cx: &Context<'_>,
-    it: &Value,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<Vec<Timestamp>, Failure> {
-    if it["paused"] == true || to <= cx.clock.now {
-        return Ok(Vec::new());
-    }
-    let (after, before) = (from.millis() - 1, to.millis());
-    let name = encoded(text(it, "name"));
-    let path = format!(
-        "/api/scheduler/schedules/{name}/next?limit={PLANNED}&after={after}&before={before}"
-    );
-    let planned = cx.get(&path).await?;
-    let instants = planned.as_array().into_iter().flatten();
-    Ok(instants.filter_map(|it| at(it, "scheduledTime")).collect())
-}
-
-fn row(
-    cx: &Context<'_>,
-    it: &Value,
-    past: &[Value],
-    planned: &[Timestamp],
-    (from, to, days): (Timestamp, Timestamp, i64),
-    outage: Option<(Timestamp, Timestamp)>,
-) -> Markup {
+fn row(cx: &Context<'_>, it: &Value, view: &View, met: &[(String, Timestamp)]) -> Markup {
     let name = text(it, "name");
-    let span = to.since(from).max(1);
-    let x = |at: Timestamp| at.since(from).clamp(0, span) * WIDTH / span;
-    let path = |states: &[&str]| {
-        let of = past.iter().filter(|it| states.contains(&text(it, "state")));
-        bars(of.filter_map(|it| at(it, "scheduledTime")).map(x).collect())
+    let past = list(it, "past");
+    let planned: Vec<Timestamp> = planned(it).collect();
+    let span = view.to.since(view.from).max(1);
+    let x = |at: Timestamp| at.since(view.from).clamp(0, span) * WIDTH / span;
+    let path = |look: Look| {
+        let of = past.iter().filter(|it| look_of(it) == look).filter_map(|it| took(cx, it));
+        bars(of.map(|(from, to)| (x(from), x(to))).collect())
     };
     // A quarter of a day each, or a day.
-    let (marks, apart) = if days == 1 { (3, span / 4) } else { (days - 1, span / days) };
+    let (marks, apart) =
+        if view.days == 1 { (3, span / 4) } else { (view.days - 1, span / view.days) };
     let now = cx.clock.now;
+    let notes: Vec<&Value> =
+        list(it, "planned").iter().filter(|it| said(it, "note").is_some()).collect();
     html! {
         tr {
             th scope="row" {
@@ -223,31 +230,58 @@ fn row(
                 svg.strip viewBox={ "0 0 " (WIDTH) " 24" } preserveAspectRatio="none" role="img"
                     aria-label={ (past.len()) " past, " (planned.len()) " planned" } {
                     @for mark in 1..=marks { path.idle d={ "M" (mark * apart * WIDTH / span) " 0v24h1v-24z" } {} }
-                    @if let Some((down, up)) = outage { path.idle d={ "M" (x(down)) " 0v24h" (x(up) - x(down)) "v-24z" } {} }
-                    path.ok d=(path(&["EXECUTED", "POLLED"])) {}
-                    path.no d=(path(&["FAILED", "MISSED"])) {}
-                    path.odd d=(path(&["SKIPPED"])) {}
-                    path.queued d=(bars(planned.iter().map(|at| x(*at)).collect())) {}
-                    @if (from..to).contains(&now) { path.run d={ "M" (x(now)) " 0v24h1v-24z" } {} }
+                    @if let Some((down, up)) = view.outage { path.idle d={ "M" (x(down)) " 0v24h" (x(up) - x(down)) "v-24z" } {} }
+                    path.ok d=(path(Look::Well)) {}
+                    path.run d=(path(Look::Runs)) {}
+                    path.no d=(path(Look::Bad)) {}
+                    path.odd d=(path(Look::Skipped)) {}
+                    path.queued d=(bars(planned.iter().map(|at| (x(*at), x(*at))).collect())) {}
+                    @if (view.from..view.to).contains(&now) { path.run d={ "M" (x(now)) " 0v24h1v-24z" } {} }
                 }
-                span.faint { (past.len()) " past, " (planned.len()) @if planned.len() as u64 >= PLANNED { "+" } " planned" }
+                span.faint { (past.len()) " past, " (planned.len()) @if it["more"] == true { "+" } " planned" }
+                @for note in notes.iter().take(NOTES_MAX) {
+                    @if let Some(at) = at(note, "scheduledTime") {
+                        @let theirs = cx.clock.in_zone(text(note, "zoneId"));
+                        br; span.warn { (theirs.date(at)) ": " (text(note, "note")) }
+                    }
+                }
+                @for (other, at) in met.iter().take(NOTES_MAX) { br; span.faint { "overlaps " (other) " at " (cx.clock.text(*at)) } }
+                @if met.len() > NOTES_MAX { span.faint { " and " (met.len() - NOTES_MAX) " more" } }
             }
             td.t { (cx.clock.maybe(at(it, "nextRunTime").filter(|_| it["paused"] != true))) }
         }
     }
 }
 
+/// How a firing of the past is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Well,
+    Runs,
+    Bad,
+    Skipped,
+}
+
+fn look_of(it: &Value) -> Look {
+    match (text(it, "state"), text(it, "runStatus")) {
+        ("FAILED" | "MISSED", _) | (_, "FAILED" | "TIMED_OUT" | "TERMINATED") => Look::Bad,
+        ("SKIPPED", _) => Look::Skipped,
+        (_, "RUNNING" | "PAUSED") => Look::Runs,
+        _ => Look::Well,
+    }
+}
+
 /// Instants that are nearer to each other are drawn as one bar: so many parts of a day are enough.
 const APART: i64 = 6;
 
-/// Bars at these places, as one path.
-fn bars(mut places: Vec<i64>) -> String {
+/// Bars over these stretches, as one path.
+fn bars(mut places: Vec<(i64, i64)>) -> String {
     places.sort_unstable();
     let mut bars: Vec<(i64, i64)> = Vec::new();
-    for place in places {
+    for (from, to) in places {
         match bars.last_mut() {
-            Some((_, end)) if place - *end <= APART => *end = place,
-            _ => bars.push((place, place)),
+            Some((_, end)) if from - *end <= APART => *end = to.max(*end),
+            _ => bars.push((from, to)),
         }
     }
     let drawn = bars.iter().map(|(from, to)| {
@@ -258,10 +292,10 @@ fn bars(mut places: Vec<i64>) -> String {
 }
 
 /// What did not happen, with its reason: the calendar's other half.
-fn not_run(cx: &Context<'_>, past: &BTreeMap<String, Vec<Value>>) -> Markup {
-    let lines: Vec<&Value> = past
-        .values()
-        .flatten()
+fn not_run(cx: &Context<'_>, schedules: &[Value]) -> Markup {
+    let lines: Vec<&Value> = schedules
+        .iter()
+        .flat_map(|it| list(it, "past"))
         .filter(|it| matches!(text(it, "state"), "MISSED" | "SKIPPED" | "FAILED"))
         .collect();
     html! {
@@ -295,10 +329,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_of_minutes_is_one_bar() {
-        let minutes = (0..1440).map(|minute| minute / 2).collect();
+    fn a_day_of_minutes_is_one_bar_and_a_long_run_a_long_one() {
+        let minutes = (0..1440).map(|minute| (minute / 2, minute / 2)).collect();
         assert_eq!(bars(minutes), "M0 4h722v16h-722z");
-        assert_eq!(bars(vec![30, 0]), "M0 4h3v16h-3zM30 4h3v16h-3z");
+        assert_eq!(bars(vec![(30, 50), (0, 0)]), "M0 4h3v16h-3zM30 4h23v16h-23z");
+        assert_eq!(bars(vec![(0, 90), (10, 20), (95, 96)]), "M0 4h99v16h-99z");
         assert_eq!(bars(Vec::new()), "");
+    }
+
+    #[test]
+    fn a_firing_is_drawn_as_its_run_went() {
+        let look = |state: &str, run: &str| {
+            look_of(&serde_json::json!({ "state": state, "runStatus": run }))
+        };
+        assert_eq!(look("EXECUTED", "COMPLETED"), Look::Well);
+        assert_eq!(look("EXECUTED", "RUNNING"), Look::Runs);
+        assert_eq!(look("EXECUTED", "TIMED_OUT"), Look::Bad);
+        assert_eq!((look("MISSED", ""), look("SKIPPED", "")), (Look::Bad, Look::Skipped));
     }
 }

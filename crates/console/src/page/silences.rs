@@ -2,12 +2,14 @@
 //! hide.
 
 use http::Method;
+use kernel::Timestamp;
 use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{Page, Shown, incidents};
 use crate::act::silence_of;
+use crate::deed::LONGER;
 use crate::shell::Place;
 use crate::value::{at, cut, plain, said, text};
 use crate::visit::encoded;
@@ -18,7 +20,8 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let all: Vec<&Value> = all.as_array().into_iter().flatten().collect();
     let (over, kept): (Vec<&Value>, Vec<&Value>) =
         all.into_iter().partition(|it| it["over"] == true);
-    let heads = ["Now", "Hides", "When", "By", "Why", ""];
+    let days = format!("{} to {}", cx.clock.date(begin(cx)), cx.clock.date(end(cx)));
+    let heads = ["Now", "Hides", "When", &days, "By", "Why", ""];
     let table = |silences: &[&Value]| {
         let rows: Vec<Markup> = silences.iter().map(|it| row(cx, it)).collect();
         piece::table("Silences", &heads, &rows)
@@ -31,7 +34,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     };
     let page =
         Page::new(Place::Incidents, "Silences", body).below("Incidents", "/console/incidents");
-    Ok(page.same_as("/api/silences", "nightbell silence list").on("incident monitor"))
+    Ok(page.same_as("/api/silences", "nightbell silence list").on("incident monitor change"))
 }
 
 fn row(cx: &Context<'_>, it: &Value) -> Markup {
@@ -52,13 +55,62 @@ fn row(cx: &Context<'_>, it: &Value) -> Markup {
             }
             td { code { (matchers(&it["match"])) } }
             td { (when) }
+            td { (calendar(cx, it)) }
             td { (said(it, "by").unwrap_or("–")) }
             td { (cut(said(it, "comment").unwrap_or("–"), 200)) br; span.faint { (cut(id, 40)) }
                 br; a href={ "/console/silences?hid=" (encoded(id)) } { "what it hid" } }
             td {
                 @if let Some(source) = said(it, "source") { span.faint { "in " (source) } }
-                @else if it["over"] != true { (piece::preview(cx, Permission::Respond, "end-silence", id, "End")) }
+                @else if it["over"] != true {
+                    @if at(it, "to").is_some() { (piece::act_with(cx, Permission::Respond, "extend-silence", id, "Extend", longer())) " " }
+                    (piece::preview(cx, Permission::Respond, "end-silence", id, "End"))
+                }
             }
+        }
+    }
+}
+
+/// By how much it is extended.
+fn longer() -> Markup {
+    html! {
+        label.field { span { "by" }
+            select name="for" { @for (word, _) in LONGER { option value=(word) { (word) } } }
+        }
+    }
+}
+
+/// Days before and after today of the calendar, and its width in days.
+const DAYS_BEFORE: i64 = 3;
+const DAYS_AFTER: i64 = 11;
+/// Parts of a day in the calendar.
+const DAY: i64 = 24;
+
+fn begin(cx: &Context<'_>) -> Timestamp {
+    cx.clock.midnight_after(cx.clock.now, -DAYS_BEFORE)
+}
+
+fn end(cx: &Context<'_>) -> Timestamp {
+    cx.clock.midnight_after(cx.clock.now, DAYS_AFTER)
+}
+
+/// When a silence hides within these days; one that comes each week has no bars, but its hours beside it.
+fn calendar(cx: &Context<'_>, it: &Value) -> Markup {
+    let width = (DAYS_BEFORE + DAYS_AFTER) * DAY;
+    let (begin, end) = (begin(cx), end(cx));
+    let span = end.since(begin).max(1);
+    let x = |at: Timestamp| at.since(begin).clamp(0, span) * width / span;
+    let Some(from) = at(it, "from") else { return html! { span.faint { "each week" } } };
+    let to = at(it, "to").unwrap_or(end);
+    let now = x(cx.clock.now);
+    html! {
+        svg.strip viewBox={ "0 0 " (width) " 20" } preserveAspectRatio="none" role="img"
+            aria-label={ "from " (cx.clock.text(from)) " to " (cx.clock.text(to)) } {
+            @for day in 1..(DAYS_BEFORE + DAYS_AFTER) { path.idle d={ "M" (day * DAY) " 0v20h.5v-20z" } {} }
+            @if to > begin && from < end {
+                @let wide = (x(to) - x(from)).max(2);
+                path.odd d={ "M" (x(from)) " 4h" (wide) "v12h-" (wide) "z" } {}
+            }
+            path.run d={ "M" (now) " 0v20h1v-20z" } {}
         }
     }
 }

@@ -1,57 +1,224 @@
 //! The form that starts a workflow: with the fields that its definition names, or the last input.
 
 use engine::search::{Counting, Filter, Search, Sort, SortField, TextField, TimeField};
+use http::StatusCode;
 use kernel::access::Permission;
-use maud::html;
+use maud::{Markup, html};
 use serde_json::{Map, Value};
 
 use super::{Page, Shown};
 use crate::shell::Place;
-use crate::value::{cut, list, said};
-use crate::visit::{encoded, href};
+use crate::value::{cut, list, plain, said, text};
+use crate::visit::{Pairs, encoded, href};
 use crate::{Context, Failure, piece};
 
 pub(super) async fn show(cx: &Context<'_>, name: &str, version: Option<&str>) -> Shown {
+    page(cx, name, version, None).await
+}
+
+/// The form once more, with what was typed and why it is refused.
+///
+/// # Errors
+/// As the form itself.
+pub(crate) async fn again(cx: &Context<'_>, refused: &Failure) -> Shown {
+    let form = &cx.visit.form;
+    page(cx, form.get("id").unwrap_or_default(), form.get("version"), Some(refused)).await
+}
+
+async fn page(
+    cx: &Context<'_>,
+    name: &str,
+    version: Option<&str>,
+    refused: Option<&Failure>,
+) -> Shown {
     if !cx.may(Permission::Run) {
         return Err(Failure::forbidden("Starting a workflow needs the permission run"));
     }
     let query = version.map_or_else(String::new, |it| format!("?version={}", encoded(it)));
     let path = format!("/api/metadata/workflow/{}{query}", encoded(name));
     let it = cx.get(&path).await?;
+    let schema = schema(cx, &it).await?;
+    let here = format!(
+        "{}{}/start",
+        href(&["definitions", "workflow", name]),
+        version.map_or_else(String::new, |it| format!("/{}", encoded(it)))
+    );
     let last = last_input(cx, name).await?;
     let uses_last = cx.visit.query.get("from") == Some("last");
-    let input = match &last {
+    let fields = fields(&schema);
+    let mut input = match &last {
         Some((_, input)) if uses_last => input.clone(),
-        _ => Value::Object(outline(&it)),
+        _ => Value::Object(outline(&it, &schema)),
     };
-    let written = serde_json::to_string_pretty(&input).unwrap_or_default();
+    // What has a field of its own stands there.
+    let mut filled = Map::new();
+    for field in &fields {
+        filled.extend(input.as_object_mut().and_then(|input| input.remove_entry(&field.name)));
+    }
+    let written = match refused {
+        Some(_) => cx.visit.form.all("input").next().unwrap_or_default().to_owned(),
+        None => serde_json::to_string_pretty(&input).unwrap_or_default(),
+    };
+    let correlation = cx.visit.form.get("correlation").unwrap_or_default();
     let body = html! {
+        @if let Some(refused) = refused { (piece::refusal(refused)) }
         @if let Some(text) = said(&it, "description") { p { (cut(text, 500)) } }
         @if let Some((run, _)) = &last {
             p {
-                @if uses_last { "The input is that of the run " (piece::run(run)) ". " a href=(cx.visit.path()) { "Use the definition's" } }
-                @else { a href={ (cx.visit.path()) "?from=last" } { "Use the input of the last run" } }
+                @if uses_last { "The input is that of the run " (piece::run(run)) ". " a href=(here) { "Use the definition's" } }
+                @else { a href={ (here) "?from=last" } { "Use the input of the last run" } }
             }
         }
         form method="post" action="/console/act" {
             input type="hidden" name="act" value="start";
             input type="hidden" name="id" value=(name);
-            input type="hidden" name="back" value=(cx.visit.path());
+            input type="hidden" name="back" value=(here);
             @if let Some(version) = version { input type="hidden" name="version" value=(version); }
-            label.field { span { "Input, a JSON object" } textarea name="input" { (written) } }
-            (piece::field("correlation", "Correlation id, to find the run by; may be empty", "", ""))
+            @for field in &fields { (field.shown(cx, filled.get(&field.name))) }
+            label.field {
+                span { @if fields.is_empty() { "Input, a JSON object" } @else { "The rest of the input, a JSON object; what stands in a field above counts" } }
+                textarea name="input" spellcheck="false" { (written) }
+            }
+            (piece::field("correlation", "Correlation id, to find the run by; may be empty", correlation, ""))
             button.main { "Start " (name) }
         }
     };
-    let page = Page::new(Place::Definitions, format!("Start {name}"), body);
+    let mut page = Page::new(Place::Definitions, format!("Start {name}"), body);
+    page.status = refused.map_or(page.status, |refused| refused.status);
     let page = page.below("Definition", href(&["definitions", "workflow", name]));
     Ok(page.same_as(path, format!("nightbell run start {name}")).with_payloads())
 }
 
+/// The schema of the input: the definition's own, or the stored one that it names.
+async fn schema(cx: &Context<'_>, definition: &Value) -> Result<Value, Failure> {
+    let of = &definition["inputSchema"];
+    if of["data"].is_object() {
+        return Ok(of["data"].clone());
+    }
+    let Some(name) = said(of, "name") else { return Ok(Value::Null) };
+    let version = of["version"].as_u64().map_or_else(String::new, |version| format!("/{version}"));
+    match cx.get(&format!("/api/schema/{}{version}", encoded(name))).await {
+        Ok(stored) => Ok(stored["data"].clone()),
+        // A run would not start, and says so; the form can be looked at.
+        Err(failure) if failure.status == StatusCode::NOT_FOUND => Ok(Value::Null),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What a field of the form takes; its word begins the name under which it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Number,
+    Flag,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Text, Self::Number, Self::Flag];
+
+    const fn begin(self) -> &'static str {
+        match self {
+            Self::Text => "text.",
+            Self::Number => "number.",
+            Self::Flag => "flag.",
+        }
+    }
+}
+
+/// A member of the input that is typed by itself.
+struct Field {
+    name: String,
+    kind: Kind,
+    is_required: bool,
+    help: String,
+    choices: Vec<String>,
+}
+
+/// Fields of a form; further members stand in the JSON.
+const FIELDS_MAX: usize = 40;
+/// Choices of a field.
+const CHOICES_MAX: usize = 100;
+
+/// The members that a schema describes and that are one word each.
+fn fields(schema: &Value) -> Vec<Field> {
+    let required = list(schema, "required");
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let field = |(name, of): (&String, &Value)| {
+        let kind = match text(of, "type") {
+            "string" => Kind::Text,
+            "integer" | "number" => Kind::Number,
+            "boolean" => Kind::Flag,
+            _ => return None,
+        };
+        let choices = list(of, "enum").iter().filter_map(Value::as_str);
+        Some(Field {
+            name: name.clone(),
+            kind,
+            is_required: required.iter().any(|it| it == name.as_str()),
+            help: cut(
+                said(of, "description").or_else(|| said(of, "title")).unwrap_or_default(),
+                200,
+            ),
+            choices: choices.take(CHOICES_MAX).map(str::to_owned).collect(),
+        })
+    };
+    properties.filter_map(field).take(FIELDS_MAX).collect()
+}
+
+impl Field {
+    /// The field, with what was typed, or else what it begins with.
+    fn shown(&self, cx: &Context<'_>, begins: Option<&Value>) -> Markup {
+        let name = format!("{}{}", self.kind.begin(), self.name);
+        let typed = cx.visit.form.all(&name).next().map(str::to_owned);
+        let value = typed.unwrap_or_else(|| begins.map(plain).unwrap_or_default());
+        let flags = ["true", "false"].map(str::to_owned);
+        let choices = if self.kind == Kind::Flag { &flags[..] } else { &self.choices[..] };
+        let numeric = (self.kind == Kind::Number).then_some("decimal");
+        html! {
+            label.field {
+                span { (self.name) @if self.is_required { " (needed)" } @if !self.help.is_empty() { ": " (self.help) } }
+                @if choices.is_empty() {
+                    input name=(name) value=(value) inputmode=[numeric] autocomplete="off";
+                } @else {
+                    select name=(name) {
+                        option value="" { "" }
+                        @for choice in choices { option value=(choice) selected[*choice == value] { (choice) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the fields of a form say, as members of the input; an empty one says nothing.
+///
+/// # Errors
+/// Something is no number, or neither true nor false.
+pub(crate) fn typed(form: &Pairs) -> Result<Vec<(&str, Value)>, Failure> {
+    let mut members = Vec::new();
+    for kind in Kind::ALL {
+        for (name, text) in form.beginning(kind.begin()).filter(|(_, text)| !text.is_empty()) {
+            let wrong = |what| Failure::wrong(format!("{}: '{}' is {what}", name, cut(text, 40)));
+            let value = match kind {
+                Kind::Text => Value::from(text),
+                Kind::Number => serde_json::from_str(text.trim())
+                    .ok()
+                    .filter(Value::is_number)
+                    .ok_or_else(|| wrong("no number"))?,
+                Kind::Flag => {
+                    let flag = text.parse::<bool>().ok();
+                    flag.ok_or_else(|| wrong("neither true nor false"))?.into()
+                }
+            };
+            members.push((name, value));
+        }
+    }
+    Ok(members)
+}
+
 /// The input that a definition describes: what its schema requires, or the names it lists.
-fn outline(definition: &Value) -> Map<String, Value> {
+fn outline(definition: &Value, schema: &Value) -> Map<String, Value> {
     let mut input = definition["inputTemplate"].as_object().cloned().unwrap_or_default();
-    let schema = &definition["inputSchema"]["data"];
     for (name, of) in schema["properties"].as_object().into_iter().flatten() {
         let value = of.get("default").cloned().unwrap_or_else(|| match of["type"].as_str() {
             Some("integer" | "number") => 0.into(),
@@ -99,10 +266,29 @@ mod tests {
     fn a_form_begins_with_what_the_definition_names() {
         let definition = json!({
             "inputTemplate": { "region": "north" },
-            "inputSchema": { "data": { "properties": { "rows": { "type": "integer" }, "dry": { "type": "boolean", "default": true } } } },
             "inputParameters": ["region", "day"],
         });
-        let expected = json!({ "region": "north", "rows": 0, "dry": true, "day": "" });
-        assert_eq!(Value::Object(outline(&definition)), expected);
+        let schema = json!({ "required": ["rows"], "properties": {
+            "rows": { "type": "integer" }, "dry": { "type": "boolean", "default": true },
+            "size": { "type": "string", "enum": ["s", "l"] }, "more": { "type": "object" } } });
+        let expected =
+            json!({ "region": "north", "rows": 0, "dry": true, "size": "", "more": {}, "day": "" });
+        assert_eq!(Value::Object(outline(&definition, &schema)), expected);
+        let fields = fields(&schema);
+        let told: Vec<_> = fields.iter().map(|it| (&*it.name, it.kind, it.is_required)).collect();
+        let mut expected =
+            [("rows", Kind::Number, true), ("dry", Kind::Flag, false), ("size", Kind::Text, false)];
+        expected.sort_by_key(|(name, ..)| fields.iter().position(|it| it.name == *name));
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_is_typed_has_the_type_of_its_field() {
+        let form = Pairs::parse("number.rows=+4.5&flag.dry=false&text.day=007&text.none=&input={}");
+        let members = typed(&form).expect("all fit");
+        assert_eq!(members, [("day", "007".into()), ("rows", 4.5.into()), ("dry", false.into())]);
+        for wrong in ["number.rows=many", "number.rows=%22a%22", "flag.dry=perhaps"] {
+            assert!(typed(&Pairs::parse(wrong)).is_err(), "{wrong}");
+        }
     }
 }

@@ -22,6 +22,8 @@ struct Bar {
     started: Option<Timestamp>,
     ended: Option<Timestamp>,
     is_bad: bool,
+    /// It waits for its time, as a retry does, and not for a worker.
+    is_retry: bool,
 }
 
 pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
@@ -36,6 +38,7 @@ pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
                 started: task.started_at,
                 ended: task.ended_at,
                 is_bad: is_bad(task),
+                is_retry: task.attempt > 0 && task.delay > 0,
             };
             let name = state.node_of(task).reference.to_string();
             if all <= ROWS_MAX {
@@ -57,9 +60,9 @@ pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
         return Ok(piece::note("empty", html! { "No task was scheduled yet." }));
     }
     let span = to.since(from).max(1);
-    let x = |at: Timestamp| {
-        (i128::from(at.since(from).clamp(0, span)) * i128::from(WIDTH) / i128::from(span)) as i64
-    };
+    let is_folded = cx.visit.query.get("idle") != Some("shown");
+    let scale = Scale::of(from, to, &rows, is_folded);
+    let x = |at: Timestamp| scale.x(at);
     let most = (BARS_IN_ALL / rows.len().min(ROWS_MAX)).clamp(1, BARS_MAX);
     let lines: Vec<Markup> = rows
         .iter()
@@ -73,10 +76,79 @@ pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
         })
         .collect();
     Ok(html! {
-        p.faint { "From " (cx.clock.when(from)) " to " (cx.clock.when(to)) ", " (length(span)) ". Outlined: waited; filled: ran; red: failed."
+        p.faint { "From " (cx.clock.when(from)) " to " (cx.clock.when(to)) ", " (length(span)) ". Outlined: waited; dashed: waited for a retry; filled: ran; red: failed."
             @if all > ROWS_MAX { " Tasks of one name share a row; the longest is timed." } }
+        @if !scale.folds.is_empty() {
+            p.faint { "Folded, as nothing changed:"
+                @for (from, to) in &scale.folds { " " (length(to.since(*from))) " from " (cx.clock.when(*from)) "." }
+                " " a href={ (cx.visit.path()) (cx.visit.query.with(&[("idle", "shown")])) } { "Show them" }
+            }
+        } @else if !is_folded {
+            p { a href={ (cx.visit.path()) (cx.visit.query.with(&[("idle", "")])) } { "Fold stretches in which nothing changed" } }
+        }
         (piece::table("Timeline", &["Task", "When", "Took"], &lines))
     })
+}
+
+/// Stretches that are folded.
+const FOLDS_MAX: usize = 5;
+/// A stretch in which nothing changes is folded if it is at least such a part of all.
+const FOLDED_PART: i64 = 5;
+/// The width of a folded stretch.
+const FOLD: i64 = 24;
+
+/// Where an instant stands: in proportion, but for stretches in which nothing began or ended.
+struct Scale {
+    from: Timestamp,
+    to: Timestamp,
+    /// The folded stretches, in their order.
+    folds: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Scale {
+    fn of(from: Timestamp, to: Timestamp, rows: &[(String, Vec<Bar>)], is_folded: bool) -> Self {
+        // A clock that was set back may show less than the beginning.
+        let to = to.max(from);
+        let mut scale = Self { from, to, folds: Vec::new() };
+        let of_bar = |bar: &Bar| [Some(bar.queued), bar.started, bar.ended];
+        let bars = rows.iter().flat_map(|(_, bars)| bars);
+        let mut instants: Vec<Timestamp> = bars.flat_map(of_bar).flatten().collect();
+        instants.extend([from, to]);
+        instants.retain(|at| (from..=to).contains(at));
+        instants.sort_unstable();
+        instants.dedup();
+        // Between two instants there is nothing to see apart from one another.
+        if !is_folded || instants.len() <= 3 {
+            return scale;
+        }
+        let least = (to.since(from) / FOLDED_PART).max(1000);
+        let pairs = instants.iter().zip(instants.iter().skip(1));
+        let mut idle: Vec<(Timestamp, Timestamp)> = pairs
+            .map(|(one, next)| (*one, *next))
+            .filter(|(one, next)| next.since(*one) >= least)
+            .collect();
+        idle.truncate(FOLDS_MAX);
+        scale.folds = idle;
+        scale
+    }
+
+    fn x(&self, at: Timestamp) -> i64 {
+        let at = at.clamp(self.from, self.to);
+        let folded: i64 = self.folds.iter().map(|(from, to)| to.since(*from)).sum();
+        let open = (self.to.since(self.from) - folded).max(1);
+        let room = WIDTH - FOLD * self.folds.len() as i64;
+        let (mut passed, mut folds) = (at.since(self.from), 0);
+        for (from, to) in self.folds.iter().filter(|(from, _)| *from < at) {
+            let (inside, whole) = (at.min(*to).since(*from), to.since(*from).max(1));
+            passed -= inside;
+            folds += scaled(inside, FOLD, whole);
+        }
+        scaled(passed, room, open) + folds
+    }
+}
+
+fn scaled(part: i64, width: i64, whole: i64) -> i64 {
+    (i128::from(part) * i128::from(width) / i128::from(whole)) as i64
 }
 
 fn took(bar: &Bar, now: Timestamp) -> i64 {
@@ -97,7 +169,7 @@ fn strip(bars: &[Bar], most: usize, now: Timestamp, x: &impl Fn(Timestamp) -> i6
                 @let (queued, ended) = (x(bar.queued), x(bar.ended.unwrap_or(now)));
                 @let started = bar.started.map_or(ended, x);
                 @if started > queued {
-                    rect.queued x=(queued) y="7" width=((started - queued).max(2)) height="8" {}
+                    rect.queued x=(queued) y="7" width=((started - queued).max(2)) height="8" stroke-dasharray=[bar.is_retry.then_some("3 2")] {}
                 }
                 @if bar.started.is_some() || bar.ended.is_some() {
                     @let class = if bar.is_bad { "no" } else if bar.ended.is_some() { "ok" } else { "run" };
@@ -105,5 +177,32 @@ fn strip(bars: &[Bar], most: usize, now: Timestamp, x: &impl Fn(Timestamp) -> i6
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_in_which_nothing_changes_is_folded() {
+        let at = Timestamp::from_millis;
+        let bar = |from, to| Bar {
+            queued: at(from),
+            started: Some(at(from)),
+            ended: Some(at(to)),
+            is_bad: false,
+            is_retry: false,
+        };
+        let day = 86_400_000;
+        let rows =
+            [("a".to_owned(), vec![bar(0, 1000)]), ("b".to_owned(), vec![bar(day, day + 1000)])];
+        let end = at(day + 1000);
+        let folded = Scale::of(at(0), end, &rows, true);
+        assert_eq!(folded.folds, [(at(1000), at(day))]);
+        assert_eq!((folded.x(at(0)), folded.x(at(1000)), folded.x(at(day))), (0, 288, 312));
+        assert_eq!(folded.x(end), WIDTH);
+        let whole = Scale::of(at(0), end, &rows, false);
+        assert_eq!((whole.x(at(1000)), whole.x(at(day)), whole.x(end)), (0, 599, WIDTH));
     }
 }

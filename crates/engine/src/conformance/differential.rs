@@ -5,7 +5,7 @@ use crate::search::{
     Counting, Filter, Mark, RecordSearch, Search, Sort, SortField, TextField, TimeField,
 };
 use crate::store::{
-    Commit, Document, Head, LogLine, MessageKey, QueueChange, QueueRow, Retention, Store,
+    Commit, Document, Head, LogLine, LogWindow, MessageKey, QueueChange, QueueRow, Retention, Store,
 };
 use kernel::{ExecutionId, MachineKind, Record};
 
@@ -385,7 +385,9 @@ async fn everything(store: &dyn Store) -> Vec<String> {
     }
     for head in heads {
         lines.push(format!("{:?}", store.load(&head.id).await));
-        lines.push(format!("{:?}", store.log(&head.id, 0).await));
+        let log = store.log(&head.id, &[0], &LogWindow::ALL).await.expect("a log can be read");
+        // Stores number lines as they like.
+        lines.push(format!("{:?}", log.iter().map(|kept| &kept.line).collect::<Vec<_>>()));
         lines.push(format!("{:?}", store.head(&head.id).await));
         lines.push(format!("{:?}", store.briefs(&[head.id.clone(), id("nobody")]).await));
         lines.push(format!("{head:?}"));

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::search::{Filter, RecordSearch, Search, TextField};
 use crate::store::{
-    AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, SampleBlock,
-    Store, StoreError,
+    AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow,
+    Retention, SampleBlock, Store, StoreError,
 };
 
 fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {
@@ -22,6 +22,12 @@ fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {
 
 fn lines(range: std::ops::Range<usize>) -> Vec<LogLine> {
     range.map(|n| LogLine { at: at(n as i64), text: format!("line {n}") }).collect()
+}
+
+/// The whole log of a task.
+async fn log(store: &dyn Store, execution: &ExecutionId, sequence: u32) -> Vec<LogLine> {
+    let kept = store.log(execution, &[sequence], &LogWindow::ALL).await;
+    kept.expect("a log can be read").into_iter().map(|kept| kept.line).collect()
 }
 
 const KEEP_ALL: Retention = Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 };
@@ -167,7 +173,7 @@ pub(super) async fn logs_keep_the_newest_lines(store: &dyn Store) {
     let add = async |sequence, range| {
         store.append_log(&uuid(1), sequence, lines(range)).await.expect("lines can be added");
     };
-    let kept = async |sequence| store.log(&uuid(1), sequence).await.expect("a log can be read");
+    let kept = async |sequence| log(store, &uuid(1), sequence).await;
     add(1, 0..3).await;
     add(2, 7..8).await;
     add(1, 3..5).await;
@@ -184,7 +190,47 @@ pub(super) async fn logs_keep_the_newest_lines(store: &dyn Store) {
     let nobody = store.append_log(&uuid(2), 1, lines(0..1)).await;
     assert_eq!(nobody, Ok(()), "lines for nobody are dropped");
     create(store, running(&uuid(2))).await;
-    assert_eq!(store.log(&uuid(2), 1).await, Ok(Vec::new()));
+    assert_eq!(log(store, &uuid(2), 1).await, []);
+}
+
+pub(super) async fn logs_are_read_by_window(store: &dyn Store) {
+    create(store, running(&uuid(1))).await;
+    create(store, running(&uuid(2))).await;
+    let add = async |id, sequence, range| {
+        store.append_log(&id, sequence, lines(range)).await.expect("lines can be added");
+    };
+    // Lines of two tasks take turns, and another execution has some of its own.
+    add(uuid(1), 1, 0..4).await;
+    add(uuid(2), 1, 0..9).await;
+    add(uuid(1), 2, 10..13).await;
+    add(uuid(1), 1, 20..22).await;
+    let read = async |sequences: &[u32], window: LogWindow| {
+        store.log(&uuid(1), sequences, &window).await.expect("a log can be read")
+    };
+    let said = |kept: &[KeptLine]| {
+        let words = kept.iter().map(|it| it.line.text.trim_start_matches("line ").to_owned());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let both = read(&[1, 2], LogWindow::ALL).await;
+    assert_eq!(said(&both), "0 1 2 3 10 11 12 20 21");
+    assert_eq!(both.iter().map(|it| it.sequence).collect::<Vec<_>>(), [1, 1, 1, 1, 2, 2, 2, 1, 1]);
+    assert!(both.is_sorted_by(|one, other| one.number < other.number), "{both:?}");
+    let tail = |count| LogWindow { tail: Some(count), ..LogWindow::ALL };
+    let last = read(&[1, 2], tail(3)).await;
+    assert_eq!(said(&last), "12 20 21");
+    let before = last.first().map(|it| it.number);
+    let earlier = LogWindow { before, ..tail(4) };
+    assert_eq!(said(&read(&[2, 1], earlier.clone()).await), "2 3 10 11");
+    assert_eq!(said(&read(&[1], earlier).await), "0 1 2 3");
+    let find = |words: &str| LogWindow { find: Some(words.to_owned()), ..LogWindow::ALL };
+    assert_eq!(said(&read(&[1, 2], find("LINE 1")).await), "1 10 11 12");
+    assert_eq!(said(&read(&[1, 2], LogWindow { tail: Some(1), ..find("line 1") }).await), "12");
+    // What is looked for is text: nothing in it stands for something else.
+    assert_eq!(read(&[1, 2], find("l%")).await, []);
+    assert_eq!(read(&[1, 2], find("l_ne")).await, []);
+    assert_eq!(said(&read(&[1], tail(0)).await), "");
+    assert_eq!(read(&[], LogWindow::ALL).await, []);
+    assert_eq!(read(&[3], LogWindow::ALL).await, []);
 }
 
 pub(super) async fn removing_leaves_nothing(store: &dyn Store) {
@@ -209,7 +255,7 @@ pub(super) async fn removing_leaves_nothing(store: &dyn Store) {
     let sent: Vec<_> = undelivered(store).await.into_iter().map(|key| key.sender).collect();
     assert_eq!(sent, [uuid(1), uuid(1), uuid(1)], "messages to it are gone, not those from it");
     assert_eq!(store.due(at(1000), 10).await, Ok(Vec::new()));
-    assert_eq!(store.log(&uuid(1), 1).await, Ok(Vec::new()));
+    assert_eq!(log(store, &uuid(1), 1).await, []);
     assert_eq!(store.plan("hash-0").await, Ok(None));
     assert_eq!(store.search(&text).await.expect("search works").total, 0);
     assert_eq!(all(store).await, [uuid(2).as_str()], "another is left alone");
@@ -217,7 +263,7 @@ pub(super) async fn removing_leaves_nothing(store: &dyn Store) {
     // The same id begins anew, with nothing of the old.
     create(store, running(&uuid(1))).await;
     assert_eq!(history(store, &uuid(1)).await.map(|history| history.len()), Some(1));
-    assert_eq!(store.log(&uuid(1), 1).await, Ok(Vec::new()));
+    assert_eq!(log(store, &uuid(1), 1).await, []);
     assert_eq!(store.search(&text).await.expect("search works").total, 0);
 }
 
@@ -513,7 +559,7 @@ pub(super) async fn everything_survives(
         assert_eq!(undelivered(&*store).await.len(), 3);
         assert_eq!(store.due(at(5), 10).await, Ok(vec![(at(5), uuid(1))]));
         assert_eq!(store.documents("task").await, Ok(vec![document("task", "a", 0, "{}")]));
-        assert_eq!(store.log(&uuid(1), 1).await, Ok(lines(0..3)));
+        assert_eq!(log(&*store, &uuid(1), 1).await, lines(0..3));
         assert_eq!(store.plan("hash-1").await, Ok(Some("{}".into())));
         let text = Search { free_text: Some("version2".into()), size: 10, ..Search::default() };
         assert_eq!(store.search(&text).await.expect("search works").total, 1);

@@ -182,6 +182,7 @@ impl Acting<'_> {
             created_by: None,
             acts_as: self.author(),
             idempotency_key: key.as_deref().map(Into::into),
+            traceparent: None,
         };
         let begun = match self.engine.begin_as(id, start, action.idempotency_strategy).await {
             Ok(begun) => begun.id().clone(),

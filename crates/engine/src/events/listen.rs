@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::engine::Engine;
 /// The consumer of one queue.
 pub(super) struct Listener {
     cancel: CancellationToken,
-    trouble: Arc<Mutex<Option<String>>>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
 }
 
 /// A queue that is consumed, or should be.
@@ -25,6 +26,15 @@ pub struct QueueState {
     /// Why no messages come at the moment; absent = they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Since when they do not come, in milliseconds since 1970.
+    #[serde(rename = "troubleSince", skip_serializing_if = "Option::is_none")]
+    pub trouble_since: Option<Timestamp>,
+}
+
+/// Why messages do not come.
+struct Trouble {
+    why: String,
+    since: Timestamp,
 }
 
 /// Waits before a broken connection is tried again: doubled from the first to the last.
@@ -37,9 +47,13 @@ impl Engine {
     /// Every queue that is heeded from outside, by name.
     pub fn event_queues(&self) -> Vec<QueueState> {
         let listeners = self.inner.events.listeners.lock();
-        let state = |(event, listener): (&EventName, &Listener)| QueueState {
-            event: event.to_string(),
-            trouble: listener.trouble.lock().clone(),
+        let state = |(event, listener): (&EventName, &Listener)| {
+            let trouble = listener.trouble.lock();
+            QueueState {
+                event: event.to_string(),
+                trouble: trouble.as_ref().map(|it| it.why.clone()),
+                trouble_since: trouble.as_ref().map(|it| it.since),
+            }
         };
         listeners.iter().map(state).collect()
     }
@@ -72,7 +86,8 @@ impl Engine {
                 continue;
             }
             let cancel = self.inner.stop.child_token();
-            let trouble = Arc::new(Mutex::new(Some("connecting".to_owned())));
+            let connecting = Trouble { why: "connecting".to_owned(), since: self.now() };
+            let trouble = Arc::new(Mutex::new(Some(connecting)));
             let listener = Listener { cancel: cancel.clone(), trouble: trouble.clone() };
             listeners.insert(event.clone(), listener);
             let (engine, broker) = (self.clone(), broker.clone());
@@ -91,7 +106,7 @@ impl Engine {
         &self,
         broker: &dyn Broker,
         event: &EventName,
-        trouble: &Mutex<Option<String>>,
+        trouble: &Mutex<Option<Trouble>>,
     ) {
         let mut wait = RETRY_FIRST;
         loop {
@@ -104,9 +119,14 @@ impl Engine {
                 }
                 Err(error) => error,
             };
-            let told = trouble.lock().replace(error.to_string());
-            if told.is_none_or(|told| told != error.to_string()) {
-                tracing::warn!(%event, %error, "messages do not come");
+            let why = error.to_string();
+            {
+                let mut trouble = trouble.lock();
+                if trouble.as_ref().is_none_or(|told| told.why != why) {
+                    tracing::warn!(%event, %error, "messages do not come");
+                }
+                let since = trouble.as_ref().map_or_else(|| self.now(), |told| told.since);
+                *trouble = Some(Trouble { why, since });
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_LAST);

@@ -116,6 +116,7 @@ impl Engine {
             created_by: Some("preview".into()),
             acts_as: None,
             idempotency_key: None,
+            traceparent: None,
         };
         let id = self.begin(start, None).await?.id().clone();
         let ended = self.end_of(&id, spec).await;

@@ -52,7 +52,8 @@ impl Vault {
         for receiver in file.receivers.values_mut() {
             receiver.settings = self.seal(&receiver.settings);
         }
-        for monitor in &mut file.monitors {
+        let creatable = file.ping_keys.values_mut().filter_map(|key| key.create.as_deref_mut());
+        for monitor in file.monitors.iter_mut().chain(creatable) {
             monitor.settings = self.seal(&monitor.settings);
         }
     }

@@ -15,7 +15,7 @@ mod seal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kernel::Json;
+use kernel::{Json, Timestamp};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ pub use mask::LENGTH_MIN as MASKED_LENGTH_MIN;
 use seal::wiped;
 pub use seal::{BadKey, Key};
 
+use crate::clock::Clock;
 use crate::parts::Values;
 use crate::store::{Document, Store, StoreError};
 
@@ -64,6 +65,9 @@ pub struct Listed {
     pub read_only: bool,
     /// Its labels.
     pub tags: Vec<Tag>,
+    /// When its value was written; `None` if that is not known: it is the process's own, or was written by a
+    /// release that did not keep it.
+    pub put_at: Option<Timestamp>,
 }
 
 /// Why the vault did not do as asked. No message repeats a value.
@@ -130,6 +134,7 @@ const FORMER_MAX: usize = 3;
 /// Named secrets and environment values.
 pub struct Vault {
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
     outside: Arc<dyn Values>,
     key: Key,
     secrets: RwLock<Kept>,
@@ -152,13 +157,14 @@ struct Entry {
     /// Newest first.
     former: Vec<Zeroizing<String>>,
     tags: Vec<Tag>,
+    put_at: Option<Timestamp>,
 }
 
 // Values are overwritten where they are forgotten, and whoever adds to this has to say so here.
 const _: fn(&Kept, &Entry) = |kept, entry| {
     let Kept { entries: _, gone } = kept;
     gone.values().for_each(wiped);
-    let Entry { value, former, tags: _ } = entry;
+    let Entry { value, former, tags: _, put_at: _ } = entry;
     wiped(value);
     wiped(former);
 };
@@ -174,18 +180,22 @@ struct Written {
     former: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tags: Vec<Tag>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    put_at: Option<Timestamp>,
 }
 
 impl Vault {
     /// Reads what is kept.
     pub(crate) async fn open(
         store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
         outside: Arc<dyn Values>,
         key: Key,
     ) -> Result<Self, StoreError> {
         let vault = Self {
             key,
             store,
+            clock,
             outside,
             secrets: RwLock::default(),
             environment: RwLock::default(),
@@ -223,19 +233,19 @@ impl Vault {
             Shelf::Environment => self.outside.environment_names(),
         };
         let kept = self.kept(shelf).read();
-        let mut listed: BTreeMap<&str, (bool, &[Tag])> =
-            kept.entries.iter().map(|(name, entry)| (&**name, (false, &*entry.tags))).collect();
+        let listed = |(name, entry): (&String, &Entry)| Listed {
+            name: name.clone(),
+            read_only: false,
+            tags: entry.tags.clone(),
+            put_at: entry.put_at,
+        };
+        let mut all: BTreeMap<&str, Listed> =
+            kept.entries.iter().map(|it| (&**it.0, listed(it))).collect();
         for name in &outside {
-            listed.entry(name).or_default().0 = true;
+            let own = all.entry(name).or_insert_with(|| listed((name, &Entry::default())));
+            (own.read_only, own.put_at) = (true, None);
         }
-        listed
-            .into_iter()
-            .map(|(name, (read_only, tags))| Listed {
-                name: name.to_owned(),
-                read_only,
-                tags: tags.to_vec(),
-            })
-            .collect()
+        all.into_values().collect()
     }
 
     /// Keeps a value under a name, in the place of the one that was there.
@@ -251,6 +261,7 @@ impl Vault {
         self.change(shelf, name, |entry| {
             let mut entry = entry.unwrap_or_default();
             let old = std::mem::replace(&mut entry.value, value.to_owned().into());
+            entry.put_at = Some(self.clock.now());
             if shelf == Shelf::Secrets && !old.is_empty() && *old != value {
                 entry.former.insert(0, old);
                 entry.former.truncate(FORMER_MAX);
@@ -382,7 +393,8 @@ impl Vault {
             Shelf::Environment => (Some(String::clone(&entry.value)), None),
         };
         let former = entry.former.iter().map(seal).collect();
-        let written = Written { value, sealed, former, tags: entry.tags.clone() };
+        let (tags, put_at) = (entry.tags.clone(), entry.put_at);
+        let written = Written { value, sealed, former, tags, put_at };
         document(shelf.kind(), name, &written)
     }
 
@@ -403,7 +415,7 @@ impl Vault {
             _ => return Err(corrupt("it has no value")),
         };
         let former = written.former.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Entry { value, former, tags: written.tags })
+        Ok(Entry { value, former, tags: written.tags, put_at: written.put_at })
     }
 }
 

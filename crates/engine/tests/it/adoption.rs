@@ -48,6 +48,7 @@ async fn by_hand(engine: &Engine, strategy: IdempotencyStrategy) -> ExecutionId 
         created_by: None,
         acts_as: None,
         idempotency_key: Some("k".into()),
+        traceparent: None,
     };
     let begun = engine.begin(start, Some(strategy)).await.expect("it begins");
     assert!(matches!(begun, Begun::New(_)));

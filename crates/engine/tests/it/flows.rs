@@ -171,6 +171,25 @@ async fn a_long_execution_is_kept_as_a_snapshot_and_what_followed() {
     assert_eq!(tasks.expect("the store answers"), Some(202), "every task is still known");
 }
 
+/// Whoever wants to step through all of it says so, and pays for it.
+#[tokio::test]
+async fn a_long_execution_that_keeps_its_history_has_no_snapshot() {
+    let store = Arc::new(Memory::new());
+    let engine = open(store.clone()).await;
+    let items: Vec<u32> = (0..200).collect();
+    let echo = json!({ "name": "e", "taskReferenceName": "e", "type": "ECHO",
+        "inputParameters": { "text": "x".repeat(2000) } });
+    let definition = json!({ "name": "kept", "keepHistory": true, "tasks": [
+        { "name": "loop", "taskReferenceName": "loop", "type": "DO_WHILE", "items": items,
+          "loopCondition": "true", "loopOver": [echo] } ] });
+    register(&engine, definition).await;
+    let id = start(&engine, "kept", json!({})).await;
+    assert_eq!(ended(&engine, &id).await.0, Status::Completed);
+    let stored = store.load(&id).await.expect("the store answers").expect("it is there");
+    assert!(stored.history.len() > 200, "a commit or more per iteration");
+    assert!(stored.history.iter().all(|it| !it.contains(r#"{"snapshot":"#)));
+}
+
 #[tokio::test]
 async fn a_runner_that_panics_fails_its_task_alone() {
     let engine = open(Arc::new(Memory::new())).await;

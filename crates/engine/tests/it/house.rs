@@ -120,6 +120,7 @@ pub(crate) fn start_of(plan: Arc<Plan>, input: Value) -> Start {
         created_by: None,
         acts_as: None,
         idempotency_key: None,
+        traceparent: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn start_of(engine: &Engine, name: &str, key: Option<&str>) -> Start {
         created_by: None,
         acts_as: None,
         idempotency_key: key.map(Arc::from),
+        traceparent: None,
     }
 }
 

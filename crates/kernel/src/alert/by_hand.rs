@@ -31,6 +31,15 @@ pub(super) fn note(
     let Some(incident) = draft.state.incident(name) else {
         return Err(Rejected::Unknown(format!("{} has no incident {name}", draft.state.name())));
     };
+    // A button that is pressed twice writes one note.
+    let is_there = incident.history.last().is_some_and(|last| {
+        &*last.what == NOTE
+            && last.who.as_deref() == Some(&*who)
+            && last.why.as_deref() == Some(text)
+    });
+    if is_there {
+        return Ok(());
+    }
     let it = (incident.key.clone(), incident.number);
     draft.note(it, NOTE, who, Some(text.into()));
     Ok(())

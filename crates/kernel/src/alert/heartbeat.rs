@@ -12,12 +12,15 @@ use super::input::{Ping, PingKind};
 use super::observation::{Observation, Status, TEXT_MAX};
 use super::observe::{self, Coverage};
 use super::rollup::Counter;
-use super::text::cut;
+use super::text::end;
 use crate::machine::Rejected;
 use crate::time::Timestamp;
 
 /// How late a call may be unless the monitor says otherwise, in milliseconds.
 const GRACE: i64 = 300_000;
+/// Characters that are kept of what a job that failed said: their end, where programs say what went
+/// wrong. Of others it is [`TEXT_MAX`].
+pub const PING_TEXT_MAX: usize = 10_000;
 
 /// What is known of a job that calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +144,8 @@ pub(super) fn ping(draft: &mut Draft<'_>, ping: Ping) -> Result<(), Rejected> {
         PingKind::Fail | PingKind::Exit(_) => (false, Some(Status::Fail)),
         PingKind::Log => (false, None),
     };
-    let text = ping.text.as_deref().map(|text| Arc::from(cut(text, TEXT_MAX)));
+    let most = if status == Some(Status::Fail) { PING_TEXT_MAX } else { TEXT_MAX };
+    let text: Option<Arc<str>> = ping.text.as_deref().map(|text| end(text, most).into());
     let began =
         draft.state.beat.running.clone().filter(|(_, run)| *run == ping.run || ping.run.is_none());
     let took = began.map(|(since, _)| draft.now.since(since));
@@ -154,7 +158,7 @@ pub(super) fn ping(draft: &mut Draft<'_>, ping: Ping) -> Result<(), Rejected> {
     if ping.kind != PingKind::Log {
         met(draft);
     }
-    let said = |default: String| text.as_deref().map_or(default, str::to_owned);
+    let said = |default: String| text.as_deref().map_or(default, |text| end(text, TEXT_MAX));
     let observation = match (ping.kind, status) {
         (PingKind::Exit(code), Some(Status::Fail)) => {
             Observation::of(Status::Fail, said(format!("the job ended with exit code {code}")))

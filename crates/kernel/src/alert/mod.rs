@@ -53,7 +53,7 @@ pub use by_hand::NOTE_MAX;
 pub use condition::{Condition, Operand, Operator};
 pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};
-pub use heartbeat::Beat;
+pub use heartbeat::{Beat, PING_TEXT_MAX};
 pub use incident::{
     Acknowledged, Entry, Evidence, Incident, NotificationEvent, ReceiverState, Rung, State,
     Suppressed,
@@ -78,7 +78,9 @@ pub use received::{
 };
 pub use rollup::{Cell, Counted, Counter, ROLLUP_LEDGER, Rollups, Step, Times, cells_of_line};
 pub use route::{ByReceiver, OnCall};
-pub use route::{OWN_LABEL, Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};
+pub use route::{
+    OWN_LABEL, Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told, who_is_told_of,
+};
 pub use sample::{SAMPLE_MAX, Sample, Sampled};
 pub use settle::silenced;
 pub use template::Template;

@@ -313,7 +313,10 @@ pub(super) fn ledger_line(incident: &Incident) -> Value {
 pub(super) fn delivery_line(monitor: &Monitor, delivery: &Delivery) -> Value {
     let known =
         |(key, number): &(Arc<str>, u32)| format!("{}-{number}", fingerprint(monitor.name(), key));
-    json!({
+    let incidents: Vec<&Incident> =
+        delivery.incidents.iter().filter_map(|(key, it)| monitor.numbered(key, *it)).collect();
+    let people = people(&incidents, &delivery.receiver);
+    let mut line = json!({
         "sequence": delivery.sequence,
         "title": delivery.title,
         "receiver": delivery.receiver,
@@ -325,5 +328,9 @@ pub(super) fn delivery_line(monitor: &Monitor, delivery: &Delivery) -> Value {
         "ended_at": delivery.ended_at.map(Timestamp::millis),
         "reason": delivery.reason,
         "reference": delivery.reference,
-    })
+    });
+    if !people.is_empty() {
+        line["on_call"] = json!(people);
+    }
+    line
 }

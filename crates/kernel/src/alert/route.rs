@@ -210,6 +210,13 @@ pub fn who_is_told(file: &File, supposed: &Supposed) -> Result<Selected, String>
     Ok(told)
 }
 
+/// Who would be told of an incident that there is, were the file like this; `None` if the file has no such
+/// monitor.
+pub fn who_is_told_of(file: &File, subject: Subject<'_>, at: Timestamp) -> Option<Selected> {
+    let own = file.monitors.iter().find(|it| *it.name == *subject.monitor)?;
+    Some(told(file, own, subject, at))
+}
+
 /// Who is told of an incident of a monitor.
 pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Timestamp) -> Selected {
     let hides = |it: &&Silence| it.when.in_force_until(at).is_some() && subject.fits(&it.matchers);

@@ -28,13 +28,15 @@ impl Cron {
     /// Local times in their order, each at its first instant. That instant never decreases from one
     /// local time to the next, so the first that is late enough is the answer.
     fn next_once(&self, after: jiff::Timestamp, zone: &Zone) -> Option<jiff::Timestamp> {
-        let mut start = zone.0.to_datetime(after).checked_add(SECOND).ok()?;
-        if let Some(change) = zone.last_change(after) {
-            // The clock was set back and what it shows now has been before.
-            start = start.max(change.before);
+        let start = zone.0.to_datetime(after).checked_add(SECOND).ok()?;
+        let found = first_instant(self.next_local(start)?, zone)?;
+        if found > after {
+            return Some(found);
         }
-        let local = self.next_local(start)?;
-        first_instant(local, zone)
+        // The clock was set back, and what it shows now has been before. To look for that first would
+        // cost each search as much again as all the rest of it.
+        let change = zone.last_change(after)?;
+        first_instant(self.next_local(start.max(change.before))?, zone)
     }
 
     /// Stretches without a change of the clock, one after the other.

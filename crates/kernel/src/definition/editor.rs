@@ -1,7 +1,8 @@
-//! Schemas of workflows and task definitions for editors, made from the table of [shapes](super::shape).
+//! Schemas of workflows, task definitions and event handlers for editors, made from the table of [shapes](super::shape).
 
 use serde_json::{Value, json};
 
+use super::event_handler::HANDLER;
 use super::shape::{Shape, TASK, TASK_DEF, WORKFLOW};
 use crate::editor::{document, list, nullable, one_or_list, record, reference, table, word};
 
@@ -15,6 +16,13 @@ pub fn workflows() -> Value {
 pub fn task_definitions() -> Value {
     let definitions = vec![("taskDefinition", required(schema(&TASK_DEF), &["name"]))];
     document("Nightbell: task definitions", one_or_list(&reference("taskDefinition")), definitions)
+}
+
+/// Of a file of event handlers: one, or a list.
+pub fn event_handlers() -> Value {
+    let handler = required(schema(&HANDLER), &["name", "event", "actions"]);
+    let definitions = vec![("eventHandler", handler)];
+    document("Nightbell: event handlers", one_or_list(&reference("eventHandler")), definitions)
 }
 
 fn workflow() -> Value {

@@ -191,7 +191,7 @@ pub struct UpdateVariablesAction {
     pub append_array: Option<bool>,
 }
 
-static HANDLER: Shape = Record(&[
+pub(super) static HANDLER: Shape = Record(&[
     ("name", Text),
     ("description", Text),
     ("event", Text),
@@ -247,6 +247,11 @@ const TASK: Shape = Record(&[
 /// index in a list.
 pub fn parse_event_handlers(text: &str) -> Result<Vec<EventHandler>, Vec<Problem>> {
     parse::read_many(&parse::tree(text)?, &HANDLER)
+}
+
+/// Keys of event handlers that nothing reads and that look like a slip of one that is read.
+pub fn unknown_handler_keys(text: &str) -> Vec<Problem> {
+    parse::unknown_keys(text, &HANDLER)
 }
 
 /// Reads one event handler.

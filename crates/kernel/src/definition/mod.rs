@@ -26,11 +26,15 @@ mod workflow;
 pub use event_handler::{
     ConditionForm, EVENT_ACTIONS_MAX, EventAction, EventActionType, EventHandler,
     StartWorkflowAction, Tag, TaskAction, TerminateWorkflowAction, UpdateVariablesAction,
-    event_parts, parse_event_handler, parse_event_handlers, validate_event_handler,
+    event_parts, parse_event_handler, parse_event_handlers, unknown_handler_keys,
+    validate_event_handler,
 };
-pub use lint::{Beside, Lint, lint_workflow};
+pub use lint::{Beside, Lint, WorkflowStart, lint_start, lint_workflow};
 pub use ordered::OrderedMap;
-pub use parse::{parse_task_defs, parse_workflow, parse_workflows, workflow_from_value};
+pub use parse::{
+    parse_task_defs, parse_workflow, parse_workflows, unknown_task_def_keys, unknown_workflow_keys,
+    workflow_from_value,
+};
 pub(crate) use problem::nearest;
 pub use problem::{PROBLEMS_MAX, Problem};
 pub use rules::Templates;

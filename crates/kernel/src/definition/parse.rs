@@ -37,6 +37,32 @@ pub fn parse_task_defs(text: &str) -> Result<Vec<TaskDef>, Vec<Problem>> {
     read_many(&tree(text)?, &shape::TASK_DEF)
 }
 
+/// Keys of workflow definitions that nothing reads and that look like a slip of one that is read.
+pub fn unknown_workflow_keys(text: &str) -> Vec<Problem> {
+    unknown_keys(text, &shape::WORKFLOW)
+}
+
+/// Keys of task definitions that nothing reads and that look like a slip of one that is read.
+pub fn unknown_task_def_keys(text: &str) -> Vec<Problem> {
+    unknown_keys(text, &shape::TASK_DEF)
+}
+
+/// Keys of a document, or of a list of them, that nothing reads and that look like a slip of one that
+/// is read. What is no JSON has none.
+pub(super) fn unknown_keys(text: &str, shape: &Shape) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    match tree(text) {
+        Ok(Value::Array(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                shape::unknown_keys(item, shape, &format!("/{index}"), &mut problems);
+            }
+        }
+        Ok(document) => shape::unknown_keys(&document, shape, "", &mut problems),
+        Err(_) => {}
+    }
+    problems.into_vec()
+}
+
 /// Reads a workflow definition that is part of another document, such as a start request.
 ///
 /// # Errors

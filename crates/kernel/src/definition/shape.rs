@@ -61,6 +61,7 @@ pub(super) static WORKFLOW: Shape = Record(&[
     ("cacheConfig", CACHE),
     ("maskedFields", List(&Text)),
     ("secretsInData", List(&Text)),
+    ("keepHistory", Boolean),
     ("ownerApp", Text),
     ("createTime", Long),
     ("updateTime", Long),
@@ -207,6 +208,46 @@ pub(super) fn check(value: &Value, shape: &Shape, pointer: &str, problems: &mut 
         }
         (Definition, Value::Object(_)) => check(value, &WORKFLOW, pointer, problems),
         _ if !is_scalar(value, shape) => problems.push(mismatch(value, shape, pointer)),
+        _ => {}
+    }
+}
+
+/// What exports note, in the words of whoever exports: nothing goes by it.
+const NOTED: [&str; 5] = ["ownerApp", "createTime", "updateTime", "createdBy", "updatedBy"];
+
+/// Reports every key that is not declared and is almost one that is, and not there. The wire format
+/// ignores unknown keys; a slip is ignored with them.
+pub(super) fn unknown_keys(value: &Value, shape: &Shape, pointer: &str, problems: &mut Problems) {
+    match (shape, value) {
+        (List(item), Value::Array(items)) => {
+            for (index, value) in items.iter().enumerate() {
+                unknown_keys(value, item, &format!("{pointer}/{index}"), problems);
+            }
+        }
+        (Table(item), Value::Object(entries)) => {
+            for (key, value) in entries {
+                unknown_keys(value, item, &join(pointer, key), problems);
+            }
+        }
+        (Record(fields), Value::Object(entries)) => {
+            let known = || fields.iter().map(|(name, _)| *name);
+            let missing = || known().filter(|name| !entries.contains_key(*name));
+            for key in entries.keys().filter(|key| !known().any(|name| name == key.as_str())) {
+                let Some(near) = nearest(key, missing()).filter(|near| !NOTED.contains(near))
+                else {
+                    continue;
+                };
+                let message = format!("{key} is no key that is read here: it has no effect");
+                let hint = format!("Did you mean {near}?");
+                problems.push(Problem::new(join(pointer, key), "unknown-key", message, hint));
+            }
+            for (name, shape) in *fields {
+                if let Some(value) = entries.get(*name) {
+                    unknown_keys(value, shape, &join(pointer, name), problems);
+                }
+            }
+        }
+        (Definition, Value::Object(_)) => unknown_keys(value, &WORKFLOW, pointer, problems),
         _ => {}
     }
 }

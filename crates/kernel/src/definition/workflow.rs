@@ -89,6 +89,10 @@ pub struct WorkflowDef {
     /// can name one.
     #[serde(deserialize_with = "with::texts", skip_serializing_if = "Vec::is_empty")]
     pub secrets_in_data: Vec<String>,
+    /// Whether each commit of an execution is kept as it was written, however long the history grows,
+    /// so that all of it can be stepped through.
+    #[serde(deserialize_with = "with::boolean", skip_serializing_if = "std::ops::Not::not")]
+    pub keep_history: bool,
     /// Audit: the owning application.
     #[serde(deserialize_with = "with::optional_text", skip_serializing_if = "Option::is_none")]
     pub owner_app: Option<String>,
@@ -134,6 +138,7 @@ impl Default for WorkflowDef {
             cache_config: None,
             masked_fields: Vec::new(),
             secrets_in_data: Vec::new(),
+            keep_history: false,
             owner_app: None,
             create_time: 0,
             update_time: 0,

@@ -165,6 +165,7 @@ fn restart(
         created_by: state.created_by.clone(),
         acts_as: state.acts_as.clone(),
         idempotency_key: state.idempotency_key.clone(),
+        traceparent: state.traceparent.clone(),
         restart: true,
         references: state.references(),
     };

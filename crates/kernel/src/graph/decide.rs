@@ -98,6 +98,7 @@ fn begin(
         created_by: start.created_by,
         acts_as: start.acts_as,
         idempotency_key: start.idempotency_key,
+        traceparent: start.traceparent,
         restart: false,
         references: true,
     };

@@ -572,7 +572,7 @@ impl<'a> Draft<'a> {
         let node = self.state.node_of(task);
         let policy = self.state.policy_of(task);
         let fallback = TaskDef { retry_count: 0, ..TaskDef::default() };
-        let allowed = node.task.retry_count.or(policy.map(|policy| policy.retry_count));
+        let allowed = self.state.retries_allowed(task);
         let tried = i64::from(task.attempt) >= i64::from(allowed.unwrap_or(0));
         if node.kind.is_control() || !status.is_retriable() || tried {
             return None;

@@ -287,6 +287,9 @@ pub struct Started {
     /// The caller's key against starting twice.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Arc<str>>,
+    /// The span of whoever asked for it, as the header `traceparent` named it.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Arc<str>>,
     /// The execution was there before and begins anew.
     #[serde(rename = "r", default, skip_serializing_if = "is_false")]
     pub restart: bool,

@@ -66,6 +66,9 @@ pub struct Execution {
     /// The caller's key against starting twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Arc<str>>,
+    /// The span of whoever asked for it, as the header `traceparent` named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Arc<str>>,
     /// When it began, or began anew.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -248,6 +251,7 @@ impl Execution {
             acts_as: None,
             branched_from: None,
             idempotency_key: None,
+            traceparent: None,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
             ended_at: None,
@@ -276,6 +280,11 @@ impl Execution {
     /// Whether it has begun.
     pub fn is_started(&self) -> bool {
         self.plan.is_some()
+    }
+
+    /// How often it had ended before it ran, or runs, as it does now.
+    pub fn life(&self) -> u32 {
+        self.end_count.saturating_sub(u32::from(self.status.is_closed()))
     }
 
     /// Whether secrets are named by references alone: an earlier release began it if not.
@@ -524,6 +533,7 @@ impl Execution {
             created_by: started.created_by.clone(),
             acts_as: started.acts_as.clone(),
             idempotency_key: started.idempotency_key.clone(),
+            traceparent: started.traceparent.clone(),
             references: started.references,
             created_at: self.updated_at,
             updated_at: self.updated_at,

@@ -106,6 +106,8 @@ pub struct Start {
     pub acts_as: Option<Arc<str>>,
     /// The caller's key against starting twice.
     pub idempotency_key: Option<Arc<str>>,
+    /// The caller's span, as the header `traceparent` named it.
+    pub traceparent: Option<Arc<str>>,
 }
 
 /// A report on a task.

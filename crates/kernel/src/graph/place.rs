@@ -1,7 +1,7 @@
 //! Where a node stands among others: inside what, and what is inside it.
 
-use super::execution::Execution;
-use super::plan::{Node, NodeId, Owner};
+use super::execution::{Execution, Task};
+use super::plan::{Kind, Node, NodeId, Owner};
 
 impl Execution {
     /// Every node of a loop's body, nested blocks included.
@@ -29,6 +29,20 @@ impl Execution {
             Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
         })
         .skip(1)
+    }
+
+    /// The place of the definition that a task belongs to: its own or, of what a dynamic fork added, that
+    /// of the fork.
+    pub fn authored_place(&self, task: &Task) -> &Node {
+        let is_authored = |node: &NodeId| self.plan().shape.node(*node).is_some();
+        let node = std::iter::once(task.node).chain(self.owners(task.node)).find(is_authored);
+        self.node(node.unwrap_or(task.node))
+    }
+
+    /// The loops around a task, innermost first, as many as its path has iterations.
+    pub fn loops_around(&self, task: &Task) -> impl Iterator<Item = &Node> {
+        let owners = self.owners(task.node).map(|owner| self.node(owner));
+        owners.filter(|node| node.kind == Kind::DoWhile)
     }
 
     /// Whether a task belongs to an iteration of a loop.

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 /// Which limit a task ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Timeout {
+pub enum Timeout {
     /// All attempts together took too long.
     Total,
     /// The attempt took too long.
@@ -88,6 +88,13 @@ pub(super) fn retry_delay(
     execution: &ExecutionId,
     sequence: u32,
 ) -> i64 {
+    let jitter_max = u64::try_from(policy.backoff_jitter_ms).unwrap_or(0);
+    let jitter = if jitter_max == 0 { 0 } else { draw(execution, sequence) % (jitter_max + 1) };
+    retry_pause(policy, attempt).saturating_add(jitter as i64)
+}
+
+/// The same without jitter: the least that the policy says.
+pub(super) fn retry_pause(policy: &TaskDef, attempt: u32) -> i64 {
     let base = i64::from(policy.retry_delay_seconds.max(0));
     let seconds = match policy.retry_logic {
         RetryLogic::Fixed => base,
@@ -101,9 +108,7 @@ pub(super) fn retry_delay(
     if policy.max_retry_delay_seconds > 0 {
         seconds = seconds.min(i64::from(policy.max_retry_delay_seconds));
     }
-    let jitter_max = u64::try_from(policy.backoff_jitter_ms).unwrap_or(0);
-    let jitter = if jitter_max == 0 { 0 } else { draw(execution, sequence) % (jitter_max + 1) };
-    seconds.saturating_mul(1000).saturating_add(jitter as i64)
+    seconds.saturating_mul(1000)
 }
 
 /// A number that looks random and is the same each time.

@@ -122,7 +122,7 @@ impl Execution {
             return ("callback", format!("the worker asked to be called again at {at}"));
         }
         if task.status == TaskStatus::Scheduled && task.delay > 0 && ready_at > now {
-            return match self.allowed_attempts(task) {
+            return match self.retries_allowed(task) {
                 Some(allowed) if task.attempt > 0 => {
                     let attempt = task.attempt;
                     ("retry-delay", format!("retry {attempt} of {allowed} begins at {ready_at}"))
@@ -173,12 +173,6 @@ impl Execution {
             write!(sentence, " and {} more", missing.len() - 5).expect("a string takes all");
         }
         sentence
-    }
-
-    /// Retries that the author allows.
-    fn allowed_attempts(&self, task: &Task) -> Option<i32> {
-        let node = self.node_of(task);
-        node.task.retry_count.or(self.policy_of(task).map(|policy| policy.retry_count))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use jiff::civil::DateTime;
+
 use super::spec::ScheduleSpec;
-use crate::cron::{Cron, DstRule, Zone};
+use crate::cron::{Cron, DstRule, Mark, Zone};
 use crate::time::Timestamp;
 
 /// An instant that a schedule names.
@@ -12,6 +14,21 @@ pub struct Planned {
     /// The instant.
     pub at: Timestamp,
     /// The expression that names it; of several, the first.
+    pub cron: Arc<str>,
+    /// Its zone.
+    pub zone: Arc<str>,
+}
+
+/// An instant of a schedule, or one that a change of the clock leaves out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// The instant; of a time that is left out, when the clock passed it.
+    pub at: Timestamp,
+    /// What the clock of its zone shows then.
+    pub local: DateTime,
+    /// What the clock does around it.
+    pub mark: Mark,
+    /// The expression that names it.
     pub cron: Arc<str>,
     /// Its zone.
     pub zone: Arc<str>,
@@ -71,6 +88,30 @@ impl Calendar {
             && let Some(planned) = self.advance(&mut cursors).filter(|next| next.at <= until)
         {
             found.push(planned);
+        }
+        found
+    }
+
+    /// What each line names from `from` to `to`, both included, or would name but for a change of the clock; at
+    /// most `count_max` of each line, in no order of all.
+    pub(super) fn foresee(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        count_max: usize,
+    ) -> Vec<Foreseen> {
+        let after = self.start.map_or(from, |start| from.max(start)).plus_millis(-1);
+        let until = self.end.map_or(to, |end| to.min(end));
+        let mut found = Vec::new();
+        for line in &self.lines {
+            let named = line.cron.preview(after, until, &line.zone, self.rule, count_max);
+            found.extend(named.into_iter().map(|it| Foreseen {
+                at: it.at,
+                local: it.local,
+                mark: it.mark,
+                cron: line.text.clone(),
+                zone: line.place.clone(),
+            }));
         }
         found
     }

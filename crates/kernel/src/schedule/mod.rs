@@ -9,6 +9,7 @@
 //! Several lines that name the same instant fire once. While a schedule is paused nothing fires and
 //! nothing is made up for later: at the resume one line tells how many were missed.
 
+mod calendar;
 mod check;
 mod context;
 mod decide;
@@ -23,8 +24,9 @@ mod spec;
 mod state;
 mod watch;
 
+pub use calendar::overlaps;
 pub use context::{Context, Input, Limits, Stretch};
-pub use due::Planned;
+pub use due::{Foreseen, Planned};
 pub use event::{Cause, Event, Fired, Order};
 pub use expect::{Expect, Expectation, Undone, Usual, Watch, Watched};
 pub use outage::{Fate, Outage};

@@ -5,9 +5,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::expect::{Expect, Expectation, time_of_day};
-use crate::cron::{DstRule, Zone};
+use crate::cron::{Cron, DstRule, Mark, Occurrence, Zone};
 use crate::json::Json;
 use crate::time::Timestamp;
+
+/// Milliseconds of a year, which has all changes of the clock.
+const YEAR: i64 = 366 * 24 * 3_600_000;
+/// Firings that are looked at; what fires more often than that notices no change of the clock.
+const FIRINGS_MAX: usize = 2_000;
 
 /// A schedule as authored. On the wire it bears the protocol's names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +111,19 @@ impl ScheduleSpec {
             zone_id: self.zone_id.clone(),
         });
         single.collect()
+    }
+
+    /// The first firing within a year that a change of the clock leaves out, moves or repeats, of each
+    /// line that has one, with the place of the line.
+    pub fn touched_by_the_clock(&self, now: Timestamp) -> Vec<(usize, Occurrence)> {
+        let until = now.plus_millis(YEAR);
+        let of_line = |(place, line): (usize, CronLine)| {
+            let cron = Cron::parse(&line.cron_expression).ok()?;
+            let zone = Zone::named(&line.zone_id).ok()?;
+            let firings = cron.preview(now, until, &zone, self.dst, FIRINGS_MAX);
+            Some((place, firings.into_iter().find(|firing| firing.mark != Mark::Regular)?))
+        };
+        self.lines().into_iter().enumerate().filter_map(of_line).collect()
     }
 
     /// The name of the workflow that is started.

@@ -125,6 +125,7 @@ impl Run {
             created_by: None,
             acts_as: None,
             idempotency_key: None,
+            traceparent: None,
         };
         run.say(Input::Start(Box::new(start))).expect("a start is accepted");
         run

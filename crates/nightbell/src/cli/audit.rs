@@ -15,10 +15,23 @@ use super::table::Table;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// List the newest lines
+    #[command(after_help = "\
+Examples:
+  nightbell audit list --object etl-orders
+  nightbell audit list --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z")]
     List {
         /// How many, at most 500
         #[arg(long, default_value_t = 100, value_name = "COUNT")]
         size: u64,
+        /// Only lines whose act or object contains this, and their outcomes
+        #[arg(long, value_name = "TEXT")]
+        object: Option<String>,
+        /// Only lines of this time and later
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Only earlier lines
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
     },
     /// Print all lines that are kept, oldest first, one JSON object each
     ///
@@ -59,6 +72,7 @@ struct Said {
     act: String,
     object: String,
     outcome: String,
+    why: String,
     status: Option<u16>,
     of: Option<u64>,
     count: Option<u64>,
@@ -67,19 +81,34 @@ struct Said {
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
-        Verb::List { size } => list(size, client, output).await,
+        Verb::List { size, object, from, to } => {
+            let wanted = [("object", object), ("from", from), ("to", to)];
+            list(size, wanted, client, output).await
+        }
         Verb::Export { verify, after } => export(verify, after, client, output).await,
     }
 }
 
-async fn list(size: u64, client: &Client, output: &Output) -> anyhow::Result<()> {
-    let answer = client.get(&["audit"]).query("size", size).send().await?.value()?;
+async fn list(
+    size: u64,
+    wanted: [(&str, Option<String>); 3],
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let mut request = client.get(&["audit"]).query("size", size);
+    for (name, value) in wanted {
+        if let Some(value) = value {
+            request = request.query(name, value);
+        }
+    }
+    let answer = request.send().await?.value()?;
     if output.is_json() {
         return output.json(&answer);
     }
     let lines: Vec<Line> = understand("audit ledger", &answer)?;
     let now = Timestamp::now();
-    let mut table = Table::new(&["NUMBER", "WHEN", "WHO", "ADDRESS", "~ACT", "~OBJECT", "OUTCOME"]);
+    let mut table =
+        Table::new(&["NUMBER", "WHEN", "WHO", "ADDRESS", "~ACT", "~OBJECT", "OUTCOME", "~WHY"]);
     for line in &lines {
         let said: Said = serde_json::from_str(&line.text).map_err(|error| {
             Failure::error(format!("line {} of the audit ledger: {error}", line.number))
@@ -99,11 +128,12 @@ async fn list(size: u64, client: &Client, output: &Output) -> anyhow::Result<()>
             act.into(),
             said.object.into(),
             outcome.into(),
+            said.why.into(),
         ]);
     }
     output.table(&table)?;
     if lines.is_empty() {
-        output.note("the audit ledger is empty; it is written while `auth` is offered or on");
+        output.note("the audit ledger has no such line");
     }
     Ok(())
 }

@@ -2,16 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use kernel::alert::definition::ChecklistOptions;
+use kernel::alert::definition::{ChecklistOptions, Known, MonitorDef};
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::offline;
 use super::output::{Format, Output, clean};
 use crate::load::{self, Finding, Level};
+use crate::testing;
+
+/// A check of so many intervals ago counts as one of the newest.
+const RECENT: i64 = 3;
+/// And one of so many milliseconds ago.
+const RECENT_MIN: i64 = 3_600_000;
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -22,7 +29,7 @@ pub(crate) struct Arguments {
     /// Notes fail, too
     #[arg(long)]
     strict: bool,
-    /// Ask the server which secrets there are
+    /// Ask the server which secrets, workflows and schedules there are, and which columns checks see
     #[arg(long)]
     online: bool,
 }
@@ -36,7 +43,9 @@ pub(super) async fn run(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let mut findings = findings(&arguments.paths).await?;
+    let there =
+        if arguments.online { there(&arguments.paths, client).await? } else { Known::default() };
+    let mut findings = findings_beside(&arguments.paths, there).await?;
     if arguments.online {
         findings.extend(missing_secrets(&arguments.paths, client).await?);
         findings.sort();
@@ -68,10 +77,82 @@ fn counted(count: usize, what: &str) -> String {
 /// # Errors
 /// The configuration of this folder is wrong.
 pub(super) async fn findings(paths: &[PathBuf]) -> anyhow::Result<Vec<Finding>> {
+    findings_beside(paths, Known::default()).await
+}
+
+/// The same, beside what there is on a server.
+async fn findings_beside(paths: &[PathBuf], there: Known) -> anyhow::Result<Vec<Finding>> {
     let engine = offline::engine().await?;
-    let findings = load::examine(&engine, paths, &ChecklistOptions::default());
+    let checklist = ChecklistOptions::default();
+    let mut findings = load::examine_beside(&engine, paths, &checklist, there);
+    // What cannot be read is among them already.
+    let of_tests = testing::examine(&engine, paths).unwrap_or_default();
     engine.close().await?;
+    findings.extend(of_tests);
+    findings.extend(nothing_below(paths));
+    findings.sort();
+    findings.dedup();
     Ok(findings)
+}
+
+/// A note if there is nothing to check, so that a check of the wrong folder is not taken for a good one.
+fn nothing_below(paths: &[PathBuf]) -> Option<Finding> {
+    let (monitors, others) = load::files_by_kind(paths);
+    let tests = load::tests_below(paths).ok()?;
+    if !(monitors.is_empty() && others.is_empty() && tests.is_empty()) {
+        return None;
+    }
+    let message =
+        "there is nothing to check: no JSON of definitions, no YAML of monitors, no tests";
+    let finding = Finding::of_file(paths.first()?, Level::Note, "nothing-to-check", message);
+    let hint = "Name the folder that `nightbell serve --load` reads.";
+    Some(Finding { hint: hint.to_owned(), ..finding })
+}
+
+/// What the server has that files may speak of.
+async fn there(paths: &[PathBuf], client: &Client) -> anyhow::Result<Known> {
+    let mut known = Known::default();
+    let workflows =
+        client.get(&["metadata", "workflow", "names-and-versions"]).send().await?.value()?;
+    let names = workflows.as_object().into_iter().flat_map(|names| names.keys());
+    known.workflows = Some(names.map(|name| name.as_str().into()).collect());
+    let schedules = client.get(&["scheduler", "schedules"]).send().await?.value()?;
+    let names = schedules.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
+    known.schedules = Some(names.map(Arc::from).collect());
+    let engine = offline::engine().await?;
+    // What is wrong with the files is told with everything else.
+    let defined = load::definitions(&engine, paths, &ChecklistOptions::default());
+    engine.close().await?;
+    for monitor in defined.map(|it| it.monitors.monitors).unwrap_or_default() {
+        // A monitor may keep less than its checks see.
+        let judges = monitor.fail_when.is_some() || monitor.warn_when.is_some();
+        if judges
+            && monitor.keep.is_empty()
+            && let Some(columns) = columns(&monitor, client).await?
+        {
+            known.columns.insert(monitor.name.clone(), columns);
+        }
+    }
+    Ok(known)
+}
+
+/// The columns that one of the newest checks of a monitor saw; `None` if nothing is kept of them.
+async fn columns(
+    monitor: &MonitorDef,
+    client: &Client,
+) -> Result<Option<BTreeSet<Arc<str>>>, Failure> {
+    let back = monitor.schedule.interval().saturating_mul(RECENT).max(RECENT_MIN);
+    let from = jiff::Timestamp::now().as_millisecond().saturating_sub(back);
+    let call = client.get(&["monitors", &monitor.name, "samples"]);
+    let page = match call.query("from", from).query("size", 1).send().await {
+        Err(failure) if failure.exit == Exit::NotFound => return Ok(None),
+        answer => answer?.value()?,
+    };
+    let rows = page["samples"][0]["output"]["observations"].as_array().into_iter().flatten();
+    let attrs = rows.filter_map(|row| row["attrs"].as_object());
+    let columns: BTreeSet<Arc<str>> =
+        attrs.flat_map(|attrs| attrs.keys().map(|name| name.as_str().into())).collect();
+    Ok((!columns.is_empty()).then_some(columns))
 }
 
 /// Secrets that files name and the server does not have.

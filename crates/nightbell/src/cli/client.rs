@@ -155,6 +155,17 @@ impl Client {
         call
     }
 
+    /// A call by POST beside the API; `path` is below the address of the server.
+    pub(super) fn beside_api<'a>(&'a self, path: &[&str]) -> Call<'a> {
+        let mut call = self.call(Method::POST, path);
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop().extend(path);
+        }
+        call.url = url;
+        call
+    }
+
     /// A call of any method; `path` is below `/api`, a name or an id for each segment.
     pub(super) fn call<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
         let mut url = self.base.clone();

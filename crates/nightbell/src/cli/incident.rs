@@ -307,6 +307,9 @@ fn explain(why: &Value, output: &Output) -> anyhow::Result<()> {
     output.line(format_args!("rule       {}", text(&why["rule"])))?;
     output.line(format_args!("check      {}", text(&cause["execution"])))?;
     output.line(format_args!("step       {}", text(&cause["step"])))?;
+    if !cause["traceUrl"].is_null() {
+        output.line(format_args!("trace      {}", text(&cause["traceUrl"])))?;
+    }
     output.line(format_args!("definition {}", text(&cause["version"])))?;
     output.line(format_args!("row        {}", text(&why["row"])))?;
     if let Some(verdict) = why["judged"]["verdict"].as_str() {

@@ -18,6 +18,7 @@ mod failure;
 mod grant;
 mod group;
 mod ics;
+mod import;
 mod inbound;
 mod incident;
 mod input;
@@ -32,6 +33,7 @@ pub(crate) mod offline;
 mod oncall;
 mod orchestration;
 mod output;
+pub(crate) mod ping;
 mod project;
 mod prompt;
 mod queue;
@@ -153,6 +155,9 @@ Environment:
   NIGHTBELL_PAGERDUTY_URL   PagerDuty, if not at its own address
   NIGHTBELL_IMAP_URL        the mailbox, if not at Gmail: imaps://HOST:PORT")]
     Robopager(Arguments),
+    /// Heartbeats: run jobs that a monitor waits for
+    #[command(subcommand)]
+    Ping(ping::Verb),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -317,6 +322,12 @@ Examples:
   nightbell mcp                             asks, and changes nothing
   nightbell mcp --allow acknowledge,retry   may do these two as well")]
     Mcp(mcp::Arguments),
+    /// Make a file of monitors of what other tools watch: Gatus, Uptime Kuma, crontabs, Healthchecks
+    ///
+    /// Writes comments for everything that has no equivalent, and says on standard error what came of it.
+    /// Needs no server. What is written passes `nightbell check`.
+    #[command(subcommand)]
+    Import(import::Verb),
     /// Print what a shell needs to complete commands and options
     #[command(after_help = "\
 Examples:
@@ -385,6 +396,10 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(store::run(verb, &output));
         }
+        ClientCommand::Import(verb) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(import::run(verb, &output));
+        }
         ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             return match format {
@@ -441,6 +456,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             | ClientCommand::Reference(_)
             | ClientCommand::EditorSchemas(_)
             | ClientCommand::Mcp(_)
+            | ClientCommand::Import(_)
             | ClientCommand::Version => Ok(()),
         }
     })

@@ -1,5 +1,7 @@
 //! `nightbell plan` and `nightbell apply`: a folder of definitions against the server.
 
+mod bump;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -38,8 +40,11 @@ pub(crate) struct Plan {
     /// Also write the plan into a file, to be applied as it is
     #[arg(short = 'O', long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Plan the next version for workflows that would change within theirs; the files stay as they are
+    #[arg(long)]
+    bump: bool,
     /// List what was changed on the server since projects applied it
-    #[arg(long, conflicts_with_all = ["folder", "project", "out"])]
+    #[arg(long, conflicts_with_all = ["folder", "project", "out", "bump"])]
     drift: bool,
 }
 
@@ -65,6 +70,9 @@ pub(crate) struct Apply {
     /// Take over what another project owns
     #[arg(long)]
     adopt: bool,
+    /// Write the next version into the files of workflows that would change within theirs
+    #[arg(long)]
+    bump: bool,
     /// Let running executions of changed workflows go on with the new definition where it fits
     #[arg(long)]
     upgrade_running: bool,
@@ -118,7 +126,10 @@ pub(super) async fn plan(arguments: Plan, client: &Client, output: &Output) -> a
         return drift(client, output).await;
     };
     let mut project = read(&folder, arguments.project)?;
-    let (value, planned) = ask(&project, client).await?;
+    let (mut value, mut planned) = ask(&project, client).await?;
+    if arguments.bump && !bumped(&mut project, &planned, client, output).await?.is_empty() {
+        (value, planned) = ask(&project, client).await?;
+    }
     if output.is_json() {
         output.json(&value)?;
     } else {
@@ -149,12 +160,20 @@ pub(super) async fn apply(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let project = if arguments.from.is_dir() {
+    let mut project = if arguments.from.is_dir() {
         read(&arguments.from, arguments.project)?
+    } else if arguments.bump {
+        let hint = "write it with `nightbell plan --bump -O`";
+        return Err(Failure::usage("a saved plan is applied as it is").with_hint(hint).into());
     } else {
         saved(&arguments.from)?
     };
-    let (_, planned) = ask(&project, client).await?;
+    let (_, mut planned) = ask(&project, client).await?;
+    let mut raised = Vec::new();
+    if arguments.bump {
+        raised = bumped(&mut project, &planned, client, output).await?;
+        (_, planned) = ask(&project, client).await?;
+    }
     if !output.is_json() {
         show(&planned, output)?;
     }
@@ -163,6 +182,12 @@ pub(super) async fn apply(
     let asks = planned.refusals.iter().any(|it| it.contains("--yes"));
     if asks {
         confirm(&format!("remove {} objects", removals.len()), &removals, arguments.yes)?;
+    }
+    // The files first: what is applied is what they say.
+    for file in project.files.iter().filter(|it| raised.contains(&it.path)) {
+        let path = arguments.from.join(&file.path);
+        std::fs::write(&path, &file.text)
+            .map_err(|error| Failure::error(format!("cannot write {}: {error}", path.display())))?;
     }
     let request = json!({
         "files": project.files, "base": project.base, "adopt": arguments.adopt,
@@ -206,6 +231,25 @@ async fn drift(client: &Client, output: &Output) -> anyhow::Result<()> {
             Err(Failure::new(Exit::Changes, format!("{count} not as they were applied")).into())
         }
     }
+}
+
+/// Raises versions in the texts of a project, and answers the paths of the files that differ.
+async fn bumped(
+    project: &mut Project,
+    planned: &Planned,
+    client: &Client,
+    output: &Output,
+) -> Result<Vec<String>, Failure> {
+    let changed = planned.changes.iter().filter(|it| it.action == "update");
+    let changed = changed.filter(|it| it.kind == "workflow");
+    let changed: Vec<(String, u32)> =
+        changed.filter_map(|it| Some((it.name.clone(), it.version?))).collect();
+    let raised = bump::raise(&mut project.files, &changed, client).await?;
+    for it in &raised {
+        let (name, path) = (clean(&it.name), clean(&it.path));
+        output.note(format_args!("{path}: {name} version {} → {}", it.from, it.to));
+    }
+    Ok(raised.into_iter().map(|it| it.path).collect())
 }
 
 async fn ask(project: &Project, client: &Client) -> Result<(Value, Planned), Failure> {

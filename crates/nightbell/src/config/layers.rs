@@ -73,8 +73,11 @@ fn from_flag(setting: &Setting, flags: &Flags) -> Option<(Given, Origin)> {
 }
 
 fn from_env(setting: &Setting, env: impl Fn(&str) -> Option<String>) -> Option<(Given, Origin)> {
-    let name = setting.env();
-    let text = env(&name).filter(|text| !text.is_empty())?;
+    let names = [Some(setting.env()), setting.standard_env().map(str::to_owned)];
+    let (name, text) = names.into_iter().flatten().find_map(|name| {
+        let text = env(&name).filter(|text| !text.is_empty())?;
+        Some((name, text))
+    })?;
     let given = if setting.many {
         Given::Many(text.split(',').map(|part| part.trim().to_owned()).collect())
     } else {

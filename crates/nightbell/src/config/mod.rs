@@ -15,6 +15,7 @@ mod flags;
 mod layers;
 mod nearest;
 mod network;
+mod otlp;
 mod problem;
 mod provider;
 mod template;
@@ -34,6 +35,7 @@ pub(crate) use file::File;
 pub(crate) use flags::{DevFlags, Flags};
 use layers::{Layers, Resolved};
 use network::Networks;
+pub(crate) use otlp::{HeaderSource, Headers, Share, TraceUrl};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use provider::SecretReference;
 use provider::{GroupMap, Issuer, Text};
@@ -70,6 +72,16 @@ impl Setting {
     /// The name of its environment variable: `NIGHTBELL_LOG_LEVEL`.
     pub(crate) fn env(&self) -> String {
         format!("NIGHTBELL_{}", self.key.to_ascii_uppercase())
+    }
+
+    /// The variable by which every program with OpenTelemetry is told the same, if there is one.
+    fn standard_env(&self) -> Option<&'static str> {
+        match self.key {
+            "otlp_endpoint" => Some("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            "otlp_headers" => Some("OTEL_EXPORTER_OTLP_HEADERS"),
+            "otlp_service_name" => Some("OTEL_SERVICE_NAME"),
+            _ => None,
+        }
     }
 }
 
@@ -345,6 +357,34 @@ settings! {
 
     /// Free room on the disk of the store below which the monitor `nightbell` has an incident.
     disk_free_min: Bytes = ["256MiB"];
+
+    /// A collector of traces that ended runs are exported to by OTLP over HTTP: `http://HOST:4318`.
+    ///
+    /// `/v1/traces` is added unless it is there. `OTEL_EXPORTER_OTLP_ENDPOINT` counts where neither an
+    /// option nor a variable of this server says something. `off` for none. See docs/tracing.md.
+    otlp_endpoint: Option<HttpUrl> = ["off"];
+
+    /// Headers of requests to the collector: `NAME=VALUE`, `NAME=secret:NAME`, `NAME=file:PATH` or `NAME=env:VARIABLE`.
+    ///
+    /// References are read anew for each request, and an `Authorization` begins with its scheme there, too:
+    /// `Bearer …`. `OTEL_EXPORTER_OTLP_HEADERS` is its other name.
+    otlp_headers: Headers = [];
+
+    /// What this server calls itself in traces (`service.name`); `OTEL_SERVICE_NAME` is its other name.
+    otlp_service_name: Text = ["nightbell"];
+
+    /// Workflows whose runs are exported, `*` for any characters; `!NAME` leaves some out.
+    ///
+    /// None given = all. Checks of monitors are called `check:MONITOR`, deliveries `nightbell_notify:…`.
+    otlp_workflows: Names = [];
+
+    /// The share of traces that is exported, from 0 to 1: all runs of a trace or none.
+    otlp_sample: Share = ["1"];
+
+    /// Where people see a trace, with `{trace_id}` in it: `https://tempo.example/trace/{trace_id}`.
+    ///
+    /// Incidents then link to the traces of their checks. `off` for no links.
+    trace_url: Option<TraceUrl> = ["off"];
 
     /// What to log: error, warn, info, debug or trace, also by module (`info,engine=debug`).
     log_level: LogFilter = ["info"];

@@ -66,7 +66,7 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
                     }
                     // Not in the midst of a change either.
                     let Ok(first) = timeout(REST, changed.recv()).await else {
-                        tick(&engine, &given, &loaded).await;
+                        tick(&engine, &given, &loaded, &checklist()).await;
                         continue;
                     };
                     first
@@ -98,12 +98,22 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
     Ok(watcher)
 }
 
-/// Reads what is due although nothing has changed: all definitions, where the server is kept like its
-/// folders, and what the store did not take. What is wrong is told if it is new.
-pub(super) async fn tick(engine: &Engine, given: &[PathBuf], loaded: &Loaded) {
+/// Reads what is due although nothing has changed: all definitions and monitors, where the server is kept
+/// like its folders, and what the store did not take. What is wrong is told if it is new.
+pub(super) async fn tick(
+    engine: &Engine,
+    given: &[PathBuf],
+    loaded: &Loaded,
+    checklist: &ChecklistOptions,
+) {
     let mut loaded = loaded.0.lock().await;
     let which = if loaded.prunes { None } else { Some(loaded.waiting(&BTreeSet::new())) };
     reload(engine, given, which, Some(&BTreeSet::new()), &mut loaded).await;
+    // Monitors go with their files: not while these may be there and were not found.
+    if loaded.prunes && below::walk(given).doubt.is_none() {
+        drop(loaded);
+        monitors::reload(engine, given, checklist).await;
+    }
 }
 
 /// Reads and applies all files below the paths again, as if each had changed.

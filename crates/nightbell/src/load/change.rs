@@ -1,9 +1,10 @@
 //! What one reading of the files changes: all of it is stored in one transaction, or nothing.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use engine::{Author, Change, Engine};
+use engine::{AuditEntry, Author, Change, Engine};
 use kernel::definition::Problem;
 use server::projects::{self, Defined};
 use server::triggers::{self, Trigger};
@@ -81,6 +82,7 @@ pub(super) async fn apply(
 ) -> Result<(), Failed> {
     let mut change = Change { author: Author::Server, ..Change::default() };
     let mut triggers = Vec::new();
+    let files: Vec<PathBuf> = differing.iter().map(|(file, _)| file.clone()).collect();
     for (_, found) in differing {
         change.tasks.extend(found.tasks);
         change.workflows.extend(found.workflows);
@@ -89,7 +91,36 @@ pub(super) async fn apply(
         triggers.extend(found.triggers);
         change = engine::status_pages_change(&found.status_pages, change);
     }
-    Ok(triggers::change(engine, triggers, change).await?)
+    triggers::change(engine, triggers, change).await?;
+    write_down(engine, &files).await;
+    Ok(())
+}
+
+/// Characters of the names of files that a line of the audit ledger has.
+const NAMES_MAX: usize = 200;
+
+/// Writes into the audit ledger that files were applied. They are in force already, so that a line that is
+/// lost is told in the log alone.
+pub(super) async fn write_down(engine: &Engine, files: &[PathBuf]) {
+    if files.is_empty() {
+        return;
+    }
+    let (mut names, mut shown) = (String::new(), 0);
+    for name in files.iter().map(|file| file.display().to_string()) {
+        if shown > 0 && names.len() + name.len() > NAMES_MAX {
+            break;
+        }
+        names.push_str(if shown > 0 { ", " } else { "" });
+        names.extend(name.chars().take(NAMES_MAX));
+        shown += 1;
+    }
+    if shown < files.len() {
+        // A text takes whatever is written.
+        let _ = write!(names, " and {} more", files.len() - shown);
+    }
+    if let Err(error) = engine.write_audit(AuditEntry::of_server("load", names)).await {
+        tracing::warn!(%error, "a line of the audit ledger was lost: files were applied");
+    }
 }
 
 fn in_words(problem: &server::problem::Problem) -> String {

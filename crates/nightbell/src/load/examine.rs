@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, Known, nearest_hint};
-use kernel::cron::{Cron, Mark, Zone};
-use kernel::definition::{Beside, Problem, lint_workflow};
+use kernel::cron::Occurrence;
+use kernel::definition::{Beside, Problem, WorkflowStart, lint_start, lint_workflow};
+use kernel::durable::WORKFLOW;
 use kernel::schedule::ScheduleSpec;
 use kernel::{Json, Place};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::finding::{Finding, Level};
 use super::reading::{self, Source, text_of};
@@ -20,10 +21,6 @@ use super::{Defined, below, clash, monitors};
 
 /// The mailbox that Robopager takes from its `etl.cfg`, which is none of these files.
 const MAILBOX: &str = "robopager";
-/// How far ahead schedules are tried against changes of the clock: a year has all of them.
-const AHEAD_MILLIS: i64 = 366 * 24 * 3_600_000;
-/// Firings that are looked at; what fires more often than that notices no change of the clock.
-const FIRINGS_MAX: usize = 2_000;
 
 /// Everything that is found in the files below the paths, by file and place.
 ///
@@ -34,6 +31,16 @@ pub(crate) fn examine(
     paths: &[PathBuf],
     checklist: &ChecklistOptions,
 ) -> Vec<Finding> {
+    examine_beside(engine, paths, checklist, Known::default())
+}
+
+/// The same, beside what there is on a server.
+pub(crate) fn examine_beside(
+    engine: &Engine,
+    paths: &[PathBuf],
+    checklist: &ChecklistOptions,
+    there: Known,
+) -> Vec<Finding> {
     let (below, unreadable) = below::all(paths);
     let mut findings: Vec<Finding> = unreadable;
     findings.extend(below.not_read());
@@ -43,8 +50,8 @@ pub(crate) fn examine(
     findings.extend(refused.into_values().flatten());
     findings.extend(doubtful);
     findings.extend(clash::all(&[], &defined).iter().map(clash::Clash::finding));
-    let mut known = Known { now: Some(engine.now()), ..Known::default() };
-    if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
+    let mut known = Known { now: Some(engine.now()), ..there };
+    if known.workflows.is_some() || defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
         for (_, found) in &defined {
             found.add_to(&mut known);
         }
@@ -57,9 +64,11 @@ pub(crate) fn examine(
         // What stands in a file that cannot be read may be what others speak of.
         None => known.workflows = None,
     }
+    let beside = WorkflowsBeside::of(&defined, known.workflows.as_ref(), unfinished.as_ref());
     for (file, found) in &defined {
-        of_workflows(file, found, &defined, known.workflows.as_ref(), &mut findings);
-        of_schedules(file, found, known.workflows.as_ref(), engine, &mut findings);
+        of_workflows(file, found, &beside, &mut findings);
+        of_starts(file, found, &beside, &mut findings);
+        of_clocks(file, found, engine, &mut findings);
     }
     known.sources.entry(MAILBOX.into()).or_insert_with(|| Json::of(&json!({ "url": "etl.cfg" })));
     findings.extend(monitors::read(engine, &of_monitors, checklist, &known).into_findings());
@@ -80,28 +89,45 @@ fn written_in<'a>(refused: impl Iterator<Item = &'a PathBuf>) -> Option<BTreeSet
     Some(names)
 }
 
+/// The workflows and task definitions of all files.
+struct WorkflowsBeside<'a> {
+    lint: Beside<'a>,
+    /// There may be workflows in a file that is refused.
+    is_hidden: bool,
+}
+
+impl<'a> WorkflowsBeside<'a> {
+    /// `names` are all workflows, if they are known; what a file that is refused would define, in
+    /// `unfinished`, may be in any version and declare anything.
+    fn of(
+        all: &'a [(PathBuf, Defined)],
+        names: Option<&'a BTreeSet<Arc<str>>>,
+        unfinished: Option<&BTreeSet<String>>,
+    ) -> Self {
+        let is_finished = |name: &str| unfinished.is_none_or(|it| !it.contains(name));
+        let named = names.into_iter().flatten().map(|name| (&**name, Vec::new()));
+        let mut workflows: BTreeMap<&str, Vec<_>> = named.collect();
+        for workflow in all.iter().flat_map(|(_, found)| &found.workflows) {
+            let versions = workflows.entry(&workflow.name).or_default();
+            versions.extend(is_finished(&workflow.name).then_some(workflow));
+        }
+        let tasks = all.iter().flat_map(|(_, found)| &found.tasks);
+        let tasks = tasks.map(|task| (task.name.as_str(), task)).collect();
+        let lint = Beside { workflows: names.map(|_| workflows), tasks };
+        Self { lint, is_hidden: unfinished.is_none_or(|it| !it.is_empty()) }
+    }
+}
+
 /// What runs in workflows, but is surely not meant.
 fn of_workflows(
     file: &Path,
     found: &Defined,
-    all: &[(PathBuf, Defined)],
-    names: Option<&BTreeSet<Arc<str>>>,
+    beside: &WorkflowsBeside<'_>,
     findings: &mut Vec<Finding>,
 ) {
-    if found.workflows.is_empty() {
-        return;
-    }
-    let named = names.into_iter().flatten().map(|name| (&**name, Vec::new()));
-    let mut workflows: BTreeMap<&str, Vec<_>> = named.collect();
-    for workflow in all.iter().flat_map(|(_, found)| &found.workflows) {
-        workflows.entry(&workflow.name).or_default().push(workflow);
-    }
-    let tasks = all.iter().flat_map(|(_, found)| &found.tasks);
-    let tasks = tasks.map(|task| (task.name.as_str(), task)).collect();
-    let beside = Beside { workflows: names.map(|_| workflows), tasks };
     let mut text = None;
     for (index, workflow) in found.workflows.iter().enumerate() {
-        let lint = lint_workflow(workflow, &beside);
+        let lint = lint_workflow(workflow, &beside.lint);
         let warnings = lint.warnings.iter().map(|problem| (Level::Warning, problem));
         let notes = lint.notes.iter().map(|problem| (Level::Note, problem));
         for (level, problem) in warnings.chain(notes) {
@@ -112,45 +138,125 @@ fn of_workflows(
     }
 }
 
-/// Schedules that start what does not exist, or that a change of the clock leaves out or repeats.
-fn of_schedules(
+/// Something that starts a workflow, in the document of its file.
+struct Starter {
+    /// The number of the document in its file.
+    index: usize,
+    /// What it is, in a sentence.
+    what: String,
+    /// The name of the workflow.
+    starts: String,
+    version: Option<i64>,
+    input: Option<Map<String, Value>>,
+    /// The JSON pointer of the object that has `name`, `version` and `input`.
+    at: String,
+}
+
+/// What schedules, event handlers and triggers start.
+fn starters(found: &Defined) -> Vec<Starter> {
+    let mut all = Vec::new();
+    for (index, schedule) in found.schedules.iter().enumerate() {
+        let request = schedule.start_workflow_request.parse();
+        if request.get("workflowDef").is_some_and(|it| !it.is_null()) {
+            continue;
+        }
+        all.push(Starter {
+            index,
+            what: format!("the schedule {}", schedule.name),
+            starts: schedule.workflow_name(),
+            version: request["version"].as_i64(),
+            input: request["input"].as_object().cloned(),
+            at: "/startWorkflowRequest".to_owned(),
+        });
+    }
+    for (index, handler) in found.handlers.iter().enumerate() {
+        for (number, action) in handler.actions.iter().enumerate() {
+            let Some(start) = &action.start_workflow else { continue };
+            all.push(Starter {
+                index,
+                what: format!("the event handler {}", handler.name),
+                starts: start.name.clone(),
+                version: start.version.map(i64::from),
+                input: Some(start.input.clone()),
+                at: format!("/actions/{number}/start_workflow"),
+            });
+        }
+    }
+    for (index, trigger) in found.triggers.iter().enumerate() {
+        let Some(name) = trigger.starts() else { continue };
+        let start = &trigger.document["start"];
+        all.push(Starter {
+            index,
+            what: format!("the trigger {}", trigger.name),
+            starts: name.strip_prefix(WORKFLOW).unwrap_or(name).to_owned(),
+            version: start["version"].as_i64(),
+            input: start["input"].as_object().cloned(),
+            at: "/start".to_owned(),
+        });
+    }
+    // What is only known at run time, and what workers run as code, is in no file.
+    let is_fixed = |name: &str| {
+        !name.is_empty() && !name.contains("${") && !name.starts_with("orchestration:")
+    };
+    all.retain(|it| is_fixed(&it.starts));
+    all
+}
+
+/// Starts of workflows that are not there, or that they do not fit.
+fn of_starts(
     file: &Path,
     found: &Defined,
-    workflows: Option<&BTreeSet<Arc<str>>>,
-    engine: &Engine,
+    beside: &WorkflowsBeside<'_>,
     findings: &mut Vec<Finding>,
 ) {
-    if found.schedules.is_empty() {
+    let starters = starters(found);
+    if starters.is_empty() {
         return;
     }
     let text = text_of(file).unwrap_or_default();
     let source = Source { file, text: &text };
-    for (index, schedule) in found.schedules.iter().enumerate() {
-        if let Some(names) = workflows
-            && let Some(problem) = missing_workflow(schedule, names)
-        {
+    for starter in starters {
+        let Starter { index, what, starts, version, input, at } = starter;
+        let name_at = format!("{at}/name");
+        let Some(workflows) = &beside.lint.workflows else {
+            if !beside.is_hidden {
+                let message = format!("{what} starts {starts:?}, which no file here defines");
+                let hint = "Check the folder of its definition with it, or look with --online.";
+                let problem = Problem::new(name_at, "workflow-elsewhere", message, hint);
+                findings.push(source.finding(index, Level::Note, &problem.at_word(starts)));
+            }
+            continue;
+        };
+        let Some(definitions) = workflows.get(starts.as_str()) else {
+            let near = nearest_hint(&starts, workflows.keys().copied());
+            let message = format!("{what} starts {starts:?}, which does not exist{near}");
+            let hint =
+                "Each start would fail: add the workflow to the folder, or correct the name.";
+            let problem = Problem::new(name_at, "unknown-workflow", message, hint);
+            findings.push(source.finding(index, Level::Warning, &problem.at_word(starts)));
+            continue;
+        };
+        let (version_at, input_at) = (format!("{at}/version"), format!("{at}/input"));
+        let start = WorkflowStart {
+            name: &starts,
+            version: version.map(|version| (version, &*version_at)),
+            input: input.as_ref().map(|input| (input, &*input_at)),
+        };
+        for problem in lint_start(start, definitions) {
             findings.push(source.finding(index, Level::Warning, &problem));
-        }
-        for problem in clock_changes(schedule, engine) {
-            findings.push(source.finding(index, Level::Note, &problem));
         }
     }
 }
 
-fn missing_workflow(schedule: &ScheduleSpec, names: &BTreeSet<Arc<str>>) -> Option<Problem> {
-    let request = schedule.start_workflow_request.parse();
-    let name = schedule.workflow_name();
-    let is_inline = request.get("workflowDef").is_some_and(|it| !it.is_null());
-    if is_inline || name.is_empty() || name.starts_with("orchestration:") || names.contains(&*name)
-    {
-        return None;
+/// Schedules that a change of the clock leaves out or repeats.
+fn of_clocks(file: &Path, found: &Defined, engine: &Engine, findings: &mut Vec<Finding>) {
+    let mut text = None;
+    for (index, schedule) in found.schedules.iter().enumerate() {
+        for problem in clock_changes(schedule, engine) {
+            let text = text.get_or_insert_with(|| text_of(file).unwrap_or_default());
+            findings.push(Source { file, text }.finding(index, Level::Note, &problem));
+        }
     }
-    let near = nearest_hint(&name, names.iter().map(|it| &**it));
-    let message =
-        format!("the schedule {} starts {name:?}, which does not exist{near}", schedule.name);
-    let hint = "Each firing would fail: add the workflow to the folder, or correct the name.";
-    let pointer = "/startWorkflowRequest/name";
-    Some(Problem::new(pointer, "unknown-workflow", message, hint).at_word(&*name))
 }
 
 /// The secrets that files below the paths name, each with the finding that it is missing.
@@ -179,23 +285,14 @@ pub(crate) fn secrets_named(paths: &[PathBuf]) -> Vec<(String, Finding)> {
 
 /// The next firing of each line that a change of the clock leaves out, moves or repeats.
 fn clock_changes(schedule: &ScheduleSpec, engine: &Engine) -> Vec<Problem> {
-    let now = engine.now();
-    let mut found = Vec::new();
-    for (index, line) in schedule.lines().iter().enumerate() {
-        let (Ok(cron), Ok(zone)) = (Cron::parse(&line.cron_expression), Zone::named(&line.zone_id))
-        else {
-            continue;
-        };
-        let until = now.plus_millis(AHEAD_MILLIS);
-        let firings = cron.preview(now, until, &zone, schedule.dst, FIRINGS_MAX);
-        let Some(firing) = firings.iter().find(|firing| firing.mark != Mark::Regular) else {
-            continue;
-        };
+    let lines = schedule.lines();
+    let touched = schedule.touched_by_the_clock(engine.now()).into_iter();
+    let problem = |(index, firing): (usize, Occurrence)| {
         let message = format!(
             "a change of the clock touches {} at {} in {}: {}",
             schedule.name,
             firing.local,
-            line.zone_id,
+            lines.get(index).map_or("", |line| &*line.zone_id),
             firing.mark.describe()
         );
         let hint = "nightbell schedule test -f FILE shows each firing; the setting dst decides.";
@@ -204,7 +301,7 @@ fn clock_changes(schedule: &ScheduleSpec, engine: &Engine) -> Vec<Problem> {
         } else {
             format!("/cronSchedules/{index}")
         };
-        found.push(Problem::new(pointer, "clock-change", message, hint));
-    }
-    found
+        Problem::new(pointer, "clock-change", message, hint)
+    };
+    touched.map(problem).collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::FILE_MAX;
 
 /// Sections of a file of monitors.
-pub(super) const SECTIONS: [&str; 8] = [
+pub(super) const SECTIONS: [&str; 9] = [
     "sources",
     "receivers",
     "routes",
@@ -14,6 +14,7 @@ pub(super) const SECTIONS: [&str; 8] = [
     "maintenance",
     "people",
     "rotations",
+    "ping_keys",
 ];
 
 /// Whether a file that is found in a folder is one of monitors: other YAML may lie there too.

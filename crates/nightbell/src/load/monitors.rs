@@ -14,6 +14,7 @@ use kernel::alert::definition::{
 };
 
 use super::below;
+use super::change;
 use super::finding::{Finding, Level};
 use super::kind::{is_monitors_json, is_yaml};
 use super::reading::text_of;
@@ -149,6 +150,8 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<S
                 removed = applied.removed,
                 "applied monitors"
             );
+            let files: Vec<PathBuf> = good.keys().map(|source| file_of(source)).collect();
+            change::write_down(engine, &files).await;
         }
         Ok(_) => {}
         Err(ApplyError::Unfit(_)) => {

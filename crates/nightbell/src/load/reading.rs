@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use engine::Engine;
 use kernel::definition::{
     Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers, parse_task_defs,
-    parse_workflows, validate_event_handler, validate_task_def,
+    parse_workflows, unknown_handler_keys, unknown_task_def_keys, unknown_workflow_keys,
+    validate_event_handler, validate_task_def,
 };
 use kernel::schedule::parse_schedules;
 use kernel::status_page::parse_status_pages;
@@ -109,7 +110,19 @@ fn one(
     let source = Source { file, text: &text };
     let refused = |problems: Vec<Problem>| source.refused(&problems);
     let mut defined = Defined::default();
-    match FileKind::of(file, &text) {
+    let mut slips = |found: Vec<Problem>| {
+        let finding = |it: &Problem| Finding::of_problem(file, &text, "", Level::Warning, it);
+        doubtful.extend(found.iter().map(finding));
+    };
+    let kind = FileKind::of(file, &text);
+    match kind {
+        FileKind::Tasks => slips(unknown_task_def_keys(&text)),
+        FileKind::Handlers => slips(unknown_handler_keys(&text)),
+        FileKind::Workflows => slips(unknown_workflow_keys(&text)),
+        // Their readers refuse what they do not know, or have no keys that are nearly the same.
+        FileKind::Schedules | FileKind::Triggers | FileKind::StatusPages => {}
+    }
+    match kind {
         FileKind::Tasks => {
             let found = parse_task_defs(&text).map_err(refused)?;
             defined.tasks = source.judged(found, validate_task_def)?;

@@ -155,7 +155,7 @@ async fn files_that_depend_on_each_other_change_together_or_not_at_all() {
     assert_eq!(house.refused().await, [], "the files are good");
     house.left.store(usize::MAX, Ordering::SeqCst);
     // Nobody has to touch them: it is tried again.
-    tick(&house.engine, &house.paths(), &house.loaded).await;
+    tick(&house.engine, &house.paths(), &house.loaded, &ChecklistOptions::default()).await;
     assert_eq!((house.marks().await, house.refused().await), (all("three"), vec![]));
     let seen = std::mem::take(&mut *house.seen.lock());
     assert!(seen.len() > 3 && seen.iter().all(|[parent, child]| parent == child), "{seen:?}");
@@ -225,7 +225,7 @@ async fn nothing_is_removed_while_files_may_be_there_that_were_not_found() {
     for (folder, refused) in [("broken", 1), ("link", 1), ("empty", 0), ("nowhere", 0)] {
         house.lead_to(folder);
         for _ in 0..2 {
-            tick(&house.engine, &house.paths(), &house.loaded).await;
+            tick(&house.engine, &house.paths(), &house.loaded, &ChecklistOptions::default()).await;
             assert_eq!(house.refused().await.len(), refused, "{folder}");
             assert_eq!(house.marks().await, all("one"), "{folder}");
         }
@@ -262,7 +262,37 @@ async fn a_link_that_leads_elsewhere_is_followed_at_each_reading() {
     house.write("c.json", &workflow("other", "new", &task));
     house.reload().await;
     assert_eq!(house.marks().await, all("two"));
-    tick(&house.engine, &house.paths(), &house.loaded).await;
+    tick(&house.engine, &house.paths(), &house.loaded, &ChecklistOptions::default()).await;
     assert_eq!(house.marks().await, all("two"));
     assert_eq!(description(&house.engine, "other").as_deref(), Some("new"));
+}
+
+/// No event tells of the file that a link leads to: what is read every few minutes has its monitors, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn monitors_behind_a_link_are_read_with_everything_else() {
+    let monitor = |name: &str| format!("monitors:\n  {name}: {{ heartbeat: {{ every: 1h, key: {name} }} }}\n");
+    let names = |house: &House| -> Vec<String> {
+        let all = house.engine.monitors_file().monitors;
+        let own = |name: &&str| *name != engine::monitors::OWN_MONITOR;
+        all.iter().map(|it| &*it.name).filter(own).map(str::to_owned).collect()
+    };
+    let tick_of = async |house: &House| {
+        tick(&house.engine, &house.paths(), &house.loaded, &ChecklistOptions::default()).await;
+    };
+    for prunes in [true, false] {
+        let house = House::open_with(Loaded::pruning(prunes)).await;
+        std::fs::write(house.file("m.yaml"), monitor("one")).expect("a file");
+        house.reload().await;
+        assert_eq!(names(&house), ["one"]);
+        std::fs::create_dir(house.folder.path().join("second")).expect("a folder");
+        house.lead_to("second");
+        house.write_all("two");
+        std::fs::write(house.file("m.yaml"), monitor("two")).expect("a file");
+        tick_of(&house).await;
+        assert_eq!(names(&house), [if prunes { "two" } else { "one" }]);
+        // A disk that is not there takes no monitor with it.
+        house.lead_to("nowhere");
+        tick_of(&house).await;
+        assert_eq!(names(&house), [if prunes { "two" } else { "one" }]);
+    }
 }

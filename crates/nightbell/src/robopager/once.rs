@@ -211,6 +211,7 @@ impl Run {
                 created_by: Some("nightbell robopager".into()),
                 acts_as: None,
                 idempotency_key: None,
+                traceparent: None,
             };
             let mut changes = self.engine.watch(&id);
             self.engine.step(&id, kernel::graph::Input::Start(Box::new(start))).await?;

@@ -46,6 +46,7 @@ pub(super) async fn announce(
         created_by: Some("nightbell robopager".into()),
         acts_as: None,
         idempotency_key: None,
+        traceparent: None,
     };
     engine.begin(start, None).await?;
     Ok(())

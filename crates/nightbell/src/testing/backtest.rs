@@ -189,7 +189,9 @@ mod tests {
     use crate::scripts::Engines;
 
     /// Definitions that are tried.
-    const SEEDS: u64 = 6;
+    const SEEDS: u64 = 12;
+    /// Names how many the long form tries.
+    const MANY: &str = "NIGHTBELL_TEST_SEEDS";
 
     /// Numbers that follow from a seed.
     struct Dice(u64);
@@ -253,13 +255,20 @@ mod tests {
         ];
         let lines: Vec<&str> = lines.into_iter().filter(|it| !it.is_empty()).collect();
         let lines = lines.join("\n    ");
+        let group = dice.pick(&["", ", group_by: [host], wait: 20s", ", group_by: [site]"]);
+        let silence = dice.pick(&[
+            "",
+            "silences:\n  - { match: { host: h1 }, from: \"2026-01-01T00:10:00Z\", for: 15m }\n",
+        ]);
         let steps =
             dice.pick(&["to: a", "steps: [ { to: a }, { to: b, after: 5m, unless: acked } ]"]);
         format!(
             "receivers:\n  a: {{ slack: {{ url: \"https://a.test/\" }} }}\n  \
-             b: {{ pagerduty: {{ key: k }} }}\nroutes:\n  - {{ {steps}, remind: 7m }}\nmonitors:\n  \
+             b: {{ pagerduty: {{ key: k }} }}\n{silence}\
+             routes:\n  - {{ {steps}{group}, remind: 7m }}\nmonitors:\n  \
              loss:\n    prometheus: {{ url: \"http://p.test/\", query: loss }}\n    per: host\n    \
-             every: 1m\n    fail_when: \"loss >= 100\"\n    {lines}\n  \
+             every: 1m\n    fail_when: \"loss >= 100\"\n    \
+             labels: {{ host: \"{{{{ host }}}}\", site: one }}\n    {lines}\n  \
              line:\n    prometheus: {{ url: \"http://p.test/\", query: up }}\n    every: 50s\n    \
              fail_when: \"loss >= 100\"\n"
         )
@@ -289,20 +298,48 @@ mod tests {
         one.len() == other.len() && one.iter().zip(other).all(near)
     }
 
+    /// What people do, now and then, apart from the instants of checks.
+    fn operators(dice: &mut Dice, start: Timestamp) -> Vec<(Timestamp, Input)> {
+        let act = |dice: &mut Dice, minute: i64| {
+            let at = start.plus_millis(minute * 60_000 + 31_357);
+            let incident: Arc<str> = dice.pick(&["h0", "h1", "h2"]).into();
+            let (who, why) = (Arc::<str>::from("ann"), None);
+            let until = at.plus_millis(6 * 60_000);
+            let input = match dice.throw(3) {
+                0 => Input::Acknowledge { incident, who, why, until_clear: false },
+                1 => Input::Snooze { incident, until, who, why },
+                _ => Input::Resolve { incident, who, why },
+            };
+            (at, input)
+        };
+        (0..10).map(|number| act(dice, 3 + number * 4)).collect()
+    }
+
     #[test]
     fn the_same_definition_makes_the_same_of_the_same_past() {
+        try_seeds(SEEDS);
+    }
+
+    #[test]
+    #[ignore = "takes minutes; NIGHTBELL_TEST_SEEDS says how many"]
+    fn the_same_definition_makes_the_same_of_many_pasts() {
+        try_seeds(std::env::var(MANY).ok().and_then(|it| it.parse().ok()).unwrap_or(500));
+    }
+
+    fn try_seeds(seeds: u64) {
         let scripts: Arc<dyn Scripts> =
             Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default());
         let start = Timestamp::from_millis(1_767_225_600_000);
         let until = start.plus_millis(50 * 60_000);
         let mut opened = 0;
-        for seed in 0..SEEDS {
+        for seed in 0..seeds {
             let mut dice = Dice(seed);
             for _ in 0..5 {
                 dice.throw(2);
             }
             let text = definition(&mut dice);
             let file = read(&text);
+            let acted = operators(&mut dice, start);
             let wild =
                 |seed| -> Box<dyn Feed> { Box::new(Wild { dice: Dice(seed), loss: [0, 0, 0] }) };
             let then = watch(Watching {
@@ -314,12 +351,15 @@ mod tests {
                 feed: wild(seed + 1000),
                 others: BTreeMap::from([("line".to_owned(), wild(seed + 2000))]),
                 records: true,
-                acts: Vec::new(),
+                acts: acted
+                    .iter()
+                    .map(|(at, input)| (*at, Action::Operator(Box::new(input.clone()))))
+                    .collect(),
                 scripts: &scripts,
             })
             .expect("it runs");
             let trial = |file: &File| {
-                let (operator_actions, samples) = (Vec::new(), &then.samples);
+                let (operator_actions, samples) = (acted.clone(), &then.samples);
                 let (monitor, since, scripts) = ("loss", start, &scripts);
                 run(Trial { file, monitor, samples, operator_actions, since, until, scripts })
                     .expect("it runs")
@@ -339,6 +379,6 @@ mod tests {
             let bad = found.filter(|it| it.line["worst"] != "warning").count();
             assert_eq!(bad, 0, "seed {seed}: rows are judged anew");
         }
-        assert!(opened >= 3 * SEEDS as usize, "{opened} incidents say little");
+        assert!(opened >= 3 * seeds as usize, "{opened} incidents say little");
     }
 }

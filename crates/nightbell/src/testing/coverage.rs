@@ -50,6 +50,9 @@ impl Coverage {
                         );
                     }
                     Asked::Loops => {
+                        if task.items.is_some() {
+                            add(name, "none");
+                        }
                         add(name, "once");
                         add(name, "many times");
                     }
@@ -109,6 +112,11 @@ impl Coverage {
                     _ => {}
                 }
                 match task.kind {
+                    Kind::DoWhile
+                        if task.iteration == 0 && task.status == TaskStatus::Completed =>
+                    {
+                        self.saw(&node, "none");
+                    }
                     Kind::DoWhile if task.iteration == 1 => self.saw(&node, "once"),
                     Kind::DoWhile if task.iteration > 1 => self.saw(&node, "many times"),
                     Kind::Switch | Kind::Decision => {
@@ -170,7 +178,9 @@ impl Coverage {
             self.saw(&route, "decided");
             for (number, step) in selected.steps.iter().enumerate() {
                 let told = |to: &Arc<str>| watched.told.iter().any(|it| it.to == **to);
-                if step.to.iter().any(told) {
+                // Whom a rotation calls is told by the receivers of the person.
+                let called = step.on_call.iter().flat_map(|it| &it.contacts).map(|it| &it.to);
+                if step.to.iter().chain(called).any(told) {
                     self.saw(&route, &of_step(number));
                 }
             }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use kernel::Place;
 use kernel::Timestamp;
 use kernel::alert::definition::roster::Target;
-use kernel::alert::definition::{Content, Node, Severity, parse_span, parse_yaml};
+use kernel::alert::definition::{Content, Node, Severity, nearest_hint, parse_span, parse_yaml};
 use serde_json::{Map, Value};
 
 use super::keys::{self, Keys};
 use super::moments::{Took, When, instant};
 use super::notation::Series;
-use super::reader::{Members, Problems, entries, items};
+use super::reader::{Members, Problems, entries, items, wrong};
+use crate::load::Finding;
 
 /// When a test begins that does not say: a Friday.
 const START: &str = "2027-01-01";
@@ -103,6 +104,7 @@ pub(super) enum Fed {
 /// What somebody does.
 #[derive(Clone, Debug)]
 pub(crate) struct Act {
+    pub(super) place: Place,
     pub(super) at: When,
     pub(crate) what: Action,
 }
@@ -134,11 +136,26 @@ pub(super) struct MonitorExpect {
 pub(super) struct ExpectedIncident {
     pub(super) key: String,
     pub(super) opens: Option<When>,
-    pub(super) resolves: Option<When>,
+    pub(super) resolves: Option<Resolves>,
+}
+
+/// When an incident is expected to be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resolves {
+    At(When),
+    /// Not as long as the test runs.
+    Never,
+}
+
+impl Resolves {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.trim() == "never" { Ok(Self::Never) } else { When::parse(text).map(Self::At) }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExpectedTold {
+    pub(super) place: Place,
     pub(super) to: Option<String>,
     pub(super) event: Option<String>,
     pub(super) key: Option<String>,
@@ -182,16 +199,16 @@ pub(super) struct RouteTest {
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place.
-pub(super) fn read(path: &Path) -> Result<TestFile, Vec<String>> {
+pub(super) fn read(path: &Path) -> Result<TestFile, Vec<Finding>> {
     read_with(path, |root, problems| whole(path, root, problems))
 }
 
 fn read_with<T>(
     path: &Path,
     understand: impl FnOnce(&Node, &mut Problems) -> Option<T>,
-) -> Result<T, Vec<String>> {
+) -> Result<T, Vec<Finding>> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![format!("{}: {error}", path.display())])?;
+        .map_err(|error| vec![wrong(path, Place { line: 0, column: 0 }, error)])?;
     parse_with(path, &text, understand)
 }
 
@@ -199,7 +216,7 @@ fn parse_with<T>(
     path: &Path,
     text: &str,
     understand: impl FnOnce(&Node, &mut Problems) -> Option<T>,
-) -> Result<T, Vec<String>> {
+) -> Result<T, Vec<Finding>> {
     let mut problems = Problems::of(path);
     let problems = &mut problems;
     let understood = match parse_yaml(text) {
@@ -219,7 +236,7 @@ fn parse_with<T>(
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place.
-pub(super) fn read_mocks(path: &Path) -> Result<Mocks, Vec<String>> {
+pub(super) fn read_mocks(path: &Path) -> Result<Mocks, Vec<Finding>> {
     read_with(path, |root, problems| Some(mocks(root, problems)))
 }
 
@@ -452,7 +469,7 @@ fn act(node: &Node, problems: &mut Problems) -> Option<Act> {
             return None;
         }
     };
-    Some(Act { at, what })
+    Some(Act { place: node.place, at, what })
 }
 
 fn incident(node: &Node, problems: &mut Problems) -> Option<ExpectedIncident> {
@@ -460,15 +477,24 @@ fn incident(node: &Node, problems: &mut Problems) -> Option<ExpectedIncident> {
     Some(ExpectedIncident {
         key: members.text("key", problems).unwrap_or_default(),
         opens: members.read("opens", problems, When::parse),
-        resolves: members.read("resolves", problems, When::parse),
+        resolves: members.read("resolves", problems, Resolves::parse),
     })
 }
 
-fn told(node: &Node, keys: &Keys, problems: &mut Problems) -> Option<ExpectedTold> {
-    let members = Members::of(node, keys, problems)?;
+fn told(node: &Node, known: &Keys, problems: &mut Problems) -> Option<ExpectedTold> {
+    let members = Members::of(node, known, problems)?;
+    let event = members.read("event", problems, |text| {
+        if keys::EVENTS.contains(&text) {
+            return Ok(text.to_owned());
+        }
+        let hint = nearest_hint(text, keys::EVENTS.iter().copied());
+        let known = keys::EVENTS.join(", ");
+        Err(format!("{text:?} is nothing that receivers are told{hint}; it is one of {known}"))
+    });
     Some(ExpectedTold {
+        place: node.place,
         to: members.text("to", problems),
-        event: members.text("event", problems),
+        event,
         key: members.text("key", problems),
         at: members.read("at", problems, When::parse),
         after: None,
@@ -570,7 +596,7 @@ fn routed(node: &Node, problems: &mut Problems) -> Option<ExpectedTold> {
     }
     let after = members.read("after", problems, parse_span);
     let after = Some(after.unwrap_or_default());
-    Some(ExpectedTold { to, after, who, ..ExpectedTold::default() })
+    Some(ExpectedTold { place: node.place, to, after, who, ..ExpectedTold::default() })
 }
 
 #[cfg(test)]
@@ -581,7 +607,8 @@ mod tests {
 
     fn parse(path: &str, text: &str) -> Result<TestFile, Vec<String>> {
         let path = Path::new(path);
-        parse_with(path, text, |root, problems| whole(path, root, problems))
+        let parsed = parse_with(path, text, |root, problems| whole(path, root, problems));
+        parsed.map_err(|found| found.iter().map(ToString::to_string).collect())
     }
 
     /// The problems of a file.

@@ -128,7 +128,10 @@ pub(super) static INCIDENT: Keys = Keys {
     required: &[],
 };
 
-const TELLING: &[(&str, Shape)] = &[("to", Text), ("event", Text), ("key", Text), ("at", Text)];
+/// What receivers are told.
+pub(super) const EVENTS: &[&str] = &["trigger", "escalation", "reminder", "acknowledge", "resolve"];
+const TELLING: &[(&str, Shape)] =
+    &[("to", Text), ("event", Word(EVENTS)), ("key", Text), ("at", Text)];
 pub(super) static TOLD: Keys = Keys { what: "an entry of `told`", members: TELLING, required: &[] };
 pub(super) static NEVER: Keys =
     Keys { what: "an entry of `never`", members: TELLING, required: &[] };

@@ -29,13 +29,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use engine::Engine;
-use kernel::Scripts;
-use kernel::alert::definition::{ChecklistOptions, nearest_hint};
+use kernel::alert::definition::roster::Target;
+use kernel::alert::definition::{ChecklistOptions, File, nearest_hint};
 use kernel::graph::Execution;
+use kernel::{Place, Scripts};
 
-use crate::load;
+use crate::load::{self, Finding};
 use coverage::Coverage;
-use file::{Subject, Test, TestFile};
+use file::{Action, Subject, Test, TestFile};
+use reader::{Problems, wrong};
 use report::{FileReport, TestReport};
 use snapshot::Snapshot;
 use watching::Watched;
@@ -66,7 +68,7 @@ pub(crate) struct Outcome {
     /// What of the definitions was seen.
     pub(crate) coverage: Coverage,
     /// What the definitions say that is hardly meant; each once.
-    pub(crate) doubts: BTreeSet<load::Finding>,
+    pub(crate) doubts: BTreeSet<Finding>,
 }
 
 /// What a file tests.
@@ -133,18 +135,50 @@ fn prepare(
     path: &Path,
     known: &mut BTreeMap<Vec<PathBuf>, Result<Arc<Folder>, Vec<String>>>,
 ) -> Prepared {
-    let ready = file::read(path).and_then(|tests| {
-        let uses = used_by(&tests)?;
+    let ready = read(path).map_err(|found| in_words(&found)).and_then(|(tests, uses)| {
         let folder = known.entry(uses.clone()).or_insert_with(|| {
             let definitions = definitions_of(engine, &uses)?;
             let (scripts, built_in) = (scripts.clone(), built_in.into());
             Ok(Arc::new(Folder { definitions, scripts, built_in }))
         });
         let folder = folder.clone()?;
-        let missing = missing_subjects(&tests, &folder);
-        if missing.is_empty() { Ok((tests, folder)) } else { Err(missing) }
+        let missing = missing_subjects(&tests, &folder.definitions);
+        if missing.is_empty() { Ok((tests, folder)) } else { Err(in_words(&missing)) }
     });
     Prepared { path: path.to_owned(), ready }
+}
+
+/// A test file, and the files and folders that it uses.
+fn read(path: &Path) -> Result<(TestFile, Vec<PathBuf>), Vec<Finding>> {
+    let tests = file::read(path)?;
+    let uses = used_by(&tests)?;
+    Ok((tests, uses))
+}
+
+fn in_words(found: &[Finding]) -> Vec<String> {
+    found.iter().map(ToString::to_string).collect()
+}
+
+/// What is wrong with the test files below the paths, without running them. What is wrong with the
+/// definitions that they use is for whoever looks at those.
+///
+/// # Errors
+/// A path that cannot be read.
+pub(crate) fn examine(engine: &Engine, paths: &[PathBuf]) -> Result<Vec<Finding>, String> {
+    let mut known: BTreeMap<Vec<PathBuf>, Option<load::Definitions>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for path in load::tests_below(paths)? {
+        match read(&path) {
+            Ok((tests, uses)) => {
+                let definitions =
+                    known.entry(uses).or_insert_with_key(|uses| definitions_of(engine, uses).ok());
+                let missing = definitions.as_ref().map(|all| missing_subjects(&tests, all));
+                found.extend(missing.into_iter().flatten());
+            }
+            Err(wrong) => found.extend(wrong),
+        }
+    }
+    Ok(found)
 }
 
 /// What the definitions of a test say, once nothing is wrong with them. This is the one place where
@@ -154,26 +188,27 @@ fn definitions_of(engine: &Engine, paths: &[PathBuf]) -> Result<load::Definition
 }
 
 /// The files and folders that a test file uses.
-fn used_by(tests: &TestFile) -> Result<Vec<PathBuf>, Vec<String>> {
+fn used_by(tests: &TestFile) -> Result<Vec<PathBuf>, Vec<Finding>> {
     let folder = tests.path.parent().unwrap_or(Path::new(""));
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     if tests.uses.is_empty() {
         return Ok(vec![folder.to_owned()]);
     }
-    let (mut used, mut wrong) = (Vec::new(), Vec::new());
+    let (mut used, mut problems) = (Vec::new(), Problems::of(&tests.path));
+    let whole = Place { line: 0, column: 0 };
     for pattern in &tests.uses {
         match matching(folder, pattern) {
             Ok(found) if found.is_empty() => {
                 let told = format!("`uses`: no file fits {pattern:?} in {}", folder.display());
-                wrong.push(format!("{}: {told}", tests.path.display()));
+                problems.add(whole, told);
             }
             Ok(found) => used.extend(found),
-            Err(error) => wrong.push(format!("{}: `uses`: {error}", tests.path.display())),
+            Err(error) => problems.add(whole, format!("`uses`: {error}")),
         }
     }
     used.sort();
     used.dedup();
-    if wrong.is_empty() { Ok(used) } else { Err(wrong) }
+    if problems.list.is_empty() { Ok(used) } else { Err(problems.list) }
 }
 
 /// The files that a pattern names: `*` stands for anything in the last part of the path.
@@ -202,26 +237,67 @@ fn fits(name: &str, pattern: &str) -> bool {
     (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| fits(&rest[at..], after))
 }
 
-/// What tests are of and is not defined.
-fn missing_subjects(tests: &TestFile, folder: &Folder) -> Vec<String> {
-    let all = &folder.definitions;
+/// What tests are of, or speak of, and is not defined.
+fn missing_subjects(tests: &TestFile, all: &load::Definitions) -> Vec<Finding> {
     let workflows: Vec<&str> = all.workflows.iter().map(|it| &*it.name).collect();
     let monitors: Vec<&str> = all.monitors.monitors.iter().map(|it| &*it.name).collect();
     let schedules: Vec<&str> = all.schedules.iter().map(|it| &*it.name).collect();
-    let missing = |test: &Test, kind: &str, name: &str, known: &[&str]| {
-        (!known.contains(&name)).then(|| {
-            let hint = nearest_hint(name, known.iter().copied());
-            let (file, line) = (tests.path.display(), test.place.line);
-            format!("{file}:{line}: there is no {kind} {name:?}{hint}")
-        })
-    };
     let of = tests.tests.iter().filter_map(|test| match &test.of {
-        Subject::Workflow(it) => missing(test, "workflow", &it.workflow, &workflows),
-        Subject::Monitor(it) => missing(test, "monitor", &it.monitor, &monitors),
-        Subject::Schedule(it) => missing(test, "schedule", &it.schedule, &schedules),
-        Subject::Route(it) => missing(test, "monitor", it.monitor.as_deref()?, &monitors),
+        Subject::Workflow(it) => missing(tests, test.place, "workflow", &it.workflow, &workflows),
+        Subject::Monitor(it) => missing(tests, test.place, "monitor", &it.monitor, &monitors),
+        Subject::Schedule(it) => missing(tests, test.place, "schedule", &it.schedule, &schedules),
+        Subject::Route(it) => {
+            missing(tests, test.place, "monitor", it.monitor.as_deref()?, &monitors)
+        }
     });
-    of.collect()
+    of.chain(missing_receivers(tests, &all.monitors)).collect()
+}
+
+fn missing(
+    tests: &TestFile,
+    place: Place,
+    kind: &str,
+    name: &str,
+    known: &[&str],
+) -> Option<Finding> {
+    if known.contains(&name) {
+        return None;
+    }
+    let hint = nearest_hint(name, known.iter().copied());
+    Some(wrong(&tests.path, place, format!("there is no {kind} {name:?}{hint}")))
+}
+
+/// Receivers and rotations that tests speak of and nothing defines: what is never told because its
+/// name is misspelt would always be as it is expected.
+fn missing_receivers(tests: &TestFile, file: &File) -> Vec<Finding> {
+    let receivers: Vec<&str> = file.receivers.keys().map(|name| &**name).collect();
+    let rotations: Vec<&str> = file.roster.rotations.keys().map(|name| &**name).collect();
+    let receiver = |place, name: &str| missing(tests, place, "receiver", name, &receivers);
+    let mut found = Vec::new();
+    for test in &tests.tests {
+        match &test.of {
+            Subject::Monitor(it) => {
+                // People on call are told by their receivers.
+                let told = it.expect.told.iter().flatten().chain(&it.expect.never);
+                found.extend(told.filter_map(|it| receiver(it.place, it.to.as_deref()?)));
+                found.extend(it.acts.iter().filter_map(|act| match &act.what {
+                    Action::Answers { receiver: name, .. } => receiver(act.place, name),
+                    Action::Acknowledge { .. } => None,
+                }));
+            }
+            Subject::Route(it) => found.extend(it.told.iter().filter_map(|it| {
+                let to = it.to.as_deref()?;
+                match Target::parse(to) {
+                    Some(target) => {
+                        missing(tests, it.place, "rotation", target.rotation, &rotations)
+                    }
+                    None => receiver(it.place, to),
+                }
+            })),
+            Subject::Workflow(_) | Subject::Schedule(_) => {}
+        }
+    }
+    found
 }
 
 /// Runs prepared files, some at the same time; their order stays.

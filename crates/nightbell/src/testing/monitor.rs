@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use kernel::Timestamp;
 use serde_json::{Map, Value};
 
-use super::file::{Act, Action, ExpectedIncident, ExpectedTold, Fed, MonitorTest};
+use super::file::{Act, Action, ExpectedIncident, ExpectedTold, Fed, MonitorTest, Resolves};
 use super::moments::{When, relative, same, span};
 use super::notation::{Sample, Series, json};
 use super::snapshot::Snapshot;
@@ -171,7 +171,12 @@ fn judge_incidents(
             when.map_or("?".to_owned(), |when| relative(when.from(start), start))
         };
         let mark = if missing.iter().any(|other| std::ptr::eq(*other, it)) { "-" } else { " " };
-        format!("  {mark} {} opens {} resolves {}", key(&it.key), when(it.opens), when(it.resolves))
+        let resolves = match it.resolves {
+            Some(Resolves::Never) => "never".to_owned(),
+            Some(Resolves::At(at)) => when(Some(at)),
+            None => when(None),
+        };
+        format!("  {mark} {} opens {} resolves {resolves}", key(&it.key), when(it.opens))
     });
     let got = actual.iter().map(|it| {
         let resolves = it.resolves.map_or("never".to_owned(), |at| relative(at, start));
@@ -186,9 +191,12 @@ fn is_incident(incident: &Incident, expected: &ExpectedIncident, start: Timestam
     let at = |expected: Option<When>, actual: Option<Timestamp>| {
         expected.is_none_or(|when| actual.is_some_and(|at| same(at, when.from(start))))
     };
-    incident.key == expected.key
-        && at(expected.opens, Some(incident.opens))
-        && at(expected.resolves, incident.resolves)
+    let is_over = match expected.resolves {
+        Some(Resolves::Never) => incident.resolves.is_none(),
+        Some(Resolves::At(when)) => at(Some(when), incident.resolves),
+        None => true,
+    };
+    incident.key == expected.key && at(expected.opens, Some(incident.opens)) && is_over
 }
 
 /// Each entry must have a telling of its own, in any order; without entries nobody is told.

@@ -1,28 +1,35 @@
 //! Reads test files: every key is known or refused, with its line and the keys that there are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kernel::Place;
 use kernel::alert::definition::{Content, Node, nearest_hint};
 
 use super::keys::Keys;
+use crate::load::{Finding, Level};
 
 /// What is wrong with one file.
 #[derive(Debug)]
 pub(super) struct Problems {
-    file: String,
-    pub(super) list: Vec<String>,
+    file: PathBuf,
+    pub(super) list: Vec<Finding>,
 }
 
 impl Problems {
     pub(super) fn of(file: &Path) -> Self {
-        Self { file: file.display().to_string(), list: Vec::new() }
+        Self { file: file.to_owned(), list: Vec::new() }
     }
 
     pub(super) fn add(&mut self, place: Place, message: impl std::fmt::Display) {
-        let Place { line, column } = place;
-        self.list.push(format!("{}:{line}:{column}: {message}", self.file));
+        self.list.push(wrong(&self.file, place, message));
     }
+}
+
+/// What is wrong at a place of a file of tests; line 0 is the file as a whole.
+pub(super) fn wrong(file: &Path, place: Place, message: impl std::fmt::Display) -> Finding {
+    let Place { line, column } = place;
+    let finding = Finding::of_file(file, Level::Error, "invalid-test", message.to_string());
+    Finding { line, column, ..finding }
 }
 
 /// A map of which all keys are known.

@@ -66,7 +66,7 @@ impl Answers {
     /// # Errors
     /// Everything that is wrong with it, each with its place.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<String>> {
-        file::read_mocks(path).map(Self)
+        file::read_mocks(path).map(Self).map_err(|found| super::in_words(&found))
     }
 }
 

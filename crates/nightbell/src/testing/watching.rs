@@ -129,6 +129,8 @@ pub(crate) struct Telling {
     pub(crate) event: String,
     /// The keys of the incidents that it tells of.
     pub(crate) keys: Vec<String>,
+    /// Whom it reaches of those who are on call.
+    pub(crate) people: Vec<String>,
     /// The status of its answer: 2xx = it was taken.
     pub(crate) status: u16,
     /// `POST`, `MAIL`, …
@@ -247,8 +249,12 @@ fn staged(watching: &Watching<'_>) -> Result<File, String> {
     let mut wanted = BTreeSet::from([Arc::<str>::from(watching.monitor)]);
     loop {
         let all = watching.file.monitors.iter().filter(|it| wanted.contains(&it.name));
-        let needed: Vec<Arc<str>> =
-            all.flat_map(|it| it.depends_on.iter().chain(&it.witness).cloned()).collect();
+        let needed: Vec<Arc<str>> = all
+            .flat_map(|it| {
+                let needed = it.depends_on.iter().chain(&it.witness).cloned();
+                needed.chain(it.composed_of()).collect::<Vec<_>>()
+            })
+            .collect();
         let before = wanted.len();
         wanted.extend(needed);
         if wanted.len() == before {
@@ -412,6 +418,8 @@ impl World {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         telling.monitor = about.get("monitor").map(text).unwrap_or_default();
         telling.event = about.get("event").map(text).unwrap_or_default();
+        let people = about.get("on_call").and_then(Value::as_array);
+        telling.people = people.into_iter().flatten().map(text).collect();
         let members = about.get("group").and_then(|group| group["members"].as_array());
         telling.keys = match members {
             Some(members) => members.iter().map(|member| text(&member["key"])).collect(),
@@ -493,6 +501,7 @@ impl TaskRunner for Hears {
             monitor: String::new(),
             event: String::new(),
             keys: Vec::new(),
+            people: Vec::new(),
             status: answer.status,
             method: "START".to_owned(),
             url: format!("workflow:{}", input["workflow"].as_str().unwrap_or_default()),
@@ -521,6 +530,7 @@ impl Outlet for World {
             monitor: String::new(),
             event: String::new(),
             keys: Vec::new(),
+            people: Vec::new(),
             status,
             method: sent.call.method.to_owned(),
             url: sent.call.url.clone(),

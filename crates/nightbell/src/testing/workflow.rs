@@ -117,6 +117,7 @@ impl Run<'_> {
             created_by: None,
             acts_as: None,
             idempotency_key: None,
+            traceparent: None,
         };
         self.engine.begin_at(&self.root, start).await.map_err(said)?;
         Ok(self.follow().await)

@@ -1,5 +1,4 @@
-//! Access control of the real binary: how the first administrator comes in, what keys are worth, and
-//! that SDKs work with one.
+//! Access control of the real binary: how the first administrator comes in, and what keys are worth.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,25 +10,30 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::live::{Live, binary};
-use crate::sdks::{PYTHON, prepared};
 
 /// A server with access control, whose bootstrap key goes to a file in a folder of its own.
-struct Guarded {
-    live: Live,
+pub(crate) struct Guarded {
+    pub(crate) live: Live,
     folder: tempfile::TempDir,
 }
 
 impl Guarded {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[], &[]).await
+    }
+
+    /// As [`Guarded::start`], with further arguments and variables.
+    pub(crate) async fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("bootstrap");
         let file = file.to_str().expect("a name of text");
-        let variables = [("NIGHTBELL_AUTH", "on"), ("NIGHTBELL_BOOTSTRAP_KEY_FILE", file)];
-        let live = Live::start_as("serve", &[], &variables).await;
+        let mut all = vec![("NIGHTBELL_AUTH", "on"), ("NIGHTBELL_BOOTSTRAP_KEY_FILE", file)];
+        all.extend(variables);
+        let live = Live::start_as("serve", arguments, &all).await;
         Self { live, folder }
     }
 
-    fn bootstrap(&self) -> String {
+    pub(crate) fn bootstrap(&self) -> String {
         let text = std::fs::read_to_string(self.folder.path().join("bootstrap"));
         text.expect("the bootstrap key").trim().to_owned()
     }
@@ -45,7 +49,7 @@ impl Guarded {
     }
 
     /// Makes a key by the command line: its id and its text.
-    async fn key(&self, by: &str, name: &str, roles: &[&str]) -> (String, String) {
+    pub(crate) async fn key(&self, by: &str, name: &str, roles: &[&str]) -> (String, String) {
         let roles = roles.iter().flat_map(|role| ["--role", role]);
         let arguments: Vec<&str> =
             ["key", "create", name].into_iter().chain(roles).chain(["-o", "json"]).collect();
@@ -57,11 +61,21 @@ impl Guarded {
     }
 
     /// Asks with a credential in a header; answers the status and the body.
-    async fn ask(&self, header: &str, value: &str, path: &str) -> (u16, Value) {
+    pub(crate) async fn ask(&self, header: &str, value: &str, path: &str) -> (u16, Value) {
         let asked = self.live.http.get(self.live.url(path)).header(header, value);
         let answer = asked.send().await.expect("it answers");
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or_default())
+    }
+
+    /// Sends JSON with a key, and expects a good answer: JSON, or text as a JSON string.
+    pub(crate) async fn send(&self, method: Method, path: &str, key: &str, body: &Value) -> Value {
+        let request = self.live.http.request(method, self.live.url(path));
+        let answer = request.bearer_auth(key).json(body).send().await.expect("it answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("a whole answer");
+        assert!(status.is_success(), "{path}: {status}: {text}");
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
 }
 
@@ -342,29 +356,4 @@ fn nothing_is_served_beyond_this_machine_without_a_word_about_access() {
     assert!(!folder.path().join("nightbell.db").exists(), "nothing was made");
     let output = start().args(["--auth", "maybe"]).output().expect("the binary runs");
     assert_eq!(output.status.code(), Some(2));
-}
-
-/// The whole drive of each SDK, with a key of the roles that it needs.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_sdks_work_with_a_key() {
-    let Some(python) = prepared(PYTHON) else { return };
-    let server = Guarded::start().await;
-    let (_, admin) = server.key(&server.bootstrap(), "ann", &["admin"]).await;
-    let roles = ["editor", "worker", "secrets"];
-    let (id, key) = server.key(&admin, "python", &roles).await;
-    for script in ["python/sdk.py", "python/durable_key.py"] {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
-        let mut command = Command::new(&python);
-        command.arg(&script).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("CONDUCTOR_SERVER_URL", server.live.url("/api"));
-        command.env("CONDUCTOR_AUTH_KEY", &id).env("CONDUCTOR_AUTH_SECRET", &key);
-        command.env("ENDPOINT", format!("127.0.0.1:{}", server.live.port()));
-        let ran = tokio::task::spawn_blocking(move || command.output());
-        let output = ran.await.expect("the thread ends").expect("the interpreter runs");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let complained = String::from_utf8_lossy(&output.stderr);
-        let log = server.live.log_text();
-        assert!(output.status.success(), "{}\n{said}\n{complained}\n{log}", script.display());
-        assert!(said.contains("all checks passed"), "{said}\n{complained}");
-    }
 }

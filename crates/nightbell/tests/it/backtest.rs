@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::service::{Service, find, folder, free_port, write};
 use crate::stand_in::{Nightbell, Outcome, StandIn};
@@ -47,7 +47,10 @@ async fn a_new_monitor_is_tried_on_what_prometheus_remembers() {
     };
     tokio::time::timeout(Duration::from_mins(1), ready).await.expect("it is ready");
 
-    let strict = monitor(&url, "vector(time() % 1200)", "{ pages: 1, per: 1d }");
+    // Who is on call is told by their receiver, also of people whom no server knows yet.
+    let strict = monitor(&url, "vector(time() % 1200)", "{ pages: 1, per: 1d }")
+        .replace("- to: noc", "- to: \"oncall:primary\"")
+        + "people: { ann: noc }\nrotations: { primary: { layers: [ { people: [ann] } ] } }\n";
     let report = tried(&strict, "10h").exits(5).json()[0].clone();
     let count = |name: &str| report["now"][name].as_u64().unwrap_or_default();
     // High three times an hour, and perhaps at both ends.
@@ -59,6 +62,8 @@ async fn a_new_monitor_is_tried_on_what_prometheus_remembers() {
         (&1.into(), &true.into())
     );
     assert_eq!(report["then"]["incidents"], 0);
+    let paged = json!({ "noc": { "pages": count("pages"), "people": { "ann": count("pages") } } });
+    assert_eq!(report["now"]["paged"], paged, "{report}");
 
     // With a time of its own it is asked check by check; so few pages are allowed.
     let query = "vector(${window.to_ms} / 1000 % 1200)";
@@ -71,6 +76,52 @@ async fn a_new_monitor_is_tried_on_what_prometheus_remembers() {
     let web = "monitors:\n  shop: { http: \"http://shop.test\", every: 1m }\n";
     let refused = tried(web, "1h").exits(1);
     assert!(refused.stderr.contains("http keeps no history"), "{refused:?}");
+}
+
+/// `InfluxDB` is asked check by check, by a query that has all its times from the check.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_monitor_is_tried_on_what_influxdb_remembers() {
+    let Some(program) = find("/usr/bin/influxd", "influxdb") else { return };
+    let (folder, port, backup) = (folder(), free_port(), free_port());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let config = format!(
+        "reporting-disabled = true\nbind-address = \"127.0.0.1:{backup}\"\n[meta]\ndir = {:?}\n\
+         [data]\ndir = {:?}\nwal-dir = {:?}\n[http]\nbind-address = \"127.0.0.1:{port}\"\n",
+        at("meta"),
+        at("data"),
+        at("wal"),
+    );
+    let config = write(folder.path(), "influxdb.conf", &config);
+    let mut command = Command::new(program);
+    command.arg("run").arg("-config").arg(config);
+    let _service = Service::start(folder, command, port);
+    let (url, http) = (format!("http://127.0.0.1:{port}"), reqwest::Client::new());
+    let created = http.post(format!("{url}/query?q=CREATE+DATABASE+line")).send().await.unwrap();
+    assert!(created.status().is_success());
+    // A point each ten seconds for the last quarter of an hour, of which five minutes in the middle are
+    // lost.
+    let now = jiff::Timestamp::now().as_second();
+    let lines = (0..90).map(|number| {
+        let ago = 900 - number * 10;
+        let loss = if (300..600).contains(&ago) { 100 } else { 0 };
+        format!("ping loss={loss} {}\n", now - ago)
+    });
+    let written = http.post(format!("{url}/write?db=line&precision=s"));
+    let written = written.body(lines.collect::<String>()).send().await.unwrap();
+    assert!(written.status().is_success(), "{}", written.text().await.unwrap());
+
+    let query = "SELECT mean(loss) AS loss FROM ping WHERE time >= ${window.from_ms}ms AND time < ${window.to_ms}ms";
+    let file = format!(
+        "receivers:\n  noc: {{ webhook: {{ url: \"http://noc.test/\" }} }}\nroutes:\n- to: noc\n\
+         monitors:\n  line:\n    influx: {{ url: \"{url}\", db: line, influxql: \"{query}\" }}\n    \
+         every: 1m\n    fail_when: loss >= 100\n"
+    );
+    let report = tried(&file, "12m").exits(0).json()[0].clone();
+    assert_eq!(report["now"]["incidents"], 1, "{report}");
+    assert_eq!(report["now"]["paged"], json!({ "noc": { "pages": 1, "people": {} } }), "{report}");
+    let relative = file.replace("${window.from_ms}ms", "now() - 1m");
+    let refused = tried(&relative, "12m").exits(1);
+    assert!(refused.stderr.contains("would be that of today"), "{refused:?}");
 }
 
 /// Secrets of this environment go where a definition says, so it is never one of the server's.

@@ -1,4 +1,5 @@
-//! Secrets where workflows meet others: orchestrations and their workers, monitors and their ledger.
+//! Secrets where workflows meet others: orchestrations and their workers, monitors and their ledger; and what
+//! people and programs prove themselves with.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use proto::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::access::Guarded;
 use crate::attacks::wire::Grpc;
 use crate::live::Live;
 use crate::secret::{Echo, ROUTING, must_not_hold, put_secret};
@@ -204,6 +206,108 @@ async fn no_secret_is_found_in_the_ledger_of_incidents() {
         path.push(suffix);
         if let Ok(bytes) = std::fs::read(&path) {
             must_not_hold(&path.to_string_lossy(), &bytes, &[ROUTING]);
+        }
+    }
+}
+
+/// What programs and people prove themselves with, good and bad, is in nothing that the server says or keeps.
+#[tokio::test]
+async fn no_key_token_cookie_or_password_is_found_anywhere() {
+    const PASSWORD: &str = "correct horse 4417 battery";
+    const WRONG: &str = "wrong donkey 5528 battery";
+    let trace = ["--log-level", "trace"];
+    let mut server = Guarded::start_with(&trace, &[]).await;
+    let bootstrap = server.bootstrap();
+    let (id, admin) = server.key(&bootstrap, "ann", &["admin"]).await;
+    let (worker_id, worker) = server.key(&admin, "worker", &["worker"]).await;
+    let user = json!({ "name": "bob", "roles": ["viewer"], "password": PASSWORD });
+    server.send(Method::POST, "/api/access/users", &admin, &user).await;
+    let token = server.live.post("/api/token", &json!({ "keyId": id, "keySecret": admin })).await;
+    let login = json!({ "user": "bob", "password": PASSWORD });
+    let login = server.live.post("/api/access/login", &login).await;
+    let renewal = json!({ "renewal": login["renewal"] });
+    let renewed = server.live.post("/api/access/renew", &renewal).await;
+    let http = &server.live.http;
+    let form = http.post(server.live.url("/console/login"));
+    let form = form.json(&json!({ "name": "bob", "password": PASSWORD }));
+    let signed_in = form.send().await.expect("it answers");
+    let cookie = signed_in.headers()["set-cookie"].to_str().expect("text").to_owned();
+    let cookie = cookie.split(';').next().expect("a pair").to_owned();
+    let session: Value = signed_in.json().await.expect("JSON");
+    let (_, cookie_value) = cookie.split_once('=').expect("a pair");
+    let shown = http.get(server.live.url("/console/session")).header("cookie", &cookie);
+    assert_eq!(shown.send().await.expect("it answers").status(), 200);
+
+    // Wrong ones, wherever one may be given; of a key only its secret is one.
+    let almost = format!("{}00000000", &worker[..80]);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut errors = Vec::new();
+    for (header, value) in [
+        ("authorization", format!("Bearer {almost}")),
+        ("x-authorization", format!("{}x", text(&token["token"]))),
+        ("x-functions-key", almost.clone()),
+        ("cookie", format!("{cookie}0")),
+    ] {
+        let asked = http.get(server.live.url("/api/access/keys")).header(header, value);
+        let answer = asked.send().await.expect("it answers");
+        assert_eq!(answer.status(), 401, "{header}");
+        errors.push(answer.text().await.expect("text"));
+    }
+    for (path, body) in [
+        ("/api/access/login", json!({ "user": "bob", "password": WRONG })),
+        ("/api/access/renew", json!({ "renewal": format!("{}0", text(&login["renewal"])) })),
+        ("/api/token", json!({ "keyId": worker_id, "keySecret": almost })),
+        ("/console/login", json!({ "key": almost })),
+        // No JSON: what is wrong with a body is told without the body.
+        ("/api/access/login", json!([PASSWORD, WRONG])),
+    ] {
+        let (status, answer) = server.live.ask(Method::POST, path, body.to_string()).await;
+        assert!((400..500).contains(&status), "{path}: {status} {answer}");
+        errors.push(answer.to_string());
+    }
+    let durable = "/runtime/webhooks/durabletask/instances";
+    let asked = http.get(server.live.url(&format!("{durable}?code={almost}")));
+    errors.push(asked.send().await.expect("it answers").text().await.expect("text"));
+    let asked = http.get(server.live.url(&format!("{durable}?code={admin}")));
+    errors.push(asked.send().await.expect("it answers").text().await.expect("text"));
+
+    let tokens = [text(&token["token"]), text(&login["token"]), text(&renewed["token"])];
+    let proofs = tokens.map(|token| token.rsplit('.').next().expect("a proof").to_owned());
+    let (renewal, csrf) = (text(&login["renewal"]), text(&session["csrf"]));
+    let mut values = vec![&bootstrap[16..80], &admin[16..80], &worker[16..80]];
+    values.extend([PASSWORD, WRONG, &renewal, &csrf, cookie_value]);
+    values.extend(proofs.iter().map(String::as_str));
+    for answer in &errors {
+        must_not_hold("an answer", answer.as_bytes(), &values);
+    }
+    for path in [
+        "/metrics",
+        "/health",
+        "/api/access/keys",
+        "/api/access/users",
+        "/api/access/groups",
+        "/api/access/grants",
+        "/api/access/check",
+        "/api/access/anonymous",
+        "/api/audit?after=0",
+        "/api/token/userInfo",
+        "/console/session",
+        "/console/",
+    ] {
+        let asked = http.get(server.live.url(path)).bearer_auth(&admin);
+        let answer = asked.send().await.expect("it answers");
+        assert_eq!(answer.status(), 200, "{path}");
+        must_not_hold(path, answer.text().await.expect("text").as_bytes(), &values);
+    }
+    let log = server.live.log_text();
+    assert!(log.contains("TRACE"), "it tells everything");
+    must_not_hold("the log", log.as_bytes(), &values);
+    assert!(server.live.stop().await.success());
+    for suffix in ["", "-wal"] {
+        let mut path = server.live.store().into_os_string();
+        path.push(suffix);
+        if let Ok(bytes) = std::fs::read(&path) {
+            must_not_hold(&path.to_string_lossy(), &bytes, &values);
         }
     }
 }

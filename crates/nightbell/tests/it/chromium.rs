@@ -138,6 +138,21 @@ impl Chromium {
         self.cdp("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
     }
 
+    /// Makes the network as slow as that of a phone far from a mast: `kbit_s` in both directions, and
+    /// `latency_ms` before each answer.
+    pub(crate) async fn slow_down(&self, kbit_s: u32, latency_ms: u32) {
+        let bytes = kbit_s * 1000 / 8;
+        let slow = json!({ "offline": false, "latency": latency_ms,
+            "downloadThroughput": bytes, "uploadThroughput": bytes });
+        self.cdp("Network.enable", json!({})).await;
+        self.cdp("Network.emulateNetworkConditions", slow).await;
+    }
+
+    /// Forgets files that were loaded before.
+    pub(crate) async fn forget_files(&self) {
+        self.cdp("Network.clearBrowserCache", json!({})).await;
+    }
+
     /// Switches the scripts of pages off, from the next page on.
     pub(crate) async fn without_scripts(&self) {
         self.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;

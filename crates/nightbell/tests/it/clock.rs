@@ -18,7 +18,7 @@ monitors:
 
 /// Debian's `faketime`.
 #[allow(clippy::print_stderr, reason = "a skipped test must say so")]
-fn library() -> Option<PathBuf> {
+pub(crate) fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let mut found = folders.map(|it| it.path().join("faketime/libfaketimeMT.so.1"));
     let library = found.find(|it| it.exists());
@@ -30,7 +30,8 @@ fn library() -> Option<PathBuf> {
     library
 }
 
-fn set(file: &Path, offset: &str) {
+/// Sets the clock of servers that were started with [`variables`].
+pub(crate) fn set(file: &Path, offset: &str) {
     let new = file.with_extension("new");
     std::fs::write(&new, format!("{offset}\n")).unwrap();
     std::fs::rename(new, file).unwrap();
@@ -48,7 +49,18 @@ async fn until(live: &Live, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-async fn until_told(live: &Live, words: &str) {
+/// What puts the library in front of a server's clock, which is set by a file.
+pub(crate) fn variables<'a>(library: &'a Path, offset: &'a Path) -> [(&'a str, &'a str); 4] {
+    [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("FAKETIME_TIMESTAMP_FILE", offset.to_str().unwrap()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("FAKETIME_NO_CACHE", "1"),
+    ]
+}
+
+/// Waits until the log says something.
+pub(crate) async fn until_told(live: &Live, words: &str) {
     let begun = Instant::now();
     while !live.log_text().contains(words) {
         assert!(begun.elapsed() < PATIENCE, "no {words:?} in: {}", live.log_text());
@@ -67,12 +79,7 @@ async fn monitors_go_on_when_the_clock_is_set_forward_and_back() {
     let (offset, monitors) = (folder.path().join("offset"), folder.path().join("watch.yaml"));
     set(&offset, "+0");
     std::fs::write(&monitors, FILE).unwrap();
-    let variables = [
-        ("LD_PRELOAD", library.to_str().unwrap()),
-        ("FAKETIME_TIMESTAMP_FILE", offset.to_str().unwrap()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("FAKETIME_NO_CACHE", "1"),
-    ];
+    let variables = variables(&library, &offset);
     let arguments = ["--load", monitors.to_str().unwrap()];
     let live = Live::start_as("serve", &arguments, &variables).await;
     until(&live, "it is checked", |it| count(it) > 0).await;

@@ -204,6 +204,58 @@ async fn any_server_answers_and_another_leads_when_the_leader_goes() {
     assert_eq!(told.load(Ordering::SeqCst), 1, "nobody is notified twice");
 }
 
+/// A key counts at every server, and at none from the moment on in which it is revoked at one of them; also
+/// not when the one that knew goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_counts_at_none_of_several_servers() {
+    let Some(database) = shared().await else { return };
+    let url = format!("{}?sslmode=disable&lease=2&schema=keys", database.url());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("bootstrap");
+    let file = file.to_str().expect("a name of text");
+    let arguments = ["--store", &url, "--peer-listen", "127.0.0.1:0"];
+    let variables = [KEY, ("NIGHTBELL_AUTH", "on"), ("NIGHTBELL_BOOTSTRAP_KEY_FILE", file)];
+    let mut first = Live::start_as("serve", &arguments, &variables).await;
+    is_ready(&first).await;
+    let second = Live::start_as("serve", &arguments, &variables).await;
+    is_ready(&second).await;
+    let bootstrap = std::fs::read_to_string(file).expect("the bootstrap key");
+    let ask = async |live: &Live, method: Method, path: &str, key: &str, body: &Value| {
+        let request = live.http.request(method, live.url(path)).bearer_auth(key.trim());
+        let answer = request.json(body).send().await.expect("it answers");
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap_or_default())
+    };
+    let made = json!({ "name": "worker", "roles": ["viewer", "worker"] });
+    let (status, made) = ask(&second, Method::POST, "/api/access/keys", &bootstrap, &made).await;
+    assert_eq!(status, 200, "{made}");
+    let text = |it: &Value| it.as_str().expect("a text").to_owned();
+    let (id, key) = (text(&made["keyId"]), text(&made["keySecret"]));
+    let given = json!({ "keyId": id, "keySecret": key });
+    let token = text(&first.post("/api/token", &given).await["token"]);
+    let path = "/api/metadata/workflow";
+    for live in [&first, &second] {
+        for credential in [&key, &token] {
+            assert_eq!(ask(live, Method::GET, path, credential, &Value::Null).await.0, 200);
+        }
+    }
+    let revoked = format!("/api/access/keys/{id}");
+    let (status, answer) = ask(&second, Method::DELETE, &revoked, &bootstrap, &Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+    for live in [&first, &second] {
+        for credential in [&key, &token] {
+            let (status, answer) = ask(live, Method::GET, path, credential, &Value::Null).await;
+            assert_eq!((status, &answer["error"]), (401, &json!("INVALID_TOKEN")), "{answer}");
+        }
+    }
+    first.kill();
+    is_ready(&second).await;
+    for credential in [&key, &token] {
+        let (status, answer) = ask(&second, Method::GET, path, credential, &Value::Null).await;
+        assert_eq!((status, &answer["error"]), (401, &json!("INVALID_TOKEN")), "{answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cannot_be_one_of_several_says_why() {
     let Some(database) = shared().await else { return };

@@ -12,8 +12,17 @@ use crate::sdks::{NODE_MODULES, prepared};
 
 /// How a page is looked at, in this order and without being loaded again: width and theme, and what of
 /// axe. All is asked once at each width; in the other theme only colors are others.
-const LOOKS: [(u32, &str, &str); 4] =
-    [(360, "light", ALL), (360, "dark", COLORS), (1280, "dark", ALL), (1280, "light", COLORS)];
+const LOOKS: [(u32, &str, &str); 6] = [
+    (360, "light", ALL),
+    (360, "dark", COLORS),
+    (320, "dark", NOTHING),
+    // What is left of 1,280 pixels when somebody enlarges the page to 200 %.
+    (640, "dark", NOTHING),
+    (1280, "dark", ALL),
+    (1280, "light", COLORS),
+];
+/// Only whether all of it fits into the width.
+const NOTHING: &str = "";
 /// WCAG 2.2, levels A and AA.
 const ALL: &str =
     "{ type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }";
@@ -25,6 +34,41 @@ const AXE: &str = "const done = arguments[arguments.length - 1];
       .then((found) => done(found.violations.map((it) =>
         it.id + ': ' + it.nodes.map((node) => node.html.slice(0, 160) + ' ' + (node.any[0] || node.all[0] || {}).message).join(' | '))),
       (error) => done([String(error)]));";
+
+/// Pages below `/console/` that show no one thing in particular.
+const OTHERS: [&str; 31] = [
+    "incidents?state=all",
+    "monitors/web",
+    "monitors/web/try",
+    "silences",
+    "deliveries",
+    "receivers",
+    "receivers/noc",
+    "runs?hours=24",
+    "batches",
+    "entities",
+    "schedules?span=week",
+    "schedules?span=month",
+    "schedules/nightly",
+    "definitions",
+    "definitions/task",
+    "definitions/event",
+    "definitions/webhook",
+    "definitions/trigger",
+    "definitions/schema",
+    "definitions/workflow/once/1..2",
+    "definitions/workflow/etl/start",
+    "system/health",
+    "system/workers",
+    "system/events",
+    "system/secrets",
+    "system/audit",
+    "system/access",
+    "help",
+    "zone",
+    "name",
+    "nothing-is-here",
+];
 
 /// A server with something to see; the addresses of its main pages, and those of an incident and a run.
 async fn seeded() -> (Live, Vec<String>, String, String) {
@@ -62,11 +106,23 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     let batch = live.post("/api/batches/preview", &once).await["id"].clone();
     live.post("/api/batches", &json!({ "preview": batch })).await;
     let batch = batch.as_str().expect("an id").to_owned();
+    live.post(
+        "/api/metadata/workflow",
+        &json!({ "name": "once", "version": 2, "tasks": [
+        { "name": "n", "taskReferenceName": "other", "type": "NOOP" } ] }),
+    )
+    .await;
+    let former = live.begin("etl", &json!({ "rows": 7 })).await;
     let page = json!({ "name": "shop", "title": "Shop", "public": true, "groups": [
         { "title": "Nightly", "components": [{ "label": "Backup", "monitor": "backup" }] } ] });
     live.post("/api/status-pages", &page).await;
     live.post("/api/status-pages/shop/posts", &json!({ "text": "We look into it." })).await;
-    let pages = [
+    let mut pages: Vec<String> = OTHERS.map(|page| format!("/console/{page}")).into();
+    for view in ["table", "tasks", "data", "logs"] {
+        pages.push(format!("/console/runs/{run}?view={view}"));
+    }
+    pages.push(format!("/console/runs/{run}/with/{former}"));
+    pages.extend([
         "/status/shop".to_owned(),
         "/console/".to_owned(),
         "/console/incidents".to_owned(),
@@ -85,9 +141,9 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
         "/console/silences?match=monitor%3Dbackup&for=1h".to_owned(),
         "/console/system/queues".to_owned(),
         format!("/console/confirm?act=terminate&id={run}"),
-    ];
+    ]);
     let incident = format!("/console/incidents/{incident}");
-    (live, pages.into(), incident, run)
+    (live, pages, incident, run)
 }
 
 /// Waits until a page says something, without being loaded again.
@@ -126,6 +182,9 @@ async fn the_console_works_in_a_browser() {
             if wide.as_u64() > Some(u64::from(width)) {
                 let _ = writeln!(wrong, "{path} at {width}: scrolls sideways, {wide} wide");
             }
+            if rules == NOTHING {
+                continue;
+            }
             let found = chromium.later(&AXE.replace("RULES", rules)).await;
             for finding in found.as_array().into_iter().flatten() {
                 let _ = writeln!(wrong, "{path} at {width}, {theme}: {finding}");
@@ -136,6 +195,8 @@ async fn the_console_works_in_a_browser() {
 
     somebody_else_acts(&chromium, &live, &run).await;
     by_keys_alone(&chromium, &live).await;
+    many_by_keys_alone(&chromium, &live).await;
+    pressed_twice(&chromium, &live, &incident).await;
     nine_tabs(&chromium, &live, &run).await;
 
     // Nothing was refused by the policy, no script has failed, and nobody else was asked for anything.
@@ -157,6 +218,11 @@ async fn the_console_works_in_a_browser() {
     // Without scripts, on a phone: from the link in a page to one press.
     chromium.look(360, "dark").await;
     chromium.without_scripts().await;
+    for path in &pages {
+        chromium.open(&live.url(path)).await;
+        let source = chromium.source().await;
+        assert!(source.contains("<h1>") && source.contains("</main>"), "{path}: {source}");
+    }
     chromium.open(&live.url(&incident)).await;
     assert!(chromium.source().await.contains("Nobody has acknowledged"));
     chromium.click("form.act button").await;
@@ -187,15 +253,21 @@ async fn somebody_else_acts(chromium: &Chromium, live: &Live, run: &str) {
     chromium.open(&live.url(&format!("/console/runs/{run}"))).await;
     until(chromium, CONNECTED).await;
     let at = "window.kept = document.querySelector('h1'); document.getElementById('find').focus();
+        document.activeElement.value = 'half a wo';
         document.querySelectorAll('details').forEach((it) => { it.open = true; });
         window.scrollTo(0, 200); return window.scrollY";
     let scrolled = chromium.script(at).await;
     assert_eq!(scrolled, 200, "the page is longer than the window");
     steer(live, run, "pause").await;
     until(chromium, "return document.querySelector('#live').innerText.includes('paused')").await;
-    let kept = "return [document.activeElement.id, window.kept === document.querySelector('h1'),
+    let kept = "return [document.activeElement.id, document.activeElement.value,
+        window.kept === document.querySelector('h1'),
         window.scrollY, [...document.querySelectorAll('details')].every((it) => it.open)]";
-    assert_eq!(chromium.script(kept).await, json!(["find", true, 200, true]), "not loaded again");
+    assert_eq!(
+        chromium.script(kept).await,
+        json!(["find", "half a wo", true, 200, true]),
+        "not loaded again"
+    );
     steer(live, run, "resume").await;
 }
 
@@ -221,6 +293,53 @@ async fn by_keys_alone(chromium: &Chromium, live: &Live) {
     let typed = "return [location.pathname.startsWith('/console/incidents/'),
         document.activeElement.value]";
     assert_eq!(chromium.script(typed).await, json!([true, "gr?"]));
+}
+
+/// From the list of runs to the preview of an act on some of them without a pointer, and back.
+async fn many_by_keys_alone(chromium: &Chromium, live: &Live) {
+    chromium.open(&live.url("/console/")).await;
+    chromium.press("gr").await;
+    until_loaded(chromium, "location.pathname === '/console/runs'").await;
+    chromium.press("jx").await;
+    let ticked = "return document.querySelectorAll('#live tbody input:checked').length";
+    assert_eq!(chromium.script(ticked).await, 1, "the row that has the focus is selected");
+    let mut focused = Value::Null;
+    for _ in 0..60 {
+        chromium.press("\u{e004}").await;
+        focused = chromium.script("return document.activeElement.innerText").await;
+        if focused.as_str().is_some_and(|it| it.starts_with("Terminate")) {
+            break;
+        }
+    }
+    assert!(focused.as_str().is_some_and(|it| it.starts_with("Terminate")), "{focused}");
+    chromium.press("\u{e007}").await;
+    until_loaded(chromium, "location.pathname === '/console/confirm'").await;
+    // The first act of the page is the one that was asked for; the next leaves it.
+    chromium.press(".").await;
+    chromium.press("\u{e004}").await;
+    assert_eq!(chromium.script("return document.activeElement.innerText").await, "Leave it");
+    chromium.press("\u{e007}").await;
+    until_loaded(chromium, "location.pathname === '/console/runs'").await;
+}
+
+/// Two presses are one act, and what people write is text.
+async fn pressed_twice(chromium: &Chromium, live: &Live, incident: &str) {
+    chromium.open(&live.url(incident)).await;
+    let markup = "return [document.querySelector('#live b') === null,
+        document.querySelector('#live').innerText.includes('disk <b>full</b>')]";
+    assert_eq!(chromium.script(markup).await, json!([true, true]));
+    // `s` opens what is folded around the button.
+    chromium.press("s").await;
+    let snooze = "const it = document.activeElement; return [it.innerText, it.offsetHeight > 0]";
+    assert_eq!(chromium.script(snooze).await, json!(["Snooze", true]));
+    let twice = "const note = document.querySelector('textarea[name=text]');
+        note.value = 'seen'; const press = note.form.querySelector('button');
+        press.click(); press.click()";
+    chromium.script(twice).await;
+    until_loaded(chromium, "document.body.innerText.includes('The note is in the history')").await;
+    let shown: Value = live.get(&incident.replace("/console/", "/api/")).await;
+    let notes = shown["history"].as_array().into_iter().flatten();
+    assert_eq!(notes.filter(|it| it["what"] == "note").count(), 1, "{shown}");
 }
 
 /// More tabs than connections that a browser holds to one server: the last one loads and acts.

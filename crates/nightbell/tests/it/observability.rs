@@ -167,24 +167,23 @@ fn family(sample: &str) -> &str {
     ["_bucket", "_sum", "_count"].into_iter().find_map(of).unwrap_or(sample)
 }
 
-/// A Prometheus that looks at the server each second, with our rules.
-struct Prometheus {
+/// A Prometheus that looks at servers each second, with our rules.
+pub(crate) struct Prometheus {
     url: String,
     http: reqwest::Client,
     _service: Service,
 }
 
 impl Prometheus {
-    async fn start(program: PathBuf, live: &Live) -> Self {
+    /// Starts it with jobs (`scrape_configs`).
+    pub(crate) async fn start(program: PathBuf, http: reqwest::Client, jobs: &Value) -> Self {
         let (folder, port) = (folder(), free_port());
         let rules = deployed("prometheus/nightbell-alerts.yaml").canonicalize().unwrap();
         let config = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
              rule_files: [\"{}\"]\n\
-             scrape_configs:\n  - job_name: nightbell\n    \
-             static_configs: [{{ targets: [\"127.0.0.1:{}\"] }}]\n",
-            rules.display(),
-            live.port()
+             scrape_configs: {jobs}\n",
+            rules.display()
         );
         let config = write(folder.path(), "prometheus.yml", &config);
         let mut command = Command::new(program);
@@ -194,11 +193,11 @@ impl Prometheus {
         let start = move || Service::start(folder, command, port);
         let service = tokio::task::spawn_blocking(start).await.unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        Self { url, http: live.http.clone(), _service: service }
+        Self { url, http, _service: service }
     }
 
     /// Asks until the answer is what is waited for, and gives that.
-    async fn until<T>(
+    pub(crate) async fn until<T>(
         &self,
         path: &str,
         query: &[(&str, &str)],
@@ -270,7 +269,9 @@ async fn a_real_prometheus_reads_what_is_exported_and_knows_all_that_is_asked() 
     let hidden: Vec<&String> = exported.iter().filter(|it| !shown.contains(family(it))).collect();
     assert!(hidden.is_empty(), "on no panel: {hidden:?}");
 
-    let prometheus = Prometheus::start(program, &busy.live).await;
+    let target = format!("127.0.0.1:{}", busy.live.port());
+    let jobs = json!([{ "job_name": "nightbell", "static_configs": [{ "targets": [target] }] }]);
+    let prometheus = Prometheus::start(program, busy.live.http.clone(), &jobs).await;
     let read = |targets: &Value| {
         let target = &targets["activeTargets"][0];
         assert_eq!(target["lastError"].as_str().unwrap_or_default(), "", "{target:#}");

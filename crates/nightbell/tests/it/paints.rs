@@ -75,7 +75,43 @@ async fn first_paints() {
         // The first is without a warm cache.
         took.remove(0);
         took.sort_by(f64::total_cmp);
-        let (least, median, most) = (took[0], took[took.len() / 2], took[took.len() - 1]);
-        eprintln!("first paint, {name}: median {median:.0} ms ({least:.0}..{most:.0})");
+        tell(&format!("first paint, {name}"), &took);
     }
+    on_a_phone(&chromium, &live).await;
+}
+
+/// Bits a second and milliseconds before each answer of a bad connection.
+const SLOW: (u32, u32) = (400, 400);
+
+/// From a link in a message to an acknowledgement, over a bad connection and without anything cached.
+async fn on_a_phone(chromium: &Chromium, live: &Live) {
+    chromium.look(360, "dark").await;
+    let (mut read, mut acted) = (Vec::new(), Vec::new());
+    for at in 0..5 {
+        let path = format!("/ping/k-{}/1", 100 + at);
+        live.ask(reqwest::Method::POST, &path, "HTTP 503").await;
+        let open = live.get(&format!("/api/incidents?monitor=job-{:04}", 100 + at)).await;
+        let id = open["results"][0]["id"].as_str().expect("an incident").replace('/', "%2F");
+        chromium.slow_down(SLOW.0, SLOW.1).await;
+        chromium.forget_files().await;
+        chromium.open(&live.url(&format!("/console/incidents/{id}"))).await;
+        read.push(chromium.later(PAINT).await.as_f64().expect("it is painted"));
+        let pressed = std::time::Instant::now();
+        chromium.click("form.act button").await;
+        while !chromium.source().await.contains("Acknowledged: nobody") {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        acted.push(pressed.elapsed().as_secs_f64() * 1000.0);
+    }
+    for (what, took) in [("an incident is readable", &mut read), ("it is acknowledged", &mut acted)]
+    {
+        took.sort_by(f64::total_cmp);
+        tell(&format!("{} kbit/s, {} ms: {what}", SLOW.0, SLOW.1), took);
+    }
+}
+
+/// Says the median, least and most of what was measured, which is in order.
+fn tell(what: &str, took: &[f64]) {
+    let (least, median, most) = (took[0], took[took.len() / 2], took[took.len() - 1]);
+    eprintln!("{what}: median {median:.0} ms ({least:.0}..{most:.0})");
 }

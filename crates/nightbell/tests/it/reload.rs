@@ -55,6 +55,22 @@ async fn what_changes_is_applied_and_what_is_broken_is_not() {
 
     write(folder.path(), "a.json", &flow("a", "two").to_string());
     until_described(&live, "a", "two").await;
+    // The ledger names the file, each time that it was applied, after the start.
+    let begun = Instant::now();
+    loop {
+        let lines = live.get("/api/audit?after=0").await;
+        let lines = lines.as_array().unwrap();
+        let said = lines.iter().map(|it| it["line"].as_str().unwrap());
+        let said: Vec<Value> = said.map(|it| serde_json::from_str(it).unwrap()).collect();
+        let loads: Vec<_> = said.iter().filter(|it| it["act"] == "load").collect();
+        let named = loads.iter().all(|it| it["object"].as_str().unwrap().contains("a.json"));
+        if loads.len() == 2 {
+            assert!(said[0]["act"] == "start" && said[0]["who"] == "server" && named, "{said:?}");
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{said:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
     write(folder.path(), "a.json", "{\"name\": \"a\",\n \"tasks\": [}");
     until_logged(&live, &["ERROR", "a.json", "line 2, column 12"]).await;

@@ -103,6 +103,27 @@ async fn a_changed_definition_is_tried_on_what_happened() {
     assert!(outcome.stdout.contains("at size: was \"few\", is \"many\""), "{outcome:?}");
     assert!(outcome.stderr.contains("1 of 3 runs differ"), "{outcome:?}");
 
+    // Each run that differs is kept as a test: true of what was, and not of what is tried.
+    let saved = tempfile::tempdir().unwrap();
+    let folder = saved.path().to_str().unwrap();
+    shop.replay(&other_bound, &["--save", folder]).exits(5);
+    let tested = |definition: &Value| {
+        std::fs::write(saved.path().join("orders.json"), definition.to_string()).unwrap();
+        Nightbell::new(&["test", folder]).run()
+    };
+    let passed = tested(&orders(|_| {})).exits(0);
+    assert_eq!(passed.lines().iter().filter(|it| it.starts_with("ok ")).count(), 1, "{passed:?}");
+    let failed = tested(&other_bound).exits(5);
+    assert!(failed.stdout.contains("path: expected"), "{failed:?}");
+    // So is any run that is shown as one.
+    let runs = shop.0.get("/api/workflow/search?query=workflowType%3Dorders").await;
+    let id = runs["results"][0]["workflowId"].as_str().unwrap();
+    let shown =
+        Nightbell::new(&["run", "show", id, "--as-test"]).env("NIGHTBELL_URL", &shop.0.url(""));
+    let shown = shown.run().exits(0).stdout;
+    let again = Nightbell::new(&["test", "."]).file("orders.test.yaml", &shown);
+    again.file("orders.json", &orders(|_| {}).to_string()).run().exits(0);
+
     let asks_more = orders(|tasks| tasks[0]["inputParameters"]["unit"] = "kg".into());
     let difference = json!({ "class": "askedOtherwise", "at": "count", "difference": "input.unit was null, is \"kg\"" });
     assert_eq!(shop.groups(&asks_more, &[], 5), [(3, difference)]);
@@ -182,6 +203,17 @@ async fn sub_workflows_and_failed_attempts_answer_what_they_answered() {
     assert_eq!(shop.groups(&parent("other"), &[], 5), [(1, expected)]);
     let outcome = shop.replay(&parent("child"), &["--status", "failed"]).exits(1);
     assert!(outcome.stderr.contains("no run of parent has ended"), "{outcome:?}");
+    // The same tasks, and another end.
+    let ends = |status: &str| {
+        let input = json!({ "terminationStatus": status, "workflowOutput": {} });
+        json!({ "name": "ends", "version": 1, "schemaVersion": 2, "tasks": [
+            { "name": "t", "taskReferenceName": "t", "type": "TERMINATE", "inputParameters": input } ] })
+    };
+    shop.0.post("/api/metadata/workflow", &ends("COMPLETED")).await;
+    let id = shop.0.begin("ends", &json!({})).await;
+    shop.0.ended(&id, PATIENCE).await;
+    let other = json!({ "class": "otherEnd", "was": "COMPLETED", "now": "FAILED" });
+    assert_eq!(shop.groups(&ends("FAILED"), &[], 5), [(1, other)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

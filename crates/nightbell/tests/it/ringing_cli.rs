@@ -182,8 +182,14 @@ async fn an_incident_is_explained_and_handled() {
     let lines = ringing.command(&trial).file("watch.yaml", &patient).run().exits(0).lines();
     assert!(lines[0].starts_with("web, ") && lines[0].ends_with("2 checks"), "{lines:?}");
     assert!(lines[2].starts_with("then 1 1 ") && lines[3].starts_with("now 0 0 "), "{lines:?}");
-    assert!(lines[4].starts_with("gone: 1, new: 0 "), "{lines:?}");
-    assert!(lines[6].starts_with("gone - "), "{lines:?}");
+    assert_eq!(lines[4], "paged: desk 1 → 0");
+    assert!(lines[5].starts_with("gone: 1, new: 0 "), "{lines:?}");
+    assert!(lines[7].starts_with("gone - "), "{lines:?}");
+    // A file may call people whom the server does not know.
+    let called = ringing.file().replace("- { to: desk }", "- { to: \"oncall:primary\" }")
+        + "people: { ann: desk }\nrotations: { primary: { layers: [ { people: [ann] } ] } }\n";
+    let lines = ringing.command(&trial).file("watch.yaml", &called).run().exits(0).lines();
+    assert_eq!(lines[4], "paged: desk 1 → 1 (ann 0 → 1)", "{lines:?}");
     ringing.run("monitor backtest backup").exits(1);
     // What people say of it counts.
     ringing.run(&format!("incident judge {id}")).exits(2);
@@ -194,7 +200,9 @@ async fn an_incident_is_explained_and_handled() {
     ringing.run("incident missed web gone --from 30m --to 20m").exits(0);
     let lines = ringing.command(&trial).file("watch.yaml", &patient).run().exits(0).lines();
     let judged = "judged: precision 1 → -, recall 0.5 → 0; real and untold: 1 → 2; unjudged: 0 → 0";
-    assert_eq!(lines[5], judged, "{lines:?}");
+    assert!(lines[5].starts_with("gone: 1 (0 noise, 1 real, 0 not judged), new: 0 "), "{lines:?}");
+    assert!(lines[6].starts_with("gone and real: - 2"), "{lines:?}");
+    assert_eq!(lines[7], judged, "{lines:?}");
     let shown = ringing.run(&format!("incident show {id}")).exits(0).json();
     assert_eq!(
         (&shown["judged"]["verdict"], &shown["judged"]["who"]),

@@ -14,6 +14,9 @@ pub(crate) const PYTHON: &str = "NIGHTBELL_TEST_PYTHON";
 /// Names the folder of packages that has the JavaScript SDK.
 pub(crate) const NODE_MODULES: &str = "NIGHTBELL_TEST_NODE_MODULES";
 
+/// Names the folder that has the Java SDK, and our worker made with it.
+pub(crate) const JAVA: &str = "NIGHTBELL_TEST_JAVA";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_finds_all_that_it_asks_for() {
     let Some(python) = prepared(PYTHON) else { return };
@@ -41,9 +44,13 @@ pub(crate) fn prepared(variable: &str) -> Option<OsString> {
 }
 
 /// Runs a script against a server of its own; it must say that every check passed.
+pub(crate) async fn drive(interpreter: Command, script: &str) {
+    drive_against(&Live::start(&[]).await, interpreter, script).await;
+}
+
+/// Runs a script against this server.
 #[expect(clippy::print_stderr, reason = "both sides' logs, if they disagree")]
-pub(crate) async fn drive(mut interpreter: Command, script: &str) {
-    let live = Live::start(&[]).await;
+pub(crate) async fn drive_against(live: &Live, mut interpreter: Command, script: &str) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
     interpreter.arg(&script).env("CONDUCTOR_SERVER_URL", live.url("/api"));
     interpreter.env("ENDPOINT", format!("127.0.0.1:{}", live.port()));

@@ -1,11 +1,13 @@
 //! `dev --clock skip`: a server for tests of workers, on which waiting takes no time; and the schemas
 //! that every server has for editors.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::live::Live;
+use crate::sdks::{PYTHON, drive_against, prepared};
 use crate::stand_in::Nightbell;
 
 const DAY: i64 = 24 * 3_600_000;
@@ -31,6 +33,14 @@ async fn a_wait_of_days_is_over_at_once() {
     assert!(schema.text().await.unwrap().contains("\"Nightbell: tests\""));
     let missing = live.http.get(live.url("/schemas/nothing.json")).send().await.unwrap();
     assert_eq!(missing.status(), 404);
+}
+
+/// The timer of an orchestration is one as others are: its worker sees the days go by.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orchestration_that_sleeps_for_days_ends_at_once() {
+    let Some(python) = prepared(PYTHON) else { return };
+    let live = Live::start_as("dev", &["--clock", "skip"], &[]).await;
+    drive_against(&live, Command::new(python), "python/durable_skip.py").await;
 }
 
 #[test]

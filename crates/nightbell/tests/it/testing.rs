@@ -1,7 +1,10 @@
 //! `nightbell test`: the examples' own tests pass, and a mistake in an example does not.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Where the examples lie.
 fn examples() -> PathBuf {
@@ -139,7 +142,7 @@ fn wrong_files_are_told_with_their_place() {
     assert!(told.contains("o.test.yaml:6:3") && told.contains("\"inptu\""), "{told}");
     let other = tests_with("workflow: orders", "workflow: ordres");
     let told = exits(&run(folder(&[("o.json", FLOW), ("o.test.yaml", &other)]).path(), &[]), 1);
-    assert!(told.contains("o.test.yaml:4: there is no workflow \"ordres\""), "{told}");
+    assert!(told.contains("o.test.yaml:4:3: error: there is no workflow \"ordres\""), "{told}");
     let broken = FLOW.replace("\"HTTP\"", "\"SWITCH\"");
     let told = exits(&run(folder(&[("o.json", &broken), ("o.test.yaml", TESTS)]).path(), &[]), 1);
     assert!(told.contains("o.json"), "{told}");
@@ -180,6 +183,109 @@ fn snapshots_are_kept_and_compared() {
     let told = exits(&run(folder.path(), &[]), 5);
     assert!(told.contains("- POST https://slack.test/x"), "{told}");
     assert!(told.contains("+ POST https://slack.test/y"), "{told}");
+}
+
+/// A process that goes when the test does.
+struct Watched(std::process::Child);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_save_is_tested_while_somebody_watches() {
+    let folder = folder(&[("orders.json", FLOW), ("orders.test.yaml", TESTS)]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+    command.args(["test", "--watch"]).current_dir(folder.path());
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut watched = Watched(child);
+    let (sender, told) = mpsc::channel();
+    let lines = BufReader::new(watched.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    std::thread::spawn(move || lines.map(|line| sender.send(line)).all(|sent| sent.is_ok()));
+    let until = |words: &str| {
+        while !told.recv_timeout(Duration::from_mins(1)).expect(words).contains(words) {}
+    };
+    until("all passed");
+    let path = folder.path().join("orders.json");
+    std::fs::write(&path, FLOW.replace("$.n > 2 ?", "$.n > 3 ?")).unwrap();
+    until("1 of 1 tests failed");
+    std::fs::write(&path, FLOW).unwrap();
+    until("all passed");
+}
+
+const WEB: &str = "receivers:\n  noc: { slack: \"https://slack.test/x\" }\nroutes:\n  - { to: noc }\n\
+    monitors:\n  web: { http: \"http://web\", every: 1h, fail_after: 2 }\n";
+
+/// Checks begin with the test, or where the monitor's name puts them.
+#[test]
+fn the_phase_of_checks_is_that_of_the_test_or_of_the_name() {
+    let test = |opens: &str, phase: &str| {
+        let tests = format!(
+            "tests:\n- name: down\n  monitor: web\n  series: {{ up: \"1 0 0 0\" }}\n  {phase}\n  \
+             until: +6h\n  expect: {{ incidents: [ {{ key: \"\", opens: {opens}, resolves: never }} ] }}\n"
+        );
+        run(folder(&[("monitors.yaml", WEB), ("m.test.yaml", &tests)]).path(), &["--trace"])
+    };
+    exits(&test("+2h", ""), 0);
+    let told = exits(&test("+2h", "phase: real"), 5);
+    let first = told.lines().find(|line| line.contains("  check ")).expect(&told);
+    let first = first.split_whitespace().next().unwrap();
+    assert!(first.starts_with('+') && first != "+0s", "{told}");
+    // Two hours after the first check is the third, which is the second that fails.
+    let (until_seconds, _) = first.trim_start_matches('+').split_once('s').unwrap();
+    exits(&test(&format!("+2h{until_seconds}s"), "phase: real"), 0);
+}
+
+/// Who is never told because of a slip would always be as it is expected.
+#[test]
+fn names_and_words_in_expectations_must_be_known() {
+    for (expect, told) in [
+        ("never: [ { to: nocc } ]", "7:22: error: there is no receiver \"nocc\"; is noc meant?"),
+        ("never: [ { to: \"oncall:primary\" } ]", "there is no receiver \"oncall:primary\""),
+        ("told: [ { to: nocc } ]", "there is no receiver \"nocc\""),
+        (
+            "never: [ { event: triggr } ]",
+            "\"triggr\" is nothing that receivers are told; is trigger meant?",
+        ),
+        ("incidents: [ { resolves: nevr } ]", "\"nevr\" is no instant"),
+    ] {
+        let tests = format!(
+            "tests:\n- name: down\n  monitor: web\n  series: {{ up: \"1 0\" }}\n  \
+             acts: []\n\n  expect: {{ {expect} }}\n"
+        );
+        let files = [("monitors.yaml", WEB), ("m.test.yaml", &*tests)];
+        let found = exits(&run(folder(&files).path(), &[]), 1);
+        assert!(found.contains(told), "{expect}: {found}");
+    }
+    let tests = "tests:\n- name: down\n  monitor: web\n  series: { up: \"1 0\" }\n  \
+        acts: [ { at: +1m, receiver: nocc, answers: 503, for: 1h } ]\n  expect: { told: [] }\n- name: r\n  \
+        route: { monitor: web }\n  expect: { told: [ { to: \"oncall:first\" } ] }\n";
+    let files = [("monitors.yaml", WEB), ("m.test.yaml", tests)];
+    let found = exits(&run(folder(&files).path(), &[]), 1);
+    assert!(found.contains("no receiver \"nocc\""), "{found}");
+    assert!(found.contains("no rotation \"first\""), "{found}");
+}
+
+/// A step that calls a rotation counts when its people are told, a loop over nothing when there was none.
+#[test]
+fn rotations_and_loops_over_nothing_are_covered() {
+    let monitors = "receivers: { ann: { slack: \"https://slack.test/x\" } }\npeople: { ann: ann }\n\
+        rotations: { primary: { layers: [ { people: [ann] } ] } }\n\
+        routes: [ { to: \"oncall:primary\" } ]\nmonitors: { web: { http: \"http://web\", every: 1m } }\n";
+    let flow = r#"{ "name": "each", "inputParameters": ["all"], "tasks": [
+        { "name": "e", "taskReferenceName": "e", "type": "DO_WHILE", "items": "${workflow.input.all}",
+          "loopCondition": "true", "loopOver": [
+            { "name": "n", "taskReferenceName": "n", "type": "NOOP" } ] } ] }"#;
+    let tests = "tests:\n- name: down\n  monitor: web\n  series: { up: \"1 0 0\" }\n  \
+        expect: { told: [ { to: ann, event: trigger } ] }\n- name: none\n  workflow: each\n  \
+        input: { all: [] }\n  expect: { status: COMPLETED }\n";
+    let files = [("monitors.yaml", monitors), ("each.json", flow), ("a.test.yaml", tests)];
+    let told = exits(&run(folder(&files).path(), &["--coverage"]), 0);
+    assert!(!told.contains("routes[0]"), "{told}");
+    assert!(told.contains("each/e: not many times, not once\n"), "{told}");
 }
 
 /// A definition, a part of it and what a slip of the hand makes of that: each is caught by a test.
@@ -283,4 +389,29 @@ fn copy_all(from: &Path, to: &Path) {
             std::fs::copy(&path, &target).unwrap();
         }
     }
+}
+
+#[test]
+fn a_composite_monitor_is_tested_by_how_its_members_are() {
+    let monitors = "
+receivers: { noc: { inbox: null } }
+monitors:
+  web-1: { heartbeat: 1h, to: noc }
+  web-2: { heartbeat: 1h, to: noc }
+  web-3: { heartbeat: 1h, to: noc }
+  shop: { composite: { of: [web-1, web-2, web-3], at_least: 2 }, every: 1m, to: noc }
+";
+    let tests = "
+start: 2027-03-27T00:00+01:00
+tests:
+- name: two of three
+  monitor: shop
+  series: { '{monitor=web-1}': '1 0x3 1x3', '{monitor=web-2}': '1 1 0 0 1x3', '{monitor=web-3}': '1x7' }
+  expect: { incidents: [ { opens: +2m, resolves: +4m } ] }
+";
+    let lying = folder(&[("monitors.yaml", monitors), ("shop.test.yaml", tests)]);
+    exits(&run(lying.path(), &[]), 0);
+    let three = monitors.replace("at_least: 2", "at_least: 3");
+    std::fs::write(lying.path().join("monitors.yaml"), three).unwrap();
+    exits(&run(lying.path(), &[]), 5);
 }

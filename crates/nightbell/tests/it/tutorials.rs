@@ -1,4 +1,4 @@
-//! The tutorials of the book, command by command: blocks of a page that are marked run in one shell, in an
+//! The tutorials of the book, and what other pages show, command by command: blocks of a page that are marked run in one shell, in an
 //! empty folder, against a server that the page itself starts.
 //!
 //! A fence says what its block is, after the language: `sh run` is run, `sh serve` starts a server and
@@ -105,7 +105,7 @@ fn shows(line: &str, expected: &str) -> bool {
 }
 
 fn runs(name: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/tutorials").join(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
     let text = std::fs::read_to_string(file).unwrap();
     let address = format!("127.0.0.1:{}", free_port());
     let page = page(name, &text, &address, free_port());
@@ -144,25 +144,33 @@ fn runs(name: &str) {
 
 #[test]
 fn for_a_script() {
-    runs("script.md");
+    runs("tutorials/script.md");
 }
 
 #[test]
 fn for_users_of_conductor() {
-    runs("conductor.md");
+    runs("tutorials/conductor.md");
 }
 
 #[test]
 fn for_users_of_durable_functions() {
-    runs("durable-functions.md");
+    runs("tutorials/durable-functions.md");
 }
 
 #[test]
 fn for_users_of_robopager() {
-    runs("robopager.md");
+    runs("tutorials/robopager.md");
 }
 
 #[test]
 fn for_users_of_prometheus() {
-    runs("prometheus.md");
+    runs("tutorials/prometheus.md");
+}
+
+/// Blocks of other pages that need no server.
+#[test]
+fn on_pages_of_commands() {
+    for page in ["check.md", "testing.md", "schedules.md"] {
+        runs(page);
+    }
 }

@@ -2,15 +2,18 @@
 //! answer for, before it is made and as it ended; who was refused; who came in.
 //!
 //! Starts, signals and reports are not written here: runs say themselves who began them, and there may be
-//! thousands a second.
+//! thousands a second. What people do about runs and schedules is ([`super::Routes::act`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{Method, StatusCode};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{Extensions, Method, StatusCode};
 use axum::response::Response;
+use console::Pairs;
 use engine::{AuditEntry, Engine};
 use kernel::access::{Need, Permission, Permissions};
 use parking_lot::Mutex;
@@ -42,9 +45,10 @@ pub(super) fn entry(path: Option<&str>, request: &Request, actor: &Actor) -> Aud
         Some(_) => request.uri().path().chars().take(PATH_MAX).collect(),
         None => request.method().to_string(),
     };
+    let called = request.extensions().get::<Called>().map_or("anonymous", |it| &*it.0);
     AuditEntry {
         who: actor.principal().map_or("anonymous", |who| &*who.id).to_owned(),
-        name: actor.principal().map_or("anonymous", |who| &*who.name).to_owned(),
+        name: actor.principal().map_or(called, |who| &*who.name).to_owned(),
         address: match request.extensions().get::<Local>() {
             Some(_) => "socket".to_owned(),
             None => address(request.extensions().get().copied()),
@@ -54,6 +58,17 @@ pub(super) fn entry(path: Option<&str>, request: &Request, actor: &Actor) -> Aud
         ..AuditEntry::default()
     }
 }
+
+/// The same of what is about to be done, with what its query says of why.
+pub(super) fn entry_of_act(path: Option<&str>, request: &Request, actor: &Actor) -> AuditEntry {
+    let mut entry = entry(path, request, actor);
+    entry.because(reason_of(request).as_deref());
+    entry
+}
+
+/// What somebody who has proved nothing wants to be called; in requests that this process makes of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Called(pub(crate) Arc<str>);
 
 /// Where a request comes from; empty if it came over no connection.
 pub(super) fn address(peer: Option<Peer>) -> String {
@@ -73,7 +88,7 @@ pub(super) fn is_written(need: Need, method: &Method) -> bool {
 pub(super) async fn begin(engine: &Engine, mut entry: AuditEntry) -> Result<Begun, Problem> {
     "begun".clone_into(&mut entry.outcome);
     match engine.write_audit(entry.clone()).await {
-        Ok(number) => Ok(Begun { engine: engine.clone(), entry, number }),
+        Ok(number) => Ok(Begun { engine: engine.clone(), entry, number, why: Why::default() }),
         Err(error) => {
             tracing::error!(%error, "the audit ledger cannot be written: changes are refused");
             let message = "the audit ledger cannot be written, so nothing was changed";
@@ -82,6 +97,40 @@ pub(super) async fn begin(engine: &Engine, mut entry: AuditEntry) -> Result<Begu
                 .with_hint("Try again later; the server's log says why."))
         }
     }
+}
+
+/// Why somebody does something, in their own words. Its handler notes them, once it has read the body in
+/// which they are; those in the query `reason` are known before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Why(Arc<OnceLock<String>>);
+
+impl Why {
+    /// Notes the words, if there are any.
+    pub(crate) fn note(&self, words: Option<&str>) {
+        if let Some(words) = words {
+            // What was noted first stays.
+            let _ = self.0.set(words.to_owned());
+        }
+    }
+
+    /// The place for the words about the request of these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Why {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// The words in the query of a request.
+pub(super) fn reason_of(request: &Request) -> Option<String> {
+    let pairs = Pairs::parse(request.uri().query()?);
+    pairs.get("reason").map(str::to_owned)
 }
 
 /// In an answer: what was made or changed, if the path does not say it. The ledger names it.
@@ -93,12 +142,21 @@ pub(super) struct Begun {
     engine: Engine,
     entry: AuditEntry,
     number: u64,
+    why: Why,
+}
+
+impl Begun {
+    /// Where the handler notes why it is done.
+    pub(super) fn why(&self) -> &Why {
+        &self.why
+    }
 }
 
 impl Begun {
     /// Writes down how it ended, which nobody has to wait for.
     pub(super) fn end(self, response: &Response) {
-        let Self { engine, mut entry, number } = self;
+        let Self { engine, mut entry, number, why } = self;
+        entry.because(why.0.get().map(String::as_str));
         let status = response.status();
         // A call that was refused says so in its headers, as there is nothing else to send.
         let grpc = response.headers().get("grpc-status");

@@ -1,7 +1,7 @@
 //! Access control: the one layer that turns a request into a [`Principal`] and lets it pass or not.
 //!
 //! What a path needs is said where it is registered ([`Routes::on`]), and what a method of gRPC needs
-//! in [`crate::grpc::need`]; nothing else can be called. Everything is decided from memory, in
+//! in [`crate::grpc::required`]; nothing else can be called. Everything is decided from memory, in
 //! [`kernel::access::decide`].
 
 mod anonymous;
@@ -19,6 +19,7 @@ mod token;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -43,19 +44,23 @@ use throttle::Throttle;
 use token::{Subject, Tokens, Verdict};
 use zeroize::Zeroizing;
 
-pub(crate) use audit::About;
-pub(crate) use routes::{PERMISSION, Requirements, Routes};
+pub(crate) use audit::{About, Called, Why};
+pub(crate) use routes::{PERMISSION, Required, Requirements, Routes};
 pub(crate) use scope::Scope;
 pub(crate) use token::LIFETIME_SECONDS;
 
 /// Who makes a request; in its extensions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Actor(Option<Arc<Principal>>);
+pub(crate) struct Actor {
+    who: Option<Arc<Principal>>,
+    /// By a session whose proof is too old for some things.
+    is_stale: bool,
+}
 
 impl Actor {
     /// The principal, if it proved to be one.
     pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.0.as_deref()
+        self.who.as_deref()
     }
 
     /// As whom what it starts and writes acts: its id; `None` for the server itself, which is what
@@ -102,6 +107,7 @@ impl Actor {
         what: &str,
     ) -> Result<(), Problem> {
         match decide(api.settings.auth, permission.into(), self.principal()) {
+            Ok(_) if self.is_stale && PROVED_ANEW.has(permission) => Err(stale()),
             Ok(_) => Ok(()),
             Err(Refusal::Unauthenticated) => Err(unauthenticated(HINT)),
             Err(Refusal::Forbidden) => Err(forbidden(self.principal(), permission.into(), what)),
@@ -186,6 +192,8 @@ pub(crate) struct Asked(pub(crate) Actor);
 /// Decides on every request.
 pub(crate) struct Authorizer {
     mode: Mode,
+    /// How old the proof of a session may be for what needs [`PROVED_ANEW`].
+    proof_max: Duration,
     engine: Engine,
     tokens: Tokens,
     sessions: Arc<Sessions>,
@@ -201,6 +209,7 @@ impl Authorizer {
     pub(crate) fn new(api: &Api, requirements: Requirements) -> Self {
         Self {
             mode: api.settings.auth,
+            proof_max: api.settings.proof_max,
             engine: api.engine.clone(),
             tokens: Tokens::new(&api.engine),
             sessions: Arc::default(),
@@ -424,53 +433,70 @@ impl Authorizer {
                 Verdict::Of(subject) => subject.session,
                 Verdict::Expired | Verdict::Invalid => None,
             },
-            None => session::of_cookie(request.headers()).filter(|_| session::is_for(path)),
+            None => session::of_cookie(request).filter(|_| session::is_for(path)),
         }
     }
 
     /// Who the session of a request belongs to; `None` without one, or if its key counts no more.
-    fn signed_in(&self, request: &Request) -> Option<Result<Arc<Principal>, Problem>> {
-        let (method, headers) = (request.method(), request.headers());
-        let (id, generation) = match session::principal_of(&self.sessions, method, headers) {
+    fn signed_in(&self, request: &Request) -> Option<Result<Actor, Problem>> {
+        let session = match session::of_request(&self.sessions, request) {
             Ok(found) => found?,
             Err(problem) => return Some(Err(problem)),
         };
-        match self.engine.access().standing(&id, generation, self.engine.now()) {
-            Proved::Known(principal) => Some(Ok(principal)),
+        let (id, generation) = (&session.principal, session.generation);
+        match self.engine.access().standing(id, generation, self.engine.now()) {
+            Proved::Known(who) => {
+                let is_stale = !session.is_proved(self.proof_max, Instant::now());
+                Some(Ok(Actor { who: Some(who), is_stale }))
+            }
             Proved::Expired | Proved::Unknown => None,
         }
     }
 
-    async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Admitted, Response> {
-        let need = match path {
-            Some(path) if path == grpc::METHODS => grpc::need(request.uri().path()),
+    /// What a request needs.
+    fn required(&self, path: Option<&str>, request: &Request) -> Required {
+        let required = match path {
+            Some(path) if path == grpc::METHODS => grpc::required(request.uri().path()),
             Some(path) => self.requirements.of(path, request.method()),
             // Triggers ask for themselves, and what is nobody's is public knowledge.
-            None => Some(Need::Proof),
+            None => Some(Required::unwritten(Need::Proof)),
         };
         // What nobody has said a word about is for nobody.
-        let need = need.unwrap_or(Need::OneOf(Permissions::NONE));
+        required.unwrap_or(Required::unwritten(Need::OneOf(Permissions::NONE)))
+    }
+
+    /// Whether nothing is to be asked and nothing to be written, so that a request passes at once.
+    pub(crate) fn is_indifferent(&self, path: Option<&str>, request: &Request) -> bool {
+        self.mode == Mode::Open && !self.required(path, request).is_written
+    }
+
+    async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Admitted, Response> {
+        let Required { need, is_written } = self.required(path, request);
         if self.mode == Mode::Open {
-            return Ok(Admitted::default());
+            // Nobody is asked who they are; what is written elsewhere is written here, too.
+            let (actor, scope) = (Actor::default(), Scope::default());
+            let entry = is_written.then(|| audit::entry_of_act(path, request, &actor));
+            return self.begun(request.headers(), actor, scope, entry).await;
         }
         if need == Need::Proof && path.is_some() {
             return Ok(Admitted::default());
         }
         let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
         let query = request.uri().query().filter(|_| is_durable);
+        let known = |who| Actor { who: Some(who), is_stale: false };
         let who = match request.extensions().get::<Asked>() {
-            Some(asked) => asked.0.0.clone().map(Ok),
+            Some(asked) => Some(Ok(asked.0.clone())),
             None => match self.who(request.headers(), query) {
                 None if session::is_for(path) => self.signed_in(request),
-                who => who,
+                who => who.map(|it| it.map(known)),
             }
-            .or_else(|| local_administrator(request).map(Ok)),
+            .or_else(|| local_administrator(request).map(known).map(Ok)),
         };
         let is_public = matches!(need, Need::Public | Need::Proof);
-        let who = match who {
-            Some(Ok(who)) => Some(who),
+        let actor = match who {
+            Some(Ok(actor)) => actor,
             // What anybody may see, those may see, too, who have mistaken their key.
-            Some(Err(_)) if is_public => None,
+            Some(Err(_)) if is_public => Actor::default(),
             Some(Err(problem)) => {
                 self.note_refusal(path, request, &Actor::default(), problem.status);
                 if problem.status == StatusCode::UNAUTHORIZED {
@@ -478,50 +504,64 @@ impl Authorizer {
                 }
                 return Err(in_the_words_of(request.headers(), problem));
             }
-            None => None,
+            None => Actor::default(),
         };
-        match decide(self.mode, need, who.as_deref()) {
+        match decide(self.mode, need, actor.principal()) {
+            Ok(_) if actor.is_stale && is_written && PROVED_ANEW.meets(need.permissions()) => {
+                self.note_refusal(path, request, &actor, StatusCode::UNAUTHORIZED);
+                Err(in_the_words_of(request.headers(), stale()))
+            }
             Ok(reach) => {
-                let scope = match (&who, reach) {
+                let scope = match (&actor.who, reach) {
                     (Some(who), Reach::Some) => Scope::narrowed(who.clone(), need.permissions()),
                     _ => Scope::default(),
                 };
                 if path == Some(grpc::METHODS)
                     && let Err(problem) = grpc::check_hub(request.headers(), &scope)
                 {
-                    self.note_refusal(path, request, &Actor(who), problem.status);
+                    self.note_refusal(path, request, &actor, problem.status);
                     return Err(in_the_words_of(request.headers(), problem));
                 }
-                if who.is_some() && path.is_none() {
+                if actor.who.is_some() && path.is_none() {
                     // Triggers hand headers on to workflows, which have no business with a key.
                     for name in &credential::HEADERS {
                         request.headers_mut().remove(name);
                     }
                 }
-                if who.is_none() && self.mode == Mode::Offered && !is_public {
+                if actor.who.is_none() && self.mode == Mode::Offered && !is_public {
                     self.anonymous.count(request);
                 }
-                let actor = Actor(who);
-                if !audit::is_written(need, request.method()) {
-                    return Ok(Admitted { actor, scope, begun: None });
-                }
-                let entry = audit::entry(path, request, &actor);
-                match audit::begin(&self.engine, entry).await {
-                    Ok(begun) => Ok(Admitted { actor, scope, begun: Some(begun) }),
-                    Err(problem) => Err(in_the_words_of(request.headers(), problem)),
-                }
+                let entry = is_written.then(|| audit::entry_of_act(path, request, &actor));
+                self.begun(request.headers(), actor, scope, entry).await
             }
             Err(Refusal::Unauthenticated) => {
                 let hint = if guard::is_grpc(request.headers()) { GRPC_HINT } else { HINT };
-                self.note_refusal(path, request, &Actor(who), StatusCode::UNAUTHORIZED);
+                self.note_refusal(path, request, &actor, StatusCode::UNAUTHORIZED);
                 Err(in_the_words_of(request.headers(), unauthenticated(hint)))
             }
             Err(Refusal::Forbidden) => {
                 let what = format!("{} {}", request.method(), path.unwrap_or_default());
-                let problem = forbidden(who.as_deref(), need, &what);
-                self.note_refusal(path, request, &Actor(who), StatusCode::FORBIDDEN);
+                let problem = forbidden(actor.principal(), need, &what);
+                self.note_refusal(path, request, &actor, StatusCode::FORBIDDEN);
                 Err(in_the_words_of(request.headers(), problem))
             }
+        }
+    }
+
+    /// Lets a request begin; what is to be written down is written before.
+    async fn begun(
+        &self,
+        headers: &HeaderMap,
+        actor: Actor,
+        scope: Scope,
+        entry: Option<AuditEntry>,
+    ) -> Result<Admitted, Response> {
+        let Some(entry) = entry else {
+            return Ok(Admitted { actor, scope, begun: None });
+        };
+        match audit::begin(&self.engine, entry).await {
+            Ok(begun) => Ok(Admitted { actor, scope, begun: Some(begun) }),
+            Err(problem) => Err(in_the_words_of(headers, problem)),
         }
     }
 
@@ -541,12 +581,15 @@ impl Authorizer {
         }
         let Admitted { actor, scope, begun } = self.admit(path, request).await?;
         let leased = |it: &&Arc<Principal>| !is_local(it) && is_held_open(request);
-        let held = actor.0.as_ref().filter(leased).map(|principal| {
+        let held = actor.who.as_ref().filter(leased).map(|principal| {
             // Of the two that are held open one attends a hub, the other shows everything.
             let hub = guard::is_grpc(request.headers()).then(|| grpc::hub_of(request.headers()));
             let session = self.session_of(path, request).map(|id| (self.sessions.clone(), id));
             held::Lease::new(self.engine.clone(), principal, hub, session)
         });
+        if let Some(begun) = &begun {
+            request.extensions_mut().insert(begun.why().clone());
+        }
         request.extensions_mut().insert(actor);
         request.extensions_mut().insert(scope);
         Ok(Entered { begun, held })
@@ -614,6 +657,17 @@ fn is_held_open(request: &Request) -> bool {
         || guard::is_grpc(request.headers()) && path.ends_with("/GetWorkItems")
 }
 
+/// For what a session counts only while its proof is young.
+const PROVED_ANEW: Permissions =
+    Permissions::of(&[Permission::Edit, Permission::WriteSecrets, Permission::Admin]);
+
+fn stale() -> Problem {
+    let message = "this needs a proof of who you are that is not older than 12 hours";
+    Problem::new(StatusCode::UNAUTHORIZED, "proof-too-old", message).with_hint(
+        "Sign in again in another window, then go back and send it again: what you wrote is still there.",
+    )
+}
+
 /// The codes of refusals, which clients know in capitals.
 pub(crate) const INVALID: &str = "invalid-token";
 pub(crate) const EXPIRED: &str = "expired-token";
@@ -621,8 +675,10 @@ pub(crate) const EXPIRED: &str = "expired-token";
 const HINT: &str = "Send a key as 'Authorization: Bearer KEY' or 'X-Authorization: KEY', or as the \
     password of Basic; SDKs take its id and secret. The command line takes it from NIGHTBELL_KEY. An \
     administrator makes one with `nightbell key create`.";
-const GRPC_HINT: &str = "Send a key in the metadata of each call, as 'authorization: Bearer KEY'; see \
-    docs/security.md for the lines that do so in each SDK.";
+const GRPC_HINT: &str = "Send a key in the metadata of each call, as 'authorization: Bearer KEY'. Azure-managed \
+    packages send the token of their credential there: in place of token_credential=None or \
+    Authentication=None, pass a credential whose token is the key. docs/security.md has the lines for each \
+    SDK, under 'Durable Task SDKs'.";
 
 fn unauthenticated(hint: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token").with_hint(hint)

@@ -11,6 +11,7 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
+use super::audit;
 use crate::Shared;
 
 /// Paths of the API with what each operation needs.
@@ -23,7 +24,21 @@ pub(crate) struct Routes {
 }
 
 /// What each method of a path needs.
-type Needs = Vec<(Method, Need)>;
+type Needs = Vec<(Method, Required)>;
+
+/// What an operation needs, and whether the audit ledger tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Required {
+    pub(crate) need: Need,
+    pub(crate) is_written: bool,
+}
+
+impl Required {
+    /// What the ledger does not tell of.
+    pub(crate) fn unwritten(need: Need) -> Self {
+        Self { need, is_written: false }
+    }
+}
 
 /// In descriptions: what an operation needs.
 pub(crate) const PERMISSION: &str = "x-permission";
@@ -36,14 +51,30 @@ impl Routes {
 
     /// Registers handlers of one path, all of which need the same.
     #[must_use]
-    pub(crate) fn on(mut self, need: impl Into<Need>, routes: UtoipaMethodRouter<Shared>) -> Self {
-        let need = need.into();
+    pub(crate) fn on(self, need: impl Into<Need>, routes: UtoipaMethodRouter<Shared>) -> Self {
+        self.registered(need.into(), routes, audit::is_written)
+    }
+
+    /// The same for what somebody does about runs and schedules, which the audit ledger tells of whatever it
+    /// needs, and whatever its method.
+    #[must_use]
+    pub(crate) fn act(self, need: impl Into<Need>, routes: UtoipaMethodRouter<Shared>) -> Self {
+        self.registered(need.into(), routes, |_, _| true)
+    }
+
+    fn registered(
+        mut self,
+        need: Need,
+        routes: UtoipaMethodRouter<Shared>,
+        is_written: fn(Need, &Method) -> bool,
+    ) -> Self {
         let (schemas, mut paths, router) = routes;
         for (path, item) in &mut paths.paths {
             for (method, operation) in operations(item) {
                 let extensions = operation.extensions.get_or_insert_with(Extensions::default);
                 extensions.insert(PERMISSION.to_owned(), need.to_string().into());
-                self.needs.entry(path.clone()).or_default().push((method, need));
+                let required = Required { need, is_written: is_written(need, &method) };
+                self.needs.entry(path.clone()).or_default().push((method, required));
             }
         }
         self.router = self.router.routes((schemas, paths, router));
@@ -96,10 +127,10 @@ pub(crate) struct Requirements(HashMap<String, Needs>);
 impl Requirements {
     /// What a request needs; `None` if nothing is known about its path. A method that the path does
     /// not have gets its 405 whoever asks.
-    pub(super) fn of(&self, path: &str, method: &Method) -> Option<Need> {
+    pub(super) fn of(&self, path: &str, method: &Method) -> Option<Required> {
         let needs = self.0.get(path)?;
         let find = |wanted: &Method| needs.iter().find(|(method, _)| method == wanted);
         let found = find(method).or_else(|| find(&Method::GET).filter(|_| method == Method::HEAD));
-        Some(found.map_or(Need::Public, |(_, need)| *need))
+        Some(found.map_or(Required::unwritten(Need::Public), |(_, required)| *required))
     }
 }

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kernel::access::{Mode, Need, Permission, Permissions, Principal};
 use parking_lot::Mutex;
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use super::{Actor, Authorizer, Routes};
 use crate::Shared;
-use crate::guard::{OverTls, Peer};
+use crate::guard::Peer;
 use crate::problem::Problem;
 use crate::rest::extract::RawBody;
 
@@ -37,13 +37,12 @@ use crate::rest::extract::RawBody;
 pub(crate) const SESSION: &str = "/console/session";
 /// Where sessions count, and where the cookie is sent to.
 const BASE: &str = "/console";
+/// The cookie over plain HTTP, and the one over TLS, which no page of plain HTTP can plant.
 const COOKIE: &str = "nightbell_session";
+const SECURE_COOKIE: &str = "__Secure-nightbell";
 const CSRF: HeaderName = HeaderName::from_static("x-csrf");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// A session that nobody uses for so long is over.
-const IDLE: Duration = Duration::from_hours(12);
-/// And after so long in any case.
-const LIFETIME: Duration = Duration::from_hours(7 * 24);
+const DAY: Duration = Duration::from_hours(24);
 /// Sessions kept; beyond that the one that was used longest ago ends.
 const SESSIONS_MAX: usize = 10_000;
 /// Sessions of one principal, likewise.
@@ -62,6 +61,25 @@ pub(super) enum Use {
     Browser,
     /// Its secret renews tokens.
     Tokens,
+}
+
+impl Use {
+    /// A session that nobody uses for so long is over. Whoever is on call is not to sign in at night, so that
+    /// browsers have long; what they may do with an old proof is less ([`Session::is_proved`]).
+    fn idle_max(self) -> Duration {
+        match self {
+            Self::Browser => 14 * DAY,
+            Self::Tokens => DAY / 2,
+        }
+    }
+
+    /// And after so long in any case.
+    fn lifetime(self) -> Duration {
+        match self {
+            Self::Browser => 90 * DAY,
+            Self::Tokens => 7 * DAY,
+        }
+    }
 }
 
 /// One session.
@@ -168,7 +186,13 @@ impl Sessions {
 
 impl Session {
     fn lives(&self, now: Instant) -> bool {
-        now.duration_since(self.used) < IDLE && now.duration_since(self.opened) < LIFETIME
+        now.duration_since(self.used) < self.usable.idle_max()
+            && now.duration_since(self.opened) < self.usable.lifetime()
+    }
+
+    /// Whether whoever has it proved who they are no longer ago than this.
+    pub(super) fn is_proved(&self, within: Duration, now: Instant) -> bool {
+        now.duration_since(self.opened) < within
     }
 }
 
@@ -209,9 +233,13 @@ fn from_digits(text: &str) -> Option<Hash> {
     Some(hash)
 }
 
-/// What the session's cookie of a request holds.
-fn cookie_of(headers: &HeaderMap) -> Option<&str> {
-    cookie_named(headers, COOKIE).filter(|value| value.len() == 64)
+fn cookie_name(is_secure: bool) -> &'static str {
+    if is_secure { SECURE_COOKIE } else { COOKIE }
+}
+
+/// What the session's cookie of a request holds: over TLS only the one that was set over TLS counts.
+fn cookie_of(headers: &HeaderMap, is_secure: bool) -> Option<&str> {
+    cookie_named(headers, cookie_name(is_secure)).filter(|value| value.len() == 64)
 }
 
 /// What a cookie of a request holds.
@@ -223,8 +251,16 @@ pub(super) fn cookie_named<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a
 }
 
 /// What names the session whose cookie a request has, if it has one.
-pub(super) fn of_cookie(headers: &HeaderMap) -> Option<String> {
-    cookie_of(headers).map(id_of)
+pub(super) fn of_cookie(request: &Request) -> Option<String> {
+    cookie_of(request.headers(), is_secure(request.extensions())).map(id_of)
+}
+
+/// Put into requests with cookies: whether they came over TLS, as far as the browser sees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Secure(pub(crate) bool);
+
+fn is_secure(extensions: &Extensions) -> bool {
+    extensions.get::<Secure>().is_some_and(|it| it.0)
 }
 
 /// Whether sessions count for a path of ours.
@@ -233,22 +269,25 @@ pub(super) fn is_for(path: Option<&str>) -> bool {
     below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn session_of(sessions: &Sessions, headers: &HeaderMap) -> Option<Session> {
-    cookie_of(headers).and_then(|cookie| sessions.find(cookie, Use::Browser, Instant::now()))
+fn session_of(sessions: &Sessions, headers: &HeaderMap, is_secure: bool) -> Option<Session> {
+    let cookie = cookie_of(headers, is_secure)?;
+    sessions.find(cookie, Use::Browser, Instant::now())
 }
 
-/// Whose session a request belongs to, and the generation of its principal; `None` without one that lives.
+/// The session that a request belongs to; `None` without one that lives.
 ///
 /// # Errors
 /// 403 if the request would change something and does not show that a page of ours sent it.
-pub(super) fn principal_of(
+pub(super) fn of_request(
     sessions: &Sessions,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Option<(Arc<str>, u64)>, Problem> {
-    let Some(session) = session_of(sessions, headers) else { return Ok(None) };
+    request: &Request,
+) -> Result<Option<Session>, Problem> {
+    let (method, headers) = (request.method(), request.headers());
+    let Some(session) = session_of(sessions, headers, is_secure(request.extensions())) else {
+        return Ok(None);
+    };
     if matches!(*method, Method::GET | Method::HEAD) || is_from_our_page(headers, &session) {
-        return Ok(Some((session.principal, session.generation)));
+        return Ok(Some(session));
     }
     let message = "a session changes something only for pages of this server";
     Err(Problem::new(StatusCode::FORBIDDEN, "csrf", message).with_hint(
@@ -293,12 +332,9 @@ impl FromRequestParts<Shared> for Way {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
-        let address = shared.guard.address(&parts.headers, &parts.uri, &parts.extensions);
         let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         Ok(Self {
-            // Whatever `public_url` says: what came over TLS can go back over TLS.
-            is_secure: parts.extensions.get::<OverTls>().is_some()
-                || address.starts_with("https://"),
+            is_secure: shared.guard.is_secure(&parts.headers, &parts.uri, &parts.extensions),
             is_form: !kind.is_some_and(|kind| kind.starts_with(b"application/json")),
             peer: parts.extensions.get().copied(),
         })
@@ -369,11 +405,11 @@ impl Authorizer {
         headers: &HeaderMap,
         is_secure: bool,
     ) -> HeaderValue {
-        cookie(&self.open_session(who, headers).secret, is_secure, "")
+        cookie(&self.open_session(who, headers, is_secure).secret, is_secure, "")
     }
 
-    fn open_session(&self, who: &Principal, headers: &HeaderMap) -> Opened {
-        if let Some(former) = cookie_of(headers) {
+    fn open_session(&self, who: &Principal, headers: &HeaderMap, is_secure: bool) -> Opened {
+        if let Some(former) = cookie_of(headers, is_secure) {
             self.sessions.close(former);
         }
         self.sessions.open(who, Use::Browser, Instant::now())
@@ -424,7 +460,7 @@ async fn sign_in(
             return Ok(led_to(&format!("{BASE}/login?failed={failed}&next={next}")));
         }
     };
-    let opened = authorizer.open_session(&who, &headers);
+    let opened = authorizer.open_session(&who, &headers, way.is_secure);
     let mut response = if way.is_form {
         led_to(given.next())
     } else {
@@ -448,7 +484,7 @@ async fn sign_out(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Response {
-    if let Some(cookie) = cookie_of(&headers) {
+    if let Some(cookie) = cookie_of(&headers, way.is_secure) {
         authorizer.sessions.close(cookie);
     }
     let is_everywhere = Given::read(&body, way.is_form).is_ok_and(|given| given.everywhere);
@@ -471,10 +507,11 @@ async fn sign_out(
 )]
 async fn session(
     State(authorizer): State<Arc<Authorizer>>,
+    way: Way,
     actor: Actor,
     headers: HeaderMap,
 ) -> Json<Value> {
-    let session = session_of(&authorizer.sessions, &headers);
+    let session = session_of(&authorizer.sessions, &headers, way.is_secure);
     let who = actor.principal();
     let may = |it: &Permission| match who {
         Some(who) => who.may_all(Permissions::of(&[*it])),
@@ -495,7 +532,7 @@ pub(super) fn led_to(page: &str) -> Response {
 }
 
 fn cookie(value: &str, is_secure: bool, more: &str) -> HeaderValue {
-    cookie_for(COOKIE, value, BASE, is_secure, more)
+    cookie_for(cookie_name(is_secure), value, BASE, is_secure, more)
 }
 
 /// A cookie for requests below a path, which no script sees and no page of another site sends along.
@@ -517,7 +554,7 @@ mod tests {
 
     use kernel::access::Principal;
 
-    use super::{Given, IDLE, LIFETIME, OF_ONE_MAX, Sessions, Use, is_for};
+    use super::{DAY, Given, OF_ONE_MAX, Sessions, Use, is_for};
 
     fn open(sessions: &Sessions, id: &str, now: Instant) -> String {
         let who = Principal::new(id.into(), "n".into(), Vec::new());
@@ -529,15 +566,25 @@ mod tests {
         let (sessions, begin) = (Sessions::default(), Instant::now());
         let used = open(&sessions, "key:1", begin);
         let idle = open(&sessions, "key:1", begin);
-        let step = IDLE / 2;
+        let (idle_max, lifetime) = (Use::Browser.idle_max(), Use::Browser.lifetime());
+        let step = idle_max / 2;
         let mut now = begin;
-        while now + step < begin + LIFETIME {
+        while now + step < begin + lifetime {
             now += step;
             assert!(sessions.find(&used, Use::Browser, now).is_some());
         }
-        assert!(sessions.find(&idle, Use::Browser, begin + IDLE).is_none());
-        assert!(sessions.find(&used, Use::Browser, begin + LIFETIME).is_none());
+        assert!(sessions.find(&idle, Use::Browser, begin + idle_max).is_none());
+        assert!(sessions.find(&used, Use::Browser, begin + lifetime).is_none());
         assert!(sessions.find(&used.replace(['0', '1'], "2"), Use::Browser, begin).is_none());
+    }
+
+    #[test]
+    fn using_a_session_does_not_make_its_proof_younger() {
+        let (sessions, begin) = (Sessions::default(), Instant::now());
+        let secret = open(&sessions, "key:1", begin);
+        let found = |at| sessions.find(&secret, Use::Browser, at).expect("it lives");
+        assert!(found(begin + DAY / 4).is_proved(DAY / 2, begin + DAY / 4));
+        assert!(!found(begin + DAY).is_proved(DAY / 2, begin + DAY));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use console::Pairs;
-use engine::{Committed, Engine};
+use engine::{Changed, Committed, Engine};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use kernel::access::Permission;
@@ -64,16 +64,22 @@ impl Wanted {
     }
 
     fn includes(&self, committed: &Committed) -> bool {
-        let topics = topics(committed.id.machine());
-        self.id.as_ref().is_none_or(|id| *id == committed.id)
+        let topics = topics(&committed.what);
+        // Whoever looks at one machine may show what else was changed beside it.
+        let is_meant = match (&committed.what, &self.id) {
+            (Changed::Machine(id), Some(wanted)) => id == wanted,
+            (Changed::Machine(_) | Changed::Documents, _) => true,
+        };
+        is_meant
             && (self.topics.is_empty()
                 || topics.iter().any(|it| self.topics.iter().any(|topic| topic == it)))
     }
 }
 
-/// What a page calls the machines of a kind. Incidents are part of their monitor.
-fn topics(kind: MachineKind) -> &'static [&'static str] {
-    match kind {
+/// What a page calls the machines of a kind, and all that is none. Incidents are part of their monitor.
+fn topics(what: &Changed) -> &'static [&'static str] {
+    let Changed::Machine(id) = what else { return &["change"] };
+    match id.machine() {
         MachineKind::Execution | MachineKind::Instance => &["run"],
         MachineKind::Schedule => &["schedule", "firing"],
         MachineKind::Monitor => &["monitor", "incident"],
@@ -82,8 +88,8 @@ fn topics(kind: MachineKind) -> &'static [&'static str] {
 }
 
 /// Tells what is committed from now on, or since the event that `Last-Event-ID` names. `topics` are
-/// `run`, `monitor`, `incident`, `schedule`, `firing` and `entity`, apart by commas; `id` names one
-/// machine. The event `reload` says that something may have been missed.
+/// `run`, `monitor`, `incident`, `schedule`, `firing`, `entity` and `change` (of definitions, secrets,
+/// silences, accounts), apart by commas; `id` names one machine. The event `reload` says that something may have been missed.
 #[utoipa::path(
     get, path = "/console/feed", tag = "console",
     params(
@@ -201,9 +207,9 @@ impl Stream {
         let Some(committed) = committed else {
             return Some(format!("event: reload\nid: {id}\ndata: {{}}\n\n"));
         };
-        let mut changed: BTreeMap<ExecutionId, u64> = BTreeMap::new();
+        let mut changed: BTreeMap<Changed, u64> = BTreeMap::new();
         for it in committed.into_iter().filter(|it| self.wanted.includes(it)) {
-            changed.insert(it.id, it.version);
+            changed.insert(it.what, it.version);
         }
         if changed.is_empty() {
             return None;
@@ -211,8 +217,12 @@ impl Stream {
         if changed.len() > NAMED_MAX {
             return Some(format!("event: reload\nid: {id}\ndata: {{}}\n\n"));
         }
-        let told = changed.iter().map(|(machine, version)| {
-            json!({ "topic": topics(machine.machine())[0], "id": machine, "version": version })
+        let told = changed.iter().map(|(what, version)| {
+            let id = match what {
+                Changed::Machine(id) => Some(id),
+                Changed::Documents => None,
+            };
+            json!({ "topic": topics(what)[0], "id": id, "version": version })
         });
         let data = serde_json::Value::from(told.collect::<Vec<_>>());
         Some(format!("event: commit\nid: {id}\ndata: {data}\n\n"))

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use utoipa_axum::routes;
 
-use crate::access::{self, Actor, Asked, Routes};
+use crate::access::{self, Actor, Asked, Called, Routes};
 use crate::guard::Peer;
 use crate::problem::Problem;
 use crate::{Api, Shared, described};
@@ -48,7 +48,7 @@ const ANSWER_MAX: usize = 64 << 20;
 
 /// Whether a path of ours is a page for people, whose answers have the console's policy.
 pub(crate) fn is_page(path: Option<&str>) -> bool {
-    const BEGINNINGS: [&str; 3] = ["/console", "/status/", "/act/"];
+    const BEGINNINGS: [&str; 3] = ["/console", "/status/", "/a/"];
     path.is_some_and(|path| BEGINNINGS.iter().any(|it| path.starts_with(it)))
 }
 
@@ -93,7 +93,8 @@ impl Service {
 
     /// A public status page, which anybody may see whose server it is, whoever may see the console.
     async fn publish(&self, shared: &Shared, visit: Visit, asked: &Visiting) -> Response {
-        let inside = Inside { router: self.inside(shared), asked: asked.clone() };
+        let called = visit.called.as_deref().map(|name| Called(name.into()));
+        let inside = Inside { router: self.inside(shared), asked: asked.clone(), called };
         let reply = self.console.answer(&visit, &inside).await;
         reply.into_response(&asked.headers).map(Body::from)
     }
@@ -174,6 +175,8 @@ fn not_served(api: &Api, asked: &Visiting) -> Option<Problem> {
 struct Inside {
     router: Router,
     asked: Visiting,
+    /// What somebody without an account wants to be called in records.
+    called: Option<Called>,
 }
 
 #[async_trait::async_trait]
@@ -195,6 +198,9 @@ impl Ask for Inside {
         request.extensions_mut().insert(Asked(self.asked.actor.clone()));
         if let Some(peer) = self.asked.peer {
             request.extensions_mut().insert(peer);
+        }
+        if let Some(called) = &self.called {
+            request.extensions_mut().insert(called.clone());
         }
         let response = match self.router.clone().oneshot(request).await {
             Ok(response) => response,
@@ -256,7 +262,7 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     let uri = request.uri();
     let method = if request.method() == Method::POST { Method::POST } else { Method::GET };
     let cookies = request.headers().get(header::COOKIE).and_then(|it| it.to_str().ok());
-    Visit::new(method, uri.path(), uri.query(), body, visitor).by_clock_of(cookies)
+    Visit::new(method, uri.path(), uri.query(), body, visitor).with_cookies(cookies)
 }
 
 /// What a form of the console asks for.

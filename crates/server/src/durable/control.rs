@@ -23,11 +23,11 @@ pub(super) fn routes() -> Routes {
     let run = || Permission::Run.within(&[Resource::Hub]);
     Routes::new()
         .on(run(), routes!(raise_event))
-        .on(run(), routes!(terminate_instance))
-        .on(run(), routes!(suspend_instance))
-        .on(run(), routes!(resume_instance))
-        .on(run(), routes!(rewind_instance))
-        .on(run(), routes!(restart_instance))
+        .act(run(), routes!(terminate_instance))
+        .act(run(), routes!(suspend_instance))
+        .act(run(), routes!(resume_instance))
+        .act(run(), routes!(rewind_instance))
+        .act(run(), routes!(restart_instance))
         .on(Permission::Run, routes!(make_primary))
 }
 

@@ -302,6 +302,7 @@ pub(super) async fn start_again(
         created_by: state.created_by.clone(),
         acts_as,
         idempotency_key: None,
+        traceparent: None,
     };
     let Some(start) = engine.read(id, look).await? else { return Ok(None) };
     Ok(Some(engine.begin(start, None).await?.id().clone()))

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 
 /// A failure on its way to a client of this API.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Refusal {
     message: String,
     /// What led to it, and of which kind that is.
     cause: Option<(String, &'static str)>,
+    /// The word by which SDKs know a refusal for want of a permission.
+    error: Option<&'static str>,
 }
 
 /// What a request that went wrong inside is answered with.
@@ -20,7 +22,7 @@ const WRONG: &str = "Something went wrong while processing your request";
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), cause: None }
+        Self { status, message: message.into(), cause: None, error: None }
     }
 
     /// 400.
@@ -73,7 +75,8 @@ impl From<Problem> for Refusal {
             (Some(hint), true) => format!("{} {hint}", problem.message),
             (None, true) => problem.message,
         };
-        Self::new(problem.status, message)
+        let error = problem::refusal(problem.status, problem.code);
+        Self { error, ..Self::new(problem.status, message) }
     }
 }
 
@@ -93,12 +96,15 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         // Clients that have only one message to show take it from either member.
         let (cause, kind) = self.cause.unwrap_or_else(|| (self.message.clone(), ""));
-        let body = json!({
+        let mut body = json!({
             "Message": self.message,
             "ExceptionMessage": cause,
             "ExceptionType": kind,
             "StackTrace": "",
         });
+        if let Some(error) = self.error {
+            body["error"] = error.into();
+        }
         (self.status, axum::Json(body)).into_response()
     }
 }

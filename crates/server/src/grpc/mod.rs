@@ -28,7 +28,7 @@ use axum::http::HeaderMap;
 use kernel::access::{Need, Permission, Resource};
 use proto::task_hub_sidecar_service_server::TaskHubSidecarServiceServer;
 
-use crate::access::Scope;
+use crate::access::{Required, Scope};
 use crate::problem::Problem;
 use crate::{Api, Shared};
 use service::Sidecar;
@@ -50,13 +50,31 @@ pub(crate) fn routes(api: &Api) -> Router<Shared> {
 
 /// What a call of a method needs, by the path of the call; `None` for what is no method of the service,
 /// which nobody may call.
-pub(crate) fn need(path: &str) -> Option<Need> {
+pub(crate) fn required(path: &str) -> Option<Required> {
     let (_, method) = path.rsplit_once('/')?;
-    Some(match method {
+    let need = match method {
         "Hello" => Need::Anyone,
         "CreateTaskHub" | "DeleteTaskHub" => Permission::Admin.into(),
         _ => in_hub(method)?.within(&[Resource::Hub]),
-    })
+    };
+    Some(Required { need, is_written: is_written(method) })
+}
+
+/// Whether the audit ledger tells of a method: of what people do about instances, and of what removes
+/// something.
+fn is_written(method: &str) -> bool {
+    matches!(
+        method,
+        "TerminateInstance"
+            | "SuspendInstance"
+            | "ResumeInstance"
+            | "RewindInstance"
+            | "RestartInstance"
+            | "PurgeInstances"
+            | "CleanEntityStorage"
+            | "CreateTaskHub"
+            | "DeleteTaskHub"
+    )
 }
 
 /// The task hub that the metadata of a call names.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::access::Scope;
+use crate::access::{About, Scope, Why};
 use crate::room::Weight;
 
 use super::chunks::Chunks;
@@ -72,6 +72,14 @@ fn ok<T>(answer: T) -> Answer<T> {
     Ok(Response::new(answer))
 }
 
+/// The answer to what was done about an instance, which the audit ledger names.
+#[expect(clippy::unnecessary_wraps, reason = "every method answers so")]
+fn done<T>(answer: T, instance_id: String) -> Answer<T> {
+    let mut answer = Response::new(answer);
+    answer.extensions_mut().insert(About(instance_id.into()));
+    Ok(answer)
+}
+
 /// An answer that may be large: it is kept as it is until the connection has room for it.
 #[expect(clippy::unnecessary_wraps, reason = "every method answers so")]
 fn large<T: prost::Message>(answer: T) -> Answer<T> {
@@ -111,9 +119,10 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<RewindInstanceRequest>,
     ) -> Answer<RewindInstanceResponse> {
+        Why::of(request.extensions()).note(request.get_ref().reason.as_deref());
         let (hub, request) = open(request);
         instances::rewind(&self.engine, &hub, &request.instance_id, request.reason).await?;
-        ok(RewindInstanceResponse {})
+        done(RewindInstanceResponse {}, request.instance_id)
     }
 
     async fn restart_instance(
@@ -123,7 +132,7 @@ impl TaskHubSidecarService for Sidecar {
         let (hub, request) = open(request);
         let (id, with_new_id) = (&request.instance_id, request.restart_with_new_instance_id);
         let instance_id = instances::restart(&self.engine, &hub, id, with_new_id).await?;
-        ok(RestartInstanceResponse { instance_id })
+        done(RestartInstanceResponse { instance_id }, request.instance_id)
     }
 
     async fn wait_for_instance_start(
@@ -159,21 +168,23 @@ impl TaskHubSidecarService for Sidecar {
         let (output, recurse) = (text(request.output), request.recursive);
         let input = Input::Terminate { output, recurse, at_once: false };
         instances::tell(&self.engine, &hub, &request.instance_id, input).await?;
-        ok(TerminateResponse {})
+        done(TerminateResponse {}, request.instance_id)
     }
 
     async fn suspend_instance(&self, request: Request<SuspendRequest>) -> Answer<SuspendResponse> {
+        Why::of(request.extensions()).note(request.get_ref().reason.as_deref());
         let (hub, request) = open(request);
         let input = Input::Suspend { reason: text(request.reason) };
         instances::tell(&self.engine, &hub, &request.instance_id, input).await?;
-        ok(SuspendResponse {})
+        done(SuspendResponse {}, request.instance_id)
     }
 
     async fn resume_instance(&self, request: Request<ResumeRequest>) -> Answer<ResumeResponse> {
+        Why::of(request.extensions()).note(request.get_ref().reason.as_deref());
         let (hub, request) = open(request);
         let input = Input::Resume { reason: text(request.reason) };
         instances::tell(&self.engine, &hub, &request.instance_id, input).await?;
-        ok(ResumeResponse {})
+        done(ResumeResponse {}, request.instance_id)
     }
 
     async fn query_instances(

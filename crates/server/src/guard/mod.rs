@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use axum::extract::Request;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
@@ -29,11 +29,25 @@ use crate::{Settings, durable};
 /// Paths that anybody may call from anywhere, web pages too: what comes there proves itself, by a
 /// signature, a secret, or a key in the address. Triggers are public as well; they are no paths of
 /// ours, see [`is_public`].
-const PUBLIC: [&str; 6] =
-    ["/webhook/{id}", "/api/webhook/{id}", "/hooks/{receiver}", "/act/{token}", PING, PING_SIGNAL];
+const PUBLIC: [&str; 9] = [
+    "/webhook/{id}",
+    "/api/webhook/{id}",
+    "/hooks/{receiver}",
+    "/a/{token}",
+    PING,
+    PING_SIGNAL,
+    PING_SLUG,
+    BADGE,
+    BADGE_OF,
+];
+
+/// What pages of others show of public status pages.
+const BADGE: &str = "/badge/{page}";
+const BADGE_OF: &str = "/badge/{page}/{label}";
 
 const PING: &str = "/ping/{key}";
 const PING_SIGNAL: &str = "/ping/{key}/{signal}";
+const PING_SLUG: &str = "/ping/{key}/{slug}/{signal}";
 
 /// Pages that may be opened by a link on another site: they show nothing of what runs here, or what
 /// any monitoring system reads, and have no effects.
@@ -197,6 +211,18 @@ impl Guard {
         is_meant && over_tls && asked.and_then(Host::parse) == self.hosts.public
     }
 
+    /// Whether a request came over TLS, as far as the browser sees. What did can be answered over TLS,
+    /// whatever `public_url` says.
+    pub(crate) fn is_secure(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        extensions: &Extensions,
+    ) -> bool {
+        extensions.get::<OverTls>().is_some()
+            || self.address(headers, uri, extensions).starts_with("https://")
+    }
+
     /// Tells browsers what not to do with an answer, and whether to ask by https alone.
     pub(crate) fn harden(path: Option<&str>, is_https_only: bool, response: &mut Response) {
         /// 180 days.
@@ -205,6 +231,7 @@ impl Guard {
         const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
         const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
         const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+        const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
         const DATA: HeaderValue =
             HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
         const PAGE: HeaderValue = HeaderValue::from_static(
@@ -231,7 +258,11 @@ impl Guard {
             _ => DATA,
         };
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        headers.insert(HeaderName::from_static("cross-origin-resource-policy"), SAME_ORIGIN);
+        let is_badge = matches!(path, Some(BADGE | BADGE_OF));
+        headers.insert(
+            HeaderName::from_static("cross-origin-resource-policy"),
+            if is_badge { CROSS_ORIGIN } else { SAME_ORIGIN },
+        );
         if !is_page {
             headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
         }
@@ -279,7 +310,7 @@ fn opened_by_a_browser(path: Option<&str>, request: &Request) -> Option<Problem>
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
-    let is_ping = matches!(path, PING | PING_SIGNAL);
+    let is_ping = matches!(path, PING | PING_SIGNAL | PING_SLUG);
     if !is_ping && !EFFECTS_OF_GET.contains(&path) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! `/act/{token}`: whoever got a message acknowledges what it told, by a link in it.
+//! `/a/{token}`: whoever got a message acknowledges what it told, by a link in it.
 //!
 //! The token proves that the caller has the message; it opens nothing else. GET shows what there is to
 //! acknowledge, because chats and scanners of mail follow links: only POST acts.
@@ -26,7 +26,7 @@ pub(super) fn routes() -> Routes {
 
 /// Shows what a message told, and how to acknowledge it. Changes nothing.
 #[utoipa::path(
-    operation_id = "show_message", get, path = "/act/{token}", tag = "incidents",
+    operation_id = "show_message", get, path = "/a/{token}", tag = "incidents",
     params(("token" = String, Path, description = "From the message")),
     responses(
         (status = 200, description = "A page for browsers, else JSON", body = serde_json::Value),
@@ -52,7 +52,7 @@ async fn ask(
 
 /// Acknowledges what a message told. Each message counts once.
 #[utoipa::path(
-    operation_id = "answer_message", post, path = "/act/{token}", tag = "incidents",
+    operation_id = "answer_message", post, path = "/a/{token}", tag = "incidents",
     params(("token" = String, Path, description = "From the message")),
     responses(
         (status = 200, description = "`taken`, with the incidents, or why it changes nothing; a page for \
@@ -109,7 +109,7 @@ fn answer(shared: &Shared, headers: &HeaderMap, page: &Answering, shown: Value) 
         return AsJson(shown).into_response();
     }
     // The address bears the token, and stays out of the page.
-    let visit = Visit::new(Method::GET, "/act/", None, "", Visitor::default());
+    let visit = Visit::new(Method::GET, "/a/", None, "", Visitor::default());
     shared.console.answering(&visit, page).into_response(headers).map(Body::from)
 }
 

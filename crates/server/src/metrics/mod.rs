@@ -56,6 +56,7 @@ async fn metrics(
     write_engine(&mut page, engine);
     queues::write(&mut page, engine);
     monitoring::write(&mut page, engine);
+    write_traces(&mut page, engine);
     traffic.write(&mut page);
     process::write(&mut page);
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
@@ -98,6 +99,29 @@ pub(crate) fn of_follower(
     }
     process::write(&mut page);
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
+}
+
+/// How the export of runs as traces goes; nothing if there is none.
+fn write_traces(page: &mut Page, engine: &Engine) {
+    let figures = engine.trace_figures();
+    let help = "Spans of ended runs by what the collector did with them";
+    let mut spans = page.counter("nightbell_trace_spans_total", help);
+    if let Some(figures) = &figures {
+        spans.add(&[("outcome", "exported")], figures.exported);
+        spans.add(&[("outcome", "refused")], figures.refused);
+    }
+    let help = "Requests to the collector of traces by outcome";
+    let mut requests = page.counter("nightbell_trace_requests_total", help);
+    if let Some(figures) = &figures {
+        requests.add(&[("outcome", "taken")], figures.requests.0);
+        requests.add(&[("outcome", "failed")], figures.requests.1);
+    }
+    let help = "How long the first run that waits to be exported has ended; 0 if none waits";
+    let lag = page.gauge("nightbell_trace_export_lag_seconds", help);
+    if let Some(figures) = &figures {
+        let millis = figures.oldest.map_or(0, |oldest| engine.now().since(oldest).max(0));
+        lag.only(millis as f64 / 1000.0);
+    }
 }
 
 /// One of the numbers that the store tells.

@@ -1,13 +1,14 @@
 //! Whom a change touches: running executions, next firings, and who is told of incidents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use engine::Engine;
 use engine::search::{Counting, Filter, PAGE_MAX, Search, TextField};
-use kernel::alert::definition::File;
-use kernel::alert::{Monitor, State, Supposed, WhoIsTold, who_is_told};
-use kernel::definition::WorkflowDef;
+use kernel::alert::definition::{File, Severity};
+use kernel::alert::{Monitor, State, Subject, Supposed, WhoIsTold, who_is_told, who_is_told_of};
+use kernel::definition::{WorkflowDef, WorkflowTask};
 use kernel::graph::Execution;
 use kernel::schedule::{Schedule, ScheduleSpec};
 use kernel::{ExecutionId, Timestamp};
@@ -18,9 +19,11 @@ use super::wanted::{Wanted, source_prefix};
 use crate::problem::Problem;
 
 /// Running executions of one workflow that are looked at one by one.
-const LOOKED_AT_MAX: usize = 2000;
+const LOOKED_AT_MAX: usize = 10_000;
 /// Reasons and names that are told before the rest is counted.
 const TOLD_MAX: usize = 5;
+/// Open incidents that are told one by one; the rest is counted.
+const INCIDENTS_MAX: usize = 20;
 
 /// Whom the change of one object touches, in words.
 ///
@@ -42,10 +45,13 @@ pub(super) async fn of(
         (Kind::Workflow, _) => {
             let version = |it: &&WorkflowDef| i64::from(it.version) == i64::from(object.version);
             let new = wanted.defined.workflows.iter().filter(|it| *it.name == *object.name);
-            match new.clone().find(version).or_else(|| new.clone().next()) {
-                Some(definition) => executions(engine, definition).await,
-                None => Ok(Vec::new()),
-            }
+            let Some(definition) = new.clone().find(version).or_else(|| new.clone().next()) else {
+                return Ok(Vec::new());
+            };
+            let mut told = executions(engine, definition).await?;
+            let is_update = action == Action::Update;
+            told.extend(is_update.then(|| same_version(engine, object, definition)).flatten());
+            Ok(told)
         }
         (Kind::Schedule, _) => {
             let spec = wanted.defined.schedules.iter().find(|it| *it.name == *object.name);
@@ -111,6 +117,44 @@ async fn executions(engine: &Engine, definition: &WorkflowDef) -> Result<Vec<Str
     Ok(vec![told])
 }
 
+/// What changes within a version: executions of before and after bear the same.
+fn same_version(engine: &Engine, object: &Object, new: &WorkflowDef) -> Option<String> {
+    let old = engine.definitions().workflow(&object.name, Some(object.version))?;
+    let (old, new) = (old.collect_tasks(), new.collect_tasks());
+    let alike = |one: &&&WorkflowTask, others: &[&WorkflowTask]| {
+        let same = |it: &&&WorkflowTask| it.task_reference_name == one.task_reference_name;
+        others.iter().find(same).is_some_and(|it| is_alike(it, one))
+    };
+    let changed = new.iter().filter(|it| !alike(it, &old)).count();
+    let names = |all: &[&WorkflowTask]| -> BTreeSet<String> {
+        all.iter().map(|it| it.task_reference_name.clone()).collect()
+    };
+    let gone = names(&old).difference(&names(&new)).count();
+    let what = match changed + gone {
+        0 => "other settings".to_owned(),
+        1 => "1 task changed".to_owned(),
+        count => format!("{count} tasks changed"),
+    };
+    let versions = engine.definitions().versions(&object.name);
+    let next = versions.iter().map(|it| it.version).max()?.saturating_add(1);
+    Some(format!("{what}, same version: --bump makes it v{next}"))
+}
+
+/// Whether two tasks are the same, apart from the tasks within them.
+fn is_alike(one: &WorkflowTask, other: &WorkflowTask) -> bool {
+    let bare = |task: &WorkflowTask| {
+        let cases = task.decision_cases.keys().map(|case| (case.to_owned(), Vec::new()));
+        WorkflowTask {
+            decision_cases: cases.collect(),
+            default_case: Vec::new(),
+            fork_tasks: Vec::new(),
+            loop_over: Vec::new(),
+            ..task.clone()
+        }
+    };
+    bare(one) == bare(other)
+}
+
 /// When a schedule fires next, before and after.
 async fn firings(
     engine: &Engine,
@@ -120,9 +164,13 @@ async fn firings(
     let (id, now) = (ExecutionId::schedule(name), engine.now());
     let next = |state: &Schedule| state.upcoming(now, 1).first().map(|it| it.at);
     let look = |it: &engine::AnyMachine| {
-        it.schedule().map(|state| (next(state), state.is_defined() && state.paused))
+        let state = it.schedule()?;
+        let touched = state.spec.as_deref().and_then(|spec| touched(spec, now));
+        Some((next(state), state.is_defined() && state.paused, touched))
     };
-    let (before, paused) = engine.look(&id, look).await?.flatten().unwrap_or_default();
+    let seen = engine.look(&id, look).await?.flatten();
+    let is_new = seen.is_none();
+    let (before, paused, was_touched) = seen.unwrap_or_default();
     let after = spec.and_then(|spec| {
         let mut state = Schedule::new(id.clone());
         (state.paused, state.cursor) = (spec.paused.unwrap_or(paused), now);
@@ -131,8 +179,24 @@ async fn firings(
     });
     let told = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let mut told = vec![format!("fires next {} → {}", told(before), told(after))];
+    let is_touched = spec.and_then(|spec| touched(spec, now));
+    told.extend(match (was_touched, is_touched) {
+        (None, None) => None,
+        (was, is) if was == is => None,
+        (_, Some(is)) => Some(format!("a change of the clock touches it: {is}")),
+        (Some(was), None) if spec.is_some() && !is_new => {
+            Some(format!("no change of the clock touches it any more: {was}"))
+        }
+        (Some(_), None) => None,
+    });
     told.extend(spec.and_then(|spec| engine.missing_workflow(spec)));
     Ok(told)
+}
+
+/// The first firing within a year that a change of the clock touches, in words.
+fn touched(spec: &ScheduleSpec, now: Timestamp) -> Option<String> {
+    let first = spec.touched_by_the_clock(now).into_iter().min_by_key(|(_, firing)| firing.at);
+    first.map(|(_, firing)| format!("{} {}", firing.local, firing.mark.describe()))
 }
 
 /// Who is told elsewhere than before, and what becomes of open incidents. What keeps the files of
@@ -158,26 +222,37 @@ pub(super) async fn monitors(
         Ok(after) => after,
         Err(unfit) => return Ok(Err(unfit)),
     };
-    let mut told = Vec::new();
+    let (mut told, mut elsewhere) = (Vec::new(), Vec::new());
+    let now = engine.now();
     for monitor in &before.monitors {
         let open = open_incidents(engine, &monitor.name).await?;
         let name = &monitor.name;
         let stays = after.monitors.iter().any(|it| it.name == *name);
         if !stays {
-            let open = open.join(", ");
+            let open: Vec<&str> = open.iter().map(|it| &*it.key).collect();
+            let open = open.join("\", \"");
             let resolved =
-                if open.is_empty() { String::new() } else { format!(", resolves {open}") };
+                if open.is_empty() { String::new() } else { format!(", resolves \"{open}\"") };
             told.push(format!("monitor {name} is removed{resolved}"));
             continue;
         }
-        let (was, will) =
-            (receivers(&before, name, engine.now()), receivers(&after, name, engine.now()));
+        let (was, will) = (receivers(&before, name, now), receivers(&after, name, now));
         if was != will {
-            let open = open.join(", ");
-            let open = if open.is_empty() { String::new() } else { format!("; open now: {open}") };
-            told.push(format!("monitor {name} rings elsewhere: {was} → {will}{open}"));
+            told.push(format!("monitor {name} rings elsewhere: {was} → {will}"));
+        }
+        for incident in open {
+            let (was, will) =
+                (incident.receivers(&before, name, now), incident.receivers(&after, name, now));
+            if was != will {
+                let key = &incident.key;
+                let key = if key.is_empty() { String::new() } else { format!(" \"{key}\"") };
+                elsewhere.push(format!("incident {name}{key} rings elsewhere: {was} → {will}"));
+            }
         }
     }
+    let more = elsewhere.len().saturating_sub(INCIDENTS_MAX);
+    told.extend(elsewhere.into_iter().take(INCIDENTS_MAX));
+    told.extend((more > 0).then(|| format!("{more} more open incidents ring elsewhere")));
     let new = after
         .monitors
         .iter()
@@ -189,36 +264,57 @@ pub(super) async fn monitors(
     Ok(Ok(told))
 }
 
-/// Who is told of an incident of a monitor, in words, by the code that routes.
+/// Who is told of an incident of a monitor that has no row, in words.
 fn receivers(file: &File, monitor: &str, at: Timestamp) -> String {
     let supposed = Supposed { monitor: Some(monitor.into()), at, ..Supposed::default() };
-    match who_is_told(file, &supposed) {
-        Ok(WhoIsTold { nobody: Some(_), .. }) | Err(_) => "nobody".to_owned(),
-        Ok(told) => {
-            let steps = told.steps.iter().map(|step| {
-                let called = |to: &std::sync::Arc<str>| {
-                    let called = step.on_call.iter().find(|it| it.target == *to);
-                    match called {
-                        Some(call) => format!("{to} (now {})", call.people.join(", ")),
-                        None => to.to_string(),
-                    }
-                };
-                let to: Vec<String> = step.to.iter().map(called).collect();
-                match step.after {
-                    0 => to.join(", "),
-                    after => format!("{} after {} s", to.join(", "), after / 1000),
-                }
-            });
-            steps.collect::<Vec<_>>().join(", then ")
+    in_words(who_is_told(file, &supposed).ok().as_ref())
+}
+
+/// Who is told, by the code that routes, in words.
+fn in_words(told: Option<&WhoIsTold>) -> String {
+    let Some(told) = told.filter(|it| it.nobody.is_none()) else { return "nobody".to_owned() };
+    let steps = told.steps.iter().map(|step| {
+        let called = |to: &Arc<str>| {
+            let called = step.on_call.iter().find(|it| it.target == *to);
+            match called {
+                Some(call) => format!("{to} (now {})", call.people.join(", ")),
+                None => to.to_string(),
+            }
+        };
+        let to: Vec<String> = step.to.iter().map(called).collect();
+        match step.after {
+            0 => to.join(", "),
+            after => format!("{} after {} s", to.join(", "), after / 1000),
         }
+    });
+    steps.collect::<Vec<_>>().join(", then ")
+}
+
+/// What routes see of an open incident.
+struct OpenIncident {
+    key: Arc<str>,
+    severity: Severity,
+    labels: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl OpenIncident {
+    fn receivers(&self, file: &File, monitor: &str, at: Timestamp) -> String {
+        let Self { key, severity, labels } = self;
+        let subject = Subject { monitor, key, severity: *severity, labels };
+        in_words(who_is_told_of(file, subject, at).as_ref())
     }
 }
 
-/// The keys of a monitor's open incidents.
-async fn open_incidents(engine: &Engine, name: &str) -> Result<Vec<String>, Problem> {
-    let open = |it: &Monitor| -> Vec<String> {
+/// The open incidents of a monitor.
+async fn open_incidents(engine: &Engine, name: &str) -> Result<Vec<OpenIncident>, Problem> {
+    let open = |it: &Monitor| -> Vec<OpenIncident> {
         let open = it.incidents.values().filter(|it| State::is_open(it.state));
-        open.map(|it| format!("\"{}\"", it.key)).collect()
+        open.map(|it| OpenIncident {
+            key: it.key.clone(),
+            severity: it.worst,
+            labels: it.labels.clone(),
+        })
+        .collect()
     };
     Ok(engine.monitor(name, open).await?.unwrap_or_default())
 }

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use engine::AuditLine;
+use engine::{AuditLine, AuditSearch};
 use kernel::access::Permission;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::extract::Query;
+use super::query::instant;
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
@@ -27,21 +28,43 @@ struct AuditParams {
     after: Option<u64>,
     /// How many of the newest; default 100, at most 500.
     size: Option<u64>,
+    /// Of the newest ten thousand only those whose act or object contains this, and their outcomes.
+    object: Option<String>,
+    /// Of the newest only those of this time and later: milliseconds since 1970 or a time.
+    from: Option<String>,
+    /// Of the newest only earlier ones.
+    to: Option<String>,
 }
 
 /// Shows lines of the audit ledger. `line` is the text, JSON, over which `hash` was made together with
 /// `before`, the hash of the line before: `nightbell audit export --verify` checks them.
 #[utoipa::path(
     get, path = "/api/audit", tag = "access", params(AuditParams),
-    responses((status = 200, description = "The lines", body = Vec<serde_json::Value>))
+    responses(
+        (status = 200, description = "The lines", body = Vec<serde_json::Value>),
+        (status = 400, description = "A time cannot be read"),
+    )
 )]
 async fn audit_lines(
     State(api): State<Api>,
     Query(params): Query<AuditParams>,
 ) -> Result<Json<Vec<AuditLine>>, Problem> {
     let audit = api.engine.audit();
-    Ok(Json(match params.after {
+    let AuditParams { after, size, object, from, to } = params;
+    let time = |name: &str, text: Option<String>| text.map(|it| instant(name, &it)).transpose();
+    let wanted = AuditSearch {
+        object: object.filter(|it| !it.trim().is_empty()),
+        from: time("from", from)?,
+        to: time("to", to)?,
+        size: size.unwrap_or(SIZE),
+    };
+    let is_narrowed = wanted.object.is_some() || wanted.from.is_some() || wanted.to.is_some();
+    Ok(Json(match after {
+        Some(_) if is_narrowed => {
+            let message = "'after' goes through all lines: leave out 'object', 'from' and 'to'";
+            return Err(Problem::bad_request(message));
+        }
         Some(number) => audit.after(number).await?,
-        None => audit.newest(params.size.unwrap_or(SIZE)).await?,
+        None => audit.newest(&wanted).await?,
     }))
 }

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query};
 use crate::Api;
-use crate::access::{Actor, Routes};
+use crate::access::{Actor, Routes, Why};
 use crate::problem::Problem;
 
 /// Ids that a preview and an answer tell by default, and at most.
@@ -26,10 +26,10 @@ const PARENTS_MAX: usize = 500;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .on(Permission::Read, routes!(list_batches))
-        .on(Permission::Run, routes!(begin_batch))
+        .act(Permission::Run, routes!(begin_batch))
         .on(Permission::Run, routes!(preview_batch))
         .on(Permission::Read, routes!(show_batch))
-        .on(Permission::Run, routes!(stop_batch))
+        .act(Permission::Run, routes!(stop_batch))
 }
 
 fn shown(batch: &Batch) -> Value {
@@ -135,9 +135,11 @@ struct BatchOrder {
 async fn begin_batch(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Body(order): Body<BatchOrder>,
 ) -> Result<Json<Value>, Problem> {
     bounded("reason", order.reason.as_deref().unwrap_or_default(), REASON_MAX)?;
+    said.note(order.reason.as_deref());
     let reason = order.reason.filter(|reason| !reason.trim().is_empty()).map(Into::into);
     let by = actor.if_told(order.who);
     let batch = api.engine.begin_batch(&order.preview, reason, by, actor.acts_as()).await?;

@@ -20,11 +20,11 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Run, routes!(pause_many))
-        .on(Permission::Run, routes!(resume_many))
-        .on(Permission::Run, routes!(restart_many))
-        .on(Permission::Run, routes!(retry_many))
-        .on(Permission::Run, routes!(terminate_many))
+        .act(Permission::Run, routes!(pause_many))
+        .act(Permission::Run, routes!(resume_many))
+        .act(Permission::Run, routes!(restart_many))
+        .act(Permission::Run, routes!(retry_many))
+        .act(Permission::Run, routes!(terminate_many))
         .on(Permission::Edit, routes!(remove_many))
         .on(Permission::Edit, routes!(delete_many))
         .on(Permission::Edit, routes!(terminate_remove_many))

@@ -72,9 +72,10 @@ async fn execute_workflow(
     actor: Actor,
     Path((name, version)): Path<(String, i64)>,
     Query(params): Query<ExecuteParams>,
+    headers: HeaderMap,
     Body(body): Body<Json>,
 ) -> Result<Answer, Problem> {
-    let mut request = request_of(body, &name)?.by(&api, &actor)?;
+    let mut request = request_of(body, &name)?.with_caller(&headers).by(&api, &actor)?;
     request.name = Some(name);
     request.version = Some(version);
     let id = begin(&api.engine, request).await?;
@@ -179,6 +180,7 @@ async fn run_for_output(
     let wishes = Wishes::read(headers)?;
     let (key, strategy) = wishes.idempotency;
     let request = StartRequest::with_input(input).with_idempotency(key, strategy.as_deref())?;
+    let request = request.with_caller(headers);
     let (mut request, engine) = (request.by(api, actor)?, &api.engine);
     request.name = Some(name);
     request.version = version;

@@ -5,6 +5,7 @@ mod access;
 mod access_check;
 mod admin;
 mod audit;
+mod badge;
 mod batch;
 mod bulk;
 mod candidates;
@@ -53,6 +54,7 @@ pub(crate) fn router() -> Routes {
         .merge(tags::routes().layer(Extension(registering)))
         .merge(schema::routes())
         .merge(status_page::routes())
+        .merge(badge::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
         .merge(scheduler::routes())

@@ -61,9 +61,16 @@ impl From<Tag> for Label {
 
 /// A secret's name and labels: the protocol's `ExtendedSecret`.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct Named {
     name: String,
     tags: Vec<Label>,
+    /// When its value was written, in milliseconds since 1970; absent where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    update_time: Option<i64>,
+    /// The environment of the server sets it, so it can be neither written nor deleted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
 }
 
 /// Lists the names of all secrets.
@@ -105,12 +112,14 @@ async fn list_secret_names(State(api): State<Api>) -> Json<Vec<String>> {
 /// Lists all secrets with their tags.
 #[utoipa::path(
     get, path = "/api/secrets-v2", tag = "secrets",
-    responses((status = 200, description = "Names and tags", body = Vec<Named>))
+    responses((status = 200, description = "Names, tags, and when each was written", body = Vec<Named>))
 )]
 async fn secrets_with_tags(State(api): State<Api>) -> Json<Vec<Named>> {
     let named = |listed: Listed| Named {
         name: listed.name,
         tags: listed.tags.into_iter().map(Label::from).collect(),
+        update_time: listed.put_at.map(kernel::Timestamp::millis),
+        read_only: listed.read_only,
     };
     Json(api.engine.vault().list(SHELF).into_iter().map(named).collect())
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use engine::Brief;
-use engine::search::{Search, like};
+use engine::search::{Filter, Search, like};
 use engine::store::Head;
+use engine::{Brief, Engine};
 use kernel::access::{Permission, Resource};
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
@@ -54,9 +54,30 @@ struct SearchParams {
     /// Only executions that no other execution started.
     #[serde(default, deserialize_with = "lenient::flag")]
     top_level_only: bool,
+    /// What is typed in the console instead of all other conditions: `status:FAILED name:nightly*
+    /// after:24h words`.
+    find: Option<String>,
 }
 
 impl SearchParams {
+    fn search(&self, engine: &Engine) -> Result<Search, Problem> {
+        let Some(find) = &self.find else { return query::search(&self.question()) };
+        if self.free_text.is_some() || self.query.is_some() || self.classifier.is_some() {
+            return Err(apart_from_find());
+        }
+        let now = engine.now();
+        let mut typed = engine::Question::read(find, now).map_err(engine::Error::from)?;
+        typed.resolve(&engine.queues().stuck(now));
+        let found = typed.search(&typed.statuses);
+        // Order, page and the rest are as without it.
+        let mut search = query::search(&Question { free_text: None, ..self.question() })?;
+        (search.machine, search.beside) = (found.machine, found.beside);
+        search.filters = found.filters;
+        search.filters.extend(self.top_level_only.then_some(Filter::TopLevel));
+        search.free_text = found.free_text;
+        Ok(search)
+    }
+
     fn question(&self) -> Question<'_> {
         Question {
             query: self.query.as_deref(),
@@ -68,6 +89,11 @@ impl SearchParams {
             size: self.size.unwrap_or(SIZE),
         }
     }
+}
+
+fn apart_from_find() -> Problem {
+    Problem::bad_request("'find' stands instead of freeText, query and classifier")
+        .with_hint("Write everything into find, such as status:FAILED name:nightly* words.")
 }
 
 /// Rows in a page of which the size is not given.
@@ -91,7 +117,7 @@ async fn search_workflows(
     scope: Scope,
     Query(params): Query<SearchParams>,
 ) -> Result<LargeAnswer, Problem> {
-    let mut search = query::search(&params.question())?;
+    let mut search = params.search(&api.engine)?;
     scope.narrow(&api.engine, &mut search).await?;
     answer(&api, &search, false).await
 }
@@ -106,7 +132,7 @@ async fn search_workflows_whole(
     scope: Scope,
     Query(params): Query<SearchParams>,
 ) -> Result<LargeAnswer, Problem> {
-    let mut search = query::search(&params.question())?;
+    let mut search = params.search(&api.engine)?;
     scope.narrow(&api.engine, &mut search).await?;
     answer(&api, &search, true).await
 }
@@ -193,6 +219,10 @@ async fn by_tasks(
     params: &SearchParams,
     whole: bool,
 ) -> Result<LargeAnswer, Problem> {
+    if params.find.is_some() {
+        return Err(Problem::bad_request("'find' finds runs, and cannot be asked of their tasks")
+            .with_hint("Write the conditions on tasks and runs into query."));
+    }
     let question = params.question();
     let mut asked = query::search_by_tasks(&question)?;
     scope.narrow(&api.engine, &mut asked.executions).await?;

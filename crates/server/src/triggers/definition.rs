@@ -4,9 +4,10 @@ use axum::http::{HeaderName, Method};
 use kernel::Scripts;
 use kernel::definition::{PROBLEMS_MAX, Problem as Flaw, escape_pointer};
 use kernel::durable::{ORCHESTRATION, WORKFLOW};
+use kernel::editor;
 use kernel::expression::Template;
 use serde::Deserialize as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::pattern::Pattern;
 use super::proof::Auth;
@@ -110,6 +111,34 @@ pub(super) enum By {
     Id(Template),
     /// The latest run that bears the label.
     Correlation(Template),
+}
+
+/// The schema of a file of triggers for editors: one, or a list.
+pub fn schema() -> Value {
+    let (text, object) = (json!({ "type": "string" }), json!({ "type": "object" }));
+    let any = json!({});
+    let start = OF_START.map(|name| match name {
+        "version" => (name, json!({ "type": ["integer", "string"] })),
+        "timeoutSeconds" => {
+            (name, json!({ "type": "integer", "minimum": 0, "maximum": TIMEOUT_MAX }))
+        }
+        "defaults" => (name, object.clone()),
+        "input" => (name, json!({ "type": ["object", "string"] })),
+        _ => (name, text.clone()),
+    });
+    let show = OF_SHOW.map(|name| (name, if name == "body" { any.clone() } else { text.clone() }));
+    let methods = METHODS.map(|method| method.as_str().to_owned());
+    let trigger = MEMBERS.map(|name| match name {
+        "start" => (name, editor::nullable_record(start.clone(), &["name"])),
+        "show" => (name, editor::nullable_record(show.clone(), &["name"])),
+        "method" => (name, editor::word(&methods.each_ref().map(String::as_str))),
+        "auth" => (name, editor::word(&["key", "basic", "signature", "none"])),
+        _ => (name, text.clone()),
+    });
+    let mut trigger = editor::record(trigger, &["name", "method", "path"]);
+    trigger["oneOf"] = json!([{ "required": ["start"] }, { "required": ["show"] }]);
+    let root = editor::one_or_list(&editor::reference("trigger"));
+    editor::document("Nightbell: HTTP triggers", root, vec![("trigger", trigger)])
 }
 
 /// Reads a trigger, or a list of them.

@@ -27,7 +27,7 @@ use tokio::sync::Mutex;
 use utoipa_axum::routes;
 
 pub(crate) use answer::answer;
-pub use definition::{Trigger, read};
+pub use definition::{Trigger, read, schema};
 
 use self::pattern::Pattern;
 use self::table::Table;

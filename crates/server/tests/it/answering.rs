@@ -85,7 +85,7 @@ fn json_of(text: &str) -> Value {
 #[tokio::test]
 async fn a_link_shows_what_it_is_about_and_acts_once_by_post() {
     let (server, incident) = server().await;
-    let path = format!("/act/{}", token(&server, "phone").await);
+    let path = format!("/a/{}", token(&server, "phone").await);
     let browser = [("accept", "text/html".to_owned())];
     for method in [Method::GET, Method::HEAD] {
         assert_eq!(say(&server, method, &path, &browser, "").await.0, 200);
@@ -123,7 +123,7 @@ async fn what_is_no_token_of_ours_opens_nothing() {
     let first = format!("B{}", &token[1..]);
     for wrong in [changed, first, token[..40].to_owned(), "x".to_owned(), "%00".to_owned()] {
         for method in [Method::GET, Method::POST] {
-            let (status, told) = say(&server, method, &format!("/act/{wrong}"), &[], "").await;
+            let (status, told) = say(&server, method, &format!("/a/{wrong}"), &[], "").await;
             assert_eq!(
                 (status, &json_of(&told)["code"]),
                 (404, &json!("message-unknown")),
@@ -132,7 +132,7 @@ async fn what_is_no_token_of_ours_opens_nothing() {
         }
     }
     let browser = [("accept", "text/html".to_owned())];
-    let (status, page) = say(&server, Method::GET, "/act/x", &browser, "").await;
+    let (status, page) = say(&server, Method::GET, "/a/x", &browser, "").await;
     assert!(status == 404 && page.contains("Nothing was acknowledged"), "{page}");
     assert_eq!(shown(&server, &incident).await["state"], "open");
 }

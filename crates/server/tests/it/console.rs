@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use console::{ASSETS, POLICY};
+use engine::AuditSearch;
 use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use kernel::access::{Mode, Role};
@@ -18,7 +19,7 @@ use crate::support::{Answer, Server, send_through};
 
 /// A browser without a picture, at one server.
 pub(crate) struct Browser {
-    server: Server,
+    pub(crate) server: Server,
     router: Router,
 }
 
@@ -28,7 +29,11 @@ impl Browser {
         Self { server, router }
     }
 
-    async fn send(
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -43,7 +48,7 @@ impl Browser {
     }
 
     /// Sends a form.
-    async fn act(&self, form: &str) -> Answer {
+    pub(crate) async fn act(&self, form: &str) -> Answer {
         let headers = [("content-type", "application/x-www-form-urlencoded")];
         self.send(Method::POST, "/console/act", &headers, form).await
     }
@@ -106,6 +111,11 @@ async fn seeded() -> (Browser, Vec<String>) {
     let schedule = json!({ "name": "nightly", "cronExpression": "0 0 2 * * *",
         "startWorkflowRequest": { "name": "etl", "version": 1 } });
     server.post("/api/scheduler/schedules", &schedule).await.ok();
+    let handler = json!({ "name": "orders", "event": "conductor:shop:orders", "active": true,
+        "actions": [{ "action": "start_workflow", "start_workflow": { "name": "waits" } }] });
+    server.post("/api/event", &handler).await.ok_text();
+    let message = json!({ "event": "conductor:shop:orders", "payload": NASTY });
+    server.post("/api/event/publish", &message).await.ok();
     let silence =
         json!({ "name": "s", "match": { "monitor": "web" }, "for": "2h", "comment": NASTY });
     server.post("/api/silences", &silence).await.ok();
@@ -116,6 +126,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "incidents?q=severity%3Acritical+label%3Ateam+receiver%3Anoc+silenced%3Ano+nasty",
         "monitors",
         "monitors?status=DOWN",
+        "monitors?q=status%3Adown%2Cunknown+kind%3Ahttp+web",
         "monitors/backup",
         "monitors/backup/edit",
         "monitors/web/try",
@@ -134,6 +145,8 @@ async fn seeded() -> (Browser, Vec<String>) {
         "schedules",
         "schedules?day=2026-03-29",
         "schedules?span=month",
+        "confirm?act=trigger&id=nightly",
+        "confirm?act=backfill&id=nightly&from=2026-01-01T00%3A00%3A00Z&to=2026-01-03T00%3A00%3A00Z",
         "schedules?span=week&down=01%3A00&up=03%3A30",
         "schedules/nightly",
         "schedules/nightly?cron=0+0+3+*+*+*&zone=Europe/Oslo",
@@ -148,12 +161,16 @@ async fn seeded() -> (Browser, Vec<String>) {
         "definitions/workflow/etl/1",
         "definitions/workflow/etl/1..2",
         "definitions/workflow/etl/start",
+        "definitions/workflow/etl/edit",
+        "definitions/workflow/etl/edit?version=1",
+        "definitions/workflow/etl/rehearse",
         "definitions/workflow/etl/1/start",
         "system",
         "system/health",
         "system/queues",
         "system/workers",
         "system/events",
+        "system/events?handler=orders&event=conductor%3Ashop%3Aorders",
         "system/secrets",
         "system/secrets?name=API_KEY",
         "confirm?act=terminate&found=1&find=name%3Aetl",
@@ -163,6 +180,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "login",
         "help",
         "zone",
+        "name",
     ]
     .map(|page| format!("/console/{page}"))
     .into();
@@ -308,7 +326,7 @@ async fn assets_are_kept_for_ever_and_the_root_leads_browsers_to_the_console() {
 }
 
 /// The value of a hidden field.
-fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
+pub(crate) fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
     let field = page.split(&format!("name=\"{name}\" value=\"")).nth(1);
     field.and_then(|it| it.split('"').next()).unwrap_or_else(|| panic!("no {name} in {page}"))
 }
@@ -319,14 +337,20 @@ async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
     let server = &browser.server;
     let incident = server.get("/api/incidents").await.ok()["results"][0].clone();
     let id = incident["id"].as_str().expect("an id").replace('/', "%2F");
-    // Acknowledged twice: the second thumb is no mistake.
-    for _ in 0..2 {
+    // Acknowledged twice: the second thumb is no mistake, and one press takes it back.
+    let said = [
+        (format!("said=acknowledge&of={id}"), "Acknowledged: nobody is reminded"),
+        ("said=already".to_owned(), "Somebody had acknowledged it already"),
+    ];
+    for (said, sentence) in said {
         let done =
             browser.act(&format!("act=acknowledge&id={id}&back=/console/incidents/{id}")).await;
         assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
         let to = done.headers["location"].to_str().expect("an address");
-        assert_eq!(to, format!("/console/incidents/{id}?said=acknowledge"));
-        assert!(browser.get(to).await.text.contains("Acknowledged: nobody is reminded"));
+        assert_eq!(to, format!("/console/incidents/{id}?{said}"));
+        let page = browser.get(to).await.text;
+        assert!(page.contains(sentence), "{page}");
+        assert_eq!(page.contains("Undo: "), said.contains("of="), "{page}");
     }
     // What others should know stays text.
     let note = "text=%3Cscript%3Ealert(1)%3C%2Fscript%3E";
@@ -497,7 +521,13 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
     let seen = by(&viewer, Method::GET, &path, "").await;
     assert!(seen.text.contains("Acknowledged by responder (key:"), "{}", seen.text);
     // The ledger names the path of the API that was asked, and who asked.
-    let lines = browser.server.engine.audit().newest(20).await.expect("memory answers");
+    let lines = browser
+        .server
+        .engine
+        .audit()
+        .newest(&AuditSearch { size: 20, ..AuditSearch::default() })
+        .await
+        .expect("memory answers");
     let line = lines.iter().find(|it| {
         it.line.contains("/api/incidents/{id}/acknowledge") && it.line.contains("responder")
     });
@@ -691,4 +721,36 @@ async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
     assert!(reload.contains("event: reload"), "{reload}");
     server.engine.stop();
     while piece(&mut last).await.is_some() {}
+}
+
+/// The line of an incident's history that an act of somebody wrote.
+async fn acknowledged_by(browser: &Browser, id: &str) -> String {
+    let shown = browser.server.get(&format!("/api/incidents/{id}")).await.ok();
+    shown["acknowledgedBy"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn records_name_whoever_says_who_they_are() {
+    let (browser, _) = seeded().await;
+    let incident = browser.server.get("/api/incidents").await.ok()["results"][0].clone();
+    let id = incident["id"].as_str().expect("an id").replace('/', "%2F");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let chosen = browser
+        .send(Method::POST, "/console/name", &[form], "name=Ida+%C3%98&back=/console/incidents")
+        .await;
+    assert_eq!(chosen.status, StatusCode::SEE_OTHER, "{}", chosen.text);
+    assert_eq!(chosen.headers["location"], "/console/incidents?said=name");
+    let cookie = chosen.headers["set-cookie"].to_str().expect("text");
+    let cookie = cookie.split(';').next().expect("a cookie").to_owned();
+    let act = format!("act=acknowledge&id={id}");
+    let headers = [form, ("cookie", cookie.as_str())];
+    browser.send(Method::POST, "/console/act", &headers, &act).await;
+    assert_eq!(acknowledged_by(&browser, &id).await, "Ida Ø");
+    // What would be two lines of a record is nobody's name.
+    let two = browser.send(Method::POST, "/console/name", &[form], "name=a%0Ab").await;
+    assert_eq!(two.status, StatusCode::BAD_REQUEST);
+    // Taken back with one press, and acknowledged by somebody who has not said who they are.
+    browser.act(&format!("act=unacknowledge&id={id}")).await;
+    browser.act(&act).await;
+    assert_eq!(acknowledged_by(&browser, &id).await, "console");
 }

@@ -131,7 +131,6 @@ async fn until_ended(server: &Server, id: &str) {
 }
 
 #[tokio::test]
-#[ignore = "takes half a minute, most of it for the loop: `cargo test -p server --test it console_large -- --ignored`"]
 async fn pages_over_much_are_small_and_ask_little() {
     let (browser, reads, [wide, long]) = full().await;
     let mut pages: Vec<String> = [

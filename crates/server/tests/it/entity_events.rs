@@ -303,3 +303,28 @@ async fn nonsense_fails_the_instance_and_says_why() {
         assert!(words.starts_with("action 1: ") && words.contains(why), "{words}");
     }
 }
+
+#[tokio::test]
+async fn pages_tell_who_holds_the_lock_of_an_entity_and_what_waits_for_it() {
+    let mut worker = Worker::new().await;
+    let lockset = json!([{ "name": "counter", "key": "a" }]);
+    let lock = |id: &str| json!({ "op": null, "id": id, "lockset": lockset, "pos": 0 });
+    worker.start("j").await;
+    worker.turn("j", vec![send(A, "op", &lock(LOCK))]).await;
+    // Its next turn: it has the lock.
+    let item = worker.next().await;
+    worker.start("k").await;
+    worker.turn("k", vec![send(A, "op", &lock(OTHER))]).await;
+    let path = "/runtime/webhooks/durabletask/entities/counter/a?op=add";
+    let told = worker.server.post(path, &json!(1)).await;
+    assert_eq!(told.status.as_u16(), 202, "{}", told.text);
+    let list = worker.server.get("/console/entities").await.text;
+    let row = list.split("<tr>").find(|row| row.contains("/counter/a\"")).expect("it is listed");
+    assert!(row.contains("title=\"instance:default:j\""), "{row}");
+    assert!(row.contains("<td class=\"n\">2</td>"), "{row}");
+    let page = worker.server.get("/console/entities/default/counter/a").await.text;
+    assert!(page.contains("by <a class=\"id\"") && page.contains("instance:default:j"), "{page}");
+    assert!(page.contains("the lock itself") && page.contains("instance:default:k"), "{page}");
+    assert!(page.contains("<code>add</code>"), "{page}");
+    drop(item);
+}

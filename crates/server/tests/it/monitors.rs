@@ -418,3 +418,122 @@ async fn a_silence_tells_what_it_hid() {
     // Another, with a name that this one's begins with.
     assert_eq!(server.get("/api/silences/s/hidden").await.ok(), json!([]));
 }
+
+#[tokio::test]
+async fn a_ping_key_calls_monitors_by_their_slugs_and_makes_those_that_it_may() {
+    const KEY: &str = "a-key-that-nobody-guesses";
+    let server = Server::new().await;
+    let file = json!({
+        "ping_keys": {
+            "jobs": { "key": KEY, "create": { "heartbeat": { "every": "1d" }, "labels": { "team": "ops" } },
+                      "limit": 1 },
+            "closed": "another-key-that-nobody-guesses",
+        },
+        "monitors": {
+            "backup": { "heartbeat": { "every": "1h" } },
+            "Start": { "heartbeat": { "every": "1h", "slug": "start" } },
+            "own": { "heartbeat": { "every": "1h", "key": "k-1" } },
+            "web": { "http": "http://127.0.0.1:1/", "every": "24h" },
+        },
+    });
+    server.post("/api/monitors", &file).await.ok();
+    let call = |path: &str| format!("/ping/{KEY}/{path}");
+    let status = async |name: &str| {
+        server.get(&format!("/api/monitors/{name}")).await.ok()["status"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    assert_eq!(server.get(&call("backup/start?rid=1")).await.ok_text(), "OK");
+    assert_eq!(server.get(&call("backup?rid=1")).await.ok_text(), "OK");
+    assert_eq!(status("backup").await.as_deref(), Some("UP"));
+    let text = format!("begin {} end", "x".repeat(20_000));
+    server.send(Method::POST, &call("backup/7"), text).await.ok_text();
+    assert_eq!(status("backup").await.as_deref(), Some("DOWN"));
+    let shown = server.get("/api/monitors/backup").await.ok();
+    let said = shown["heartbeat"]["text"].as_str().expect("it says something").to_owned();
+    assert!(said.ends_with("x end") && said.chars().count() == 10_000, "the end of it is kept");
+    assert_eq!(
+        server.get(&call("start")).await.ok_text(),
+        "OK",
+        "a slug that is a signal elsewhere"
+    );
+    assert_eq!(status("Start").await.as_deref(), Some("UP"));
+
+    // Nobody else's: a monitor with a key of its own, no heartbeat, another key, no slug at all.
+    for path in ["own", "web", "nothing", "nothing/fail", "backup/late"] {
+        server.get(&call(path)).await.failed(404);
+    }
+    server.get("/ping/nobody-has-this-key/backup/fail").await.failed(404);
+    server.get("/ping/another-key-that-nobody-guesses/new?create=1").await.failed(404);
+    // In a source of its own, which any file's monitor of that name would replace.
+    server.get(&call("web?create=1")).await.failed(409);
+    server.get(&call("no%20slug?create=1")).await.failed(404);
+    let made = server.get(&call("host-1/start?create=1")).await;
+    assert_eq!((made.status.as_u16(), made.text), (201, "Created".to_owned()));
+    assert_eq!(server.get(&call("host-1?create=1")).await.ok_text(), "OK");
+    let shown = server.get("/api/monitors/host-1").await.ok();
+    assert_eq!(shown["definition"]["labels"]["team"], "ops");
+    assert!(shown["origin"].as_str().is_some_and(|it| it.contains("pings:jobs")), "{shown}");
+    server.get("/ping/host-1").await.failed(404);
+    server.get(&call("host-2?create=1")).await.failed(409);
+    server.delete("/api/monitors/host-1").await.ok_text();
+    let made = server.get(&call("host-2/log?create=1")).await;
+    assert_eq!(made.status.as_u16(), 201, "there is room again");
+    let written = json!({ "monitors": { "host-2": { "heartbeat": { "every": "2h" } } } });
+    server.post("/api/monitors", &written).await.ok();
+    let shown = server.get("/api/monitors/host-2").await.ok();
+    assert_eq!(shown["definition"]["schedule"]["every"], 7_200_000, "what is written counts");
+    assert_eq!(server.get(&call("host-2")).await.ok_text(), "OK");
+}
+
+#[tokio::test]
+async fn a_composite_monitor_needs_others_and_not_itself() {
+    let server = Server::new().await;
+    let file = json!({ "monitors": {
+        "web": { "heartbeat": { "every": "1h" } },
+        "shop": { "composite": "web", "every": "24h" },
+    } });
+    server.post("/api/monitors", &file).await.ok();
+    let itself = json!({ "monitors": { "a": { "composite": "shop", "every": "1m" } } });
+    server.send(Method::POST, "/api/monitors?source=other", itself.to_string()).await.ok_text();
+    let around = json!({ "monitors": { "shop": { "composite": "a", "every": "24h" } } });
+    let message = server.post("/api/monitors", &around).await.failed(409);
+    assert!(message.contains("composed of itself"), "over files, too: {message}");
+    let needed = server.delete("/api/monitors/web").await.failed(409);
+    assert!(needed.contains("there is no monitor web"), "{needed}");
+}
+
+#[tokio::test]
+async fn badges_show_what_a_public_status_page_shows() {
+    let server = Server::new().await;
+    save(&server).await;
+    server.get("/ping/k-1").await.ok_text();
+    let component = |label: &str, monitor: &str| json!({ "label": label, "monitor": monitor });
+    let mut page = json!({ "name": "shop", "title": "The <shop>", "public": true, "groups": [
+        { "title": "Nightly", "components": [component("Back & up", "backup")] },
+        { "title": "Web", "components": [component("Pages", "web"), component("Copy", "backup")] } ] });
+    server.post("/api/status-pages", &page).await.ok();
+    let badge = async |path: &str| server.get(&format!("/badge/{path}")).await;
+    let well = badge("shop/Back%20%26%20up.svg").await;
+    assert!(well.ok_text().contains("<title>Back &amp; up: up</title>"), "{}", well.text);
+    assert_eq!(well.content_type, "image/svg+xml; charset=utf-8");
+    assert_eq!(well.headers["cache-control"], "public, max-age=30");
+    assert_eq!(
+        well.headers["cross-origin-resource-policy"], "cross-origin",
+        "pages of others show it"
+    );
+    assert!(badge("shop/Web.svg").await.ok_text().contains("unknown"), "the worst of a group");
+    server.get("/ping/k-1/fail").await.ok_text();
+    let down = badge("shop/Nightly.json").await.ok();
+    let said = (&down["schemaVersion"], &down["label"], &down["message"]);
+    assert_eq!(said, (&json!(1), &json!("Nightly"), &json!("down")));
+    let whole = badge("shop.svg").await.ok_text();
+    assert!(whole.contains("The &lt;shop&gt;: down") && !whole.contains("<shop>"), "{whole}");
+    for path in ["shop/backup.svg", "shop/Pages", "shop/Pages.png", "shop", "none.svg"] {
+        badge(path).await.failed(404);
+    }
+    page["public"] = false.into();
+    server.post("/api/status-pages", &page).await.ok();
+    let hidden = badge("shop.svg").await.failed(404);
+    assert_eq!(hidden, badge("none.svg").await.failed(404), "it is not told that there is one");
+}

@@ -22,7 +22,9 @@ async fn secrets_are_written_listed_and_deleted_but_never_read() {
     );
     for path in ["/api/secrets-v2", "/api/secrets/v2"] {
         let named = server.get(path).await.ok();
-        assert_eq!(named[0], json!({ "name": "TOKEN", "tags": [] }));
+        assert_eq!((&named[0]["name"], &named[0]["tags"]), (&json!("TOKEN"), &json!([])));
+        let put_at = named[0]["updateTime"].as_i64().expect("it is known when it was written");
+        assert!(server.engine.now().millis() - put_at < 600_000, "{put_at}");
     }
     let refused = server.get("/api/secrets/TOKEN").await.failed(403);
     assert_eq!(refused, "the secret TOKEN cannot be read: secrets are write-only");

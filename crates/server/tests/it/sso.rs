@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::{HeaderValue, Method};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use engine::AuditSearch;
 use kernel::access::{Mode, Role};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -253,7 +254,7 @@ impl House {
     /// The code with which a login ends at the login page.
     async fn refused(&self) -> String {
         let answer = self.sign_in().await;
-        assert_eq!(cookie(&answer, "nightbell_session"), None, "no session is opened");
+        assert_eq!(cookie(&answer, "__Secure-nightbell"), None, "no session is opened");
         parameter(&location(&answer), "failed").unwrap_or_else(|| panic!("{}", location(&answer)))
     }
 
@@ -309,7 +310,7 @@ async fn a_browser_comes_back_with_a_session() {
         ["HttpOnly", "SameSite=Lax", "Secure"].iter().all(|part| text.contains(part))
     };
     assert!(set.len() == 2 && set.iter().all(safe), "{set:?}");
-    let session = cookie(&answer, "nightbell_session").expect("a session");
+    let session = cookie(&answer, "__Secure-nightbell").expect("a session");
     let me = house.get("/console/session", &session).await.ok();
     assert_eq!(me["name"], "ann@example.com");
     assert!(me["permissions"].to_string().contains("respond"), "{me}");
@@ -323,7 +324,7 @@ async fn a_browser_comes_back_with_a_session() {
     house.provider.claim("groups", "all");
     house.provider.claim("email", "ann.smith@example.com");
     let answer = house.sign_in().await;
-    let other = cookie(&answer, "nightbell_session").expect("a session");
+    let other = cookie(&answer, "__Secure-nightbell").expect("a session");
     assert_eq!(house.get("/console/session", &other).await.ok()["name"], "ann@example.com");
     assert_eq!(house.groups("ann@example.com"), ["ours", "watchers"]);
     // Also in the session from before.
@@ -335,7 +336,13 @@ async fn a_browser_comes_back_with_a_session() {
     assert_eq!(house.get("/console/session", &session).await.status, 401);
     assert_eq!(house.refused().await, "user-disabled");
     let written = async |outcome: &str| {
-        let lines = house.server.engine.audit().newest(20).await.expect("memory answers");
+        let lines = house
+            .server
+            .engine
+            .audit()
+            .newest(&AuditSearch { size: 20, ..AuditSearch::default() })
+            .await
+            .expect("memory answers");
         lines.iter().any(|it| it.line.contains("\"login\"") && it.line.contains(outcome))
     };
     let both = async {
@@ -540,7 +547,7 @@ async fn a_name_is_nobodys_proof() {
     assert_eq!(house.refused().await, "name-taken");
     let house = with_user(true).await;
     let answer = house.sign_in().await;
-    let session = cookie(&answer, "nightbell_session").expect("a session");
+    let session = cookie(&answer, "__Secure-nightbell").expect("a session");
     let me = house.get("/console/session", &session).await.ok();
     assert!(me["permissions"].to_string().contains("admin"), "{me}");
     // From then on the user is that person alone.
@@ -577,7 +584,7 @@ async fn the_command_line_gets_a_session_for_a_code_of_its_own() {
         house.get(&format!("/console/sso/callback?code=a%20code&state={state}"), &cookie).await
     };
     let answer = sign_in().await;
-    assert_eq!(cookie(&answer, "nightbell_session"), None, "the browser has none of it");
+    assert_eq!(cookie(&answer, "__Secure-nightbell"), None, "the browser has none of it");
     let address = location(&answer);
     assert!(address.starts_with("http://127.0.0.1:8765/?code="), "{address}");
     assert_eq!(parameter(&address, "state"), Some(own.clone()));

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use engine::memory::Memory;
 use engine::store::Store;
-use engine::{Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
+use engine::{Clock, Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
 use http_body_util::BodyExt;
 use kernel::definition::{TaskDef, parse_workflows};
 use kernel::graph::{Report, TaskStatus, Verdict};
@@ -157,6 +157,12 @@ impl Server {
         Self::over(store, Vec::new(), Vec::new()).await
     }
 
+    /// A server whose clock is this one.
+    pub(crate) async fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let store = Arc::new(Memory::default());
+        Self::opened_at(clock, store, Vec::new(), Vec::new(), Options::default()).await
+    }
+
     /// A server that is started anew over the store of this one.
     pub(crate) async fn restarted(&self) -> Self {
         Self::with_store(self.engine.store().clone()).await
@@ -176,9 +182,19 @@ impl Server {
         secrets: Vec<(&'static str, &'static str)>,
         options: Options,
     ) -> Self {
+        Self::opened_at(Arc::new(SystemClock), store, runners, secrets, options).await
+    }
+
+    async fn opened_at(
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+        runners: Vec<Arc<dyn TaskRunner>>,
+        secrets: Vec<(&'static str, &'static str)>,
+        options: Options,
+    ) -> Self {
         let parts = Parts {
             store,
-            clock: Arc::new(SystemClock),
+            clock,
             scripts: Arc::new(Echo),
             runners,
             values: Arc::new(FewValues(secrets)),

@@ -271,6 +271,7 @@ impl Life {
             created_by: None,
             acts_as: None,
             idempotency_key: key.map(Into::into),
+            traceparent: None,
         })
     }
 

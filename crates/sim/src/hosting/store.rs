@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use engine::memory::Memory;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Statistics, Store, StoreError, Stored,
+    Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow,
+    Retention, SampleBlock, Statistics, Store, StoreError, Stored,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 
@@ -327,9 +327,10 @@ impl Store for Faulty {
     async fn log(
         &self,
         execution: &ExecutionId,
-        sequence: u32,
-    ) -> Result<Vec<LogLine>, StoreError> {
-        through!(self, Read, "log", self.memory.log(execution, sequence))
+        sequences: &[u32],
+        window: &LogWindow,
+    ) -> Result<Vec<KeptLine>, StoreError> {
+        through!(self, Read, "log", self.memory.log(execution, sequences, window))
     }
 
     async fn statistics(&self) -> Result<Statistics, StoreError> {

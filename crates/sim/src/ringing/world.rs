@@ -277,6 +277,7 @@ impl<'k> World<'k> {
             created_by: message.created_by,
             acts_as: message.acts_as,
             idempotency_key: None,
+            traceparent: None,
         })
     }
 

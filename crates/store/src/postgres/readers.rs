@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::store::{
-    Document, Head, LogLine, MessageKey, Outgoing, QueueRow, SampleBlock, StoreError, Stored,
+    Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, QueueRow, SampleBlock,
+    StoreError, Stored,
 };
 use kernel::{ExecutionId, Timestamp};
 use parking_lot::Mutex;
@@ -258,16 +259,37 @@ impl Readers {
     pub(super) async fn log(
         &self,
         of: &ExecutionId,
-        sequence: u32,
-    ) -> Result<Vec<LogLine>, StoreError> {
+        sequences: &[u32],
+        window: &LogWindow,
+    ) -> Result<Vec<KeptLine>, StoreError> {
+        // In the collation "C" only ASCII letters have a case.
         let sql = format!(
-            "SELECT at, text FROM {}.log WHERE key = $1 AND sequence = $2 ORDER BY id",
+            "SELECT id, sequence, at, text FROM {}.log WHERE key = $1 AND sequence = ANY($2) \
+             AND id < $3 AND ($4 = '' OR strpos(lower(text COLLATE \"C\"), $4) > 0) \
+             ORDER BY id DESC LIMIT $5",
             self.schema
         );
-        let values = vec![bind(key(of), Type::BYTEA), bind(i64::from(sequence), Type::INT8)];
+        let sequences: Vec<i64> = sequences.iter().map(|it| i64::from(*it)).collect();
+        let before = window.before.map_or(i64::MAX, |it| i64::try_from(it).unwrap_or(i64::MAX));
+        let find = window.find.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let values = vec![
+            bind(key(of), Type::BYTEA),
+            bind(sequences, Type::INT8_ARRAY),
+            bind(before, Type::INT8),
+            bind(find, Type::TEXT),
+            bind(window.tail.map_or(i64::MAX, bounded), Type::INT8),
+        ];
+        if window.find.as_ref().is_some_and(|find| find.contains('\0')) {
+            // No text here has that character, and the database takes none that has.
+            return Ok(Vec::new());
+        }
         let rows = self.ask(&Statement::new(sql, values)).await?;
-        let line = |row: &Row| LogLine { at: Timestamp::from_millis(row.get(0)), text: row.get(1) };
-        Ok(rows.iter().map(line).collect())
+        let line = |row: &Row| KeptLine {
+            number: row.get::<_, i64>(0).unsigned_abs(),
+            sequence: number(row, 1),
+            line: LogLine { at: Timestamp::from_millis(row.get(2)), text: row.get(3) },
+        };
+        Ok(rows.iter().rev().map(line).collect())
     }
 
     pub(super) async fn sample_blocks(

@@ -47,7 +47,7 @@ impl Asked {
             schema: schema.to_owned(),
             condition: sql,
             given,
-            order: order(&search.sort),
+            order: order(search),
             kinds: search.machines().collect(),
             start: search.start,
             size: search.size.min(PAGE_MAX),
@@ -136,9 +136,15 @@ pub(super) fn tally(rows: &[Row], most: u64) -> Tally {
     Tally { counts: counts.collect(), is_exact: of_kinds.values().all(|count| *count <= most) }
 }
 
-fn order(sort: &[Sort]) -> String {
+fn order(search: &Search) -> String {
+    let by_end = |filter: &Filter| match filter {
+        Filter::After(time, _) | Filter::Before(time, _) => *time == TimeField::Ended,
+        Filter::Past(mark) => matches!(mark.at, Some((TimeField::Ended, _))),
+        _ => false,
+    };
+    let may_lack_end = !search.filters.iter().any(by_end);
     let mut order = String::new();
-    for Sort { by, descending } in sort {
+    for Sort { by, descending } in &search.sort {
         let (column, may_lack) = match by {
             SortField::Text(TextField::Id) => (spelled("e.key"), false),
             SortField::Text(TextField::Name) => ("e.name".to_owned(), false),
@@ -146,7 +152,9 @@ fn order(sort: &[Sort]) -> String {
             SortField::Text(TextField::CorrelationId) => ("e.correlation_id".to_owned(), true),
             SortField::Text(TextField::Parent) => (spelled("e.parent"), true),
             SortField::Text(TextField::Reason) => ("e.reason".to_owned(), true),
-            SortField::Time(time) => (column(*time).to_owned(), *time == TimeField::Ended),
+            SortField::Time(time) => {
+                (column(*time).to_owned(), *time == TimeField::Ended && may_lack_end)
+            }
         };
         order.push_str(&column);
         // Only where rows may lack it: an index in this order would be passed over.

@@ -1,6 +1,6 @@
 //! Documents and task logs: rows kept as they are given.
 
-use engine::store::{Document, LOG_LINES_MAX, LogLine};
+use engine::store::{Document, KeptLine, LOG_LINES_MAX, LogLine, LogWindow};
 use kernel::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -75,18 +75,27 @@ pub(super) fn append_log(
     Ok(())
 }
 
-/// The log lines of a task, oldest first.
+/// Log lines of some tasks, in the order in which they were added.
 pub(super) fn log(
     connection: &Connection,
     key: &Key,
-    sequence: u32,
-) -> rusqlite::Result<Vec<LogLine>> {
+    sequences: &[u32],
+    window: &LogWindow,
+) -> rusqlite::Result<Vec<KeptLine>> {
     let mut query = connection.prepare_cached(
-        "SELECT l.at, l.text FROM log l JOIN execution e ON e.id = l.execution \
-         WHERE e.key = ?1 AND l.sequence = ?2 ORDER BY l.id",
+        "SELECT l.id, l.sequence, l.at, l.text FROM log l JOIN execution e ON e.id = l.execution \
+         WHERE e.key = ?1 AND l.sequence IN (SELECT value FROM json_each(?2)) AND l.id < ?3 \
+         AND (?4 IS NULL OR instr(lower(l.text), lower(?4)) > 0) ORDER BY l.id DESC LIMIT ?5",
     )?;
-    let rows = query.query_map(params![key, sequence], |row| {
-        Ok(LogLine { at: Timestamp::from_millis(row.get(0)?), text: row.get(1)? })
+    let most =
+        |number: Option<u64>| number.map_or(i64::MAX, |it| i64::try_from(it).unwrap_or(i64::MAX));
+    let (before, tail) = (most(window.before), most(window.tail.map(|tail| tail as u64)));
+    let sequences = serde_json::Value::from(sequences).to_string();
+    let rows = query.query_map(params![key, sequences, before, window.find, tail], |row| {
+        let line = LogLine { at: Timestamp::from_millis(row.get(2)?), text: row.get(3)? };
+        Ok(KeptLine { number: row.get::<_, i64>(0)?.unsigned_abs(), sequence: row.get(1)?, line })
     })?;
-    rows.collect()
+    let mut lines: Vec<KeptLine> = rows.collect::<Result<_, _>>()?;
+    lines.reverse();
+    Ok(lines)
 }

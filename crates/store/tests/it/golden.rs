@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use engine::search::{RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, QueueChange, QueueRow, SampleBlock,
-    Store,
+    Commit, Document, Head, LogLine, LogWindow, MessageKey, Outgoing, QueueChange, QueueRow,
+    SampleBlock, Store,
 };
 use kernel::durable::TURN;
 use kernel::graph::{GATE_PLACE, KEY_PLACE, gate_name, key_name, webhook_queue};
@@ -202,7 +202,8 @@ pub(crate) async fn contents(store: &dyn Store) -> Value {
         let found = store.documents(kind).await.expect("documents can be read");
         documents.extend(found.iter().map(|it| json!([it.kind, it.name, it.version, it.text])));
     }
-    let log = store.log(&first, 3).await.expect("logs can be read");
+    let log = store.log(&first, &[3], &LogWindow::ALL).await.expect("logs can be read");
+    let log: Vec<_> = log.into_iter().map(|kept| kept.line).collect();
     let samples = store.sample_blocks("shop", (at(0), at(100)), None, 10).await;
     let samples = samples.expect("samples can be read");
     let mut contents = json!({

@@ -14,6 +14,7 @@
 //!   that the check itself works.
 //! - The settings are at fault: the task fails for good.
 
+mod composite;
 mod dns;
 mod email;
 mod empty;
@@ -242,6 +243,7 @@ pub(crate) fn runners(
         runner(dns::Dns, &means),
         runner(grpc::Grpc, &means),
         runner(icmp::Icmp, &means),
+        runner(composite::Others, &means),
     ]
 }
 

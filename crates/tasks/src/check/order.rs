@@ -18,6 +18,8 @@ const PATIENCE_MAX: Duration = Duration::from_mins(10);
 pub(super) struct Order {
     /// The kind's own settings, with those of a named source for what they leave open.
     pub(super) settings: Members,
+    /// The monitor whose check it is; empty if it is none's.
+    pub(super) monitor: String,
     /// Columns that make the key of a row.
     pub(super) per: Vec<String>,
     /// Whether rows are judged by whoever gets them; otherwise each row is a failure.
@@ -46,6 +48,7 @@ impl Order {
         let now = end.map_or_else(crate::clock::now, Timestamp::from_millis);
         let patience = span(&settings, "timeout")?.unwrap_or(PATIENCE);
         Ok(Self {
+            monitor: input.text("monitor")?.unwrap_or_default(),
             per: input.texts("per")?,
             judged: input.flag("judged", false)?,
             sources: known_names(known),

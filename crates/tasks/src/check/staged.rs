@@ -5,11 +5,12 @@ use kernel::Json;
 use kernel::alert::Status;
 use serde_json::{Map, Value, json};
 
+use super::composite;
 use super::empty::Empty;
 use super::order::Order;
 use super::rows::Shape;
 use super::seen::Seen;
-use super::{Settings, Trouble};
+use super::{Settings, Source as _, Trouble};
 
 /// The output of a check's task whose source answered these rows. A row that says its own `status`
 /// is an observation as it is; the rest is made into observations as the settings say.
@@ -55,6 +56,10 @@ fn told(task_type: &str, trouble: Trouble) -> String {
 }
 
 fn look(task_type: &str, input: &Json, rows: Vec<Map<String, Value>>) -> Result<Seen, Trouble> {
+    // Rows that name monitors say how these stand.
+    if task_type == composite::Others::TYPE && rows.iter().any(|row| row.contains_key("monitor")) {
+        return composite::staged(input, &rows);
+    }
     if !asks_for_rows(task_type, input) || rows.iter().any(says_status) {
         return Ok(Seen { observations: rows.into_iter().map(of_itself).collect(), memory: None });
     }

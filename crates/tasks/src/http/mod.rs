@@ -8,8 +8,8 @@
 //! What it promises to the author of a definition:
 //!
 //! - Only the headers asked for are sent, plus `User-Agent`, `Accept`, `Accept-Encoding`, `Host`
-//!   and, with a body, `Content-Type` and `Content-Length`. In particular no `Idempotency-Key` is
-//!   made up. A call may be repeated when the server dies between the answer and its commit; where
+//!   and, with a body, `Content-Type` and `Content-Length`; where runs are exported as traces, also
+//!   `traceparent`. In particular no `Idempotency-Key` is made up. A call may be repeated when the server dies between the answer and its commit; where
 //!   the other side can recognise repeats, give it a key in the definition, for instance
 //!   `"Idempotency-Key": "${CPEWF_TASK_ID}"`, which is stable over such repeats.
 //! - Everything is bounded: time to connect, silence while reading, the whole call, redirects,
@@ -144,7 +144,7 @@ impl TaskRunner for Http {
         let parsed = Request::parse(&task.input)
             .and_then(|request| Ok((request, Filter::parse(&task.input, &task.reference)?)));
         let (request, filter) = match parsed {
-            Ok(parsed) => parsed,
+            Ok((request, filter)) => (request.traced(task.traceparent.as_deref()), filter),
             Err(problem) => return refused(&problem),
         };
         match answered(&request, &cancelled, repeated(&self.client, &request)).await {

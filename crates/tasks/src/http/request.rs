@@ -136,6 +136,18 @@ impl Request {
         Ok(request)
     }
 
+    /// The same, and the other side is told of which span the call is part, unless the author tells it
+    /// something else.
+    #[must_use]
+    pub(crate) fn traced(mut self, traceparent: Option<&str>) -> Self {
+        const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+        let value = traceparent.and_then(|text| HeaderValue::from_str(text).ok());
+        if let Some(value) = value {
+            self.headers.entry(TRACEPARENT).or_insert(value);
+        }
+        self
+    }
+
     /// Whether a status is a success of this request.
     pub fn accepts(&self, status: StatusCode) -> bool {
         self.accepted.contains(status)

@@ -73,7 +73,7 @@ const STAND_IN: &str = "function (now) {
 
 /// Parses a script without running it.
 pub(super) fn check(source: &str, form: Form, limits: &Limits) -> Result<(), ScriptError> {
-    let realm = Realm::new(limits, Needs { host: false, console: false }, false)?;
+    let realm = Realm::bare(limits)?;
     let script = match form {
         Form::Statements => source.to_owned(),
         Form::FunctionBody => as_function(source),

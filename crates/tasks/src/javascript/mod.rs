@@ -19,10 +19,12 @@ mod rewrite;
 mod shared;
 mod tokens;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kernel::{Form, Json, ScriptError};
+use parking_lot::Mutex;
 
 use crate::limit::TimeLimit;
 
@@ -51,13 +53,20 @@ pub struct JavaScript {
     limits: Limits,
     /// Tells the shared realms of this engine from those of one with other limits.
     id: u64,
+    /// Scripts that are known to parse: the same are asked about whenever files are read again.
+    parsed: Mutex<HashSet<(Form, Box<str>)>>,
 }
+
+/// Scripts that are remembered to parse; beyond, all are forgotten.
+const PARSED_MAX: usize = 2_000;
+/// Bytes of a script that is remembered.
+const PARSED_BYTES_MAX: usize = 4 << 10;
 
 impl JavaScript {
     /// An engine that holds every evaluation to `limits`.
     pub fn new(limits: Limits) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { limits, id: NEXT.fetch_add(1, Ordering::Relaxed) }
+        Self { limits, id: NEXT.fetch_add(1, Ordering::Relaxed), parsed: Mutex::default() }
     }
 
     /// Parses a script without running it.
@@ -65,7 +74,19 @@ impl JavaScript {
     /// # Errors
     /// What does not parse, with its line.
     pub fn check(&self, source: &str, form: Form) -> Result<(), ScriptError> {
-        fresh::check(source, form, &self.limits)
+        let script = (form, Box::from(source));
+        if self.parsed.lock().contains(&script) {
+            return Ok(());
+        }
+        fresh::check(source, form, &self.limits)?;
+        let mut parsed = self.parsed.lock();
+        if parsed.len() >= PARSED_MAX {
+            parsed.clear();
+        }
+        if source.len() <= PARSED_BYTES_MAX {
+            parsed.insert(script);
+        }
+        Ok(())
     }
 
     /// Runs a script with `input` bound as `$` and answers its result, as `JSON.stringify` would

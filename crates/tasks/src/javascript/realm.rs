@@ -33,6 +33,15 @@ pub(super) struct Realm {
 impl Realm {
     /// Makes a realm. A frozen one can be shared by evaluations: none can change it.
     pub(super) fn new(limits: &Limits, needs: Needs, frozen: bool) -> Result<Self, ScriptError> {
+        let mut realm = Self::bare(limits)?;
+        let furnished = realm.context.with(|ctx| furnish(&ctx, needs, frozen));
+        realm.adopt = furnished.map_err(|_| failure::no_room())?;
+        Ok(realm)
+    }
+
+    /// Makes a realm in which scripts are parsed and none is run: without what scripts use, which takes
+    /// most of the time.
+    pub(super) fn bare(limits: &Limits) -> Result<Self, ScriptError> {
         let runtime = Runtime::new().map_err(|_| failure::no_room())?;
         runtime.set_memory_limit(limits.memory);
         runtime.set_max_stack_size(limits.stack);
@@ -40,9 +49,7 @@ impl Realm {
         let watch = Rc::clone(&deadline);
         runtime.set_interrupt_handler(Some(Box::new(move || watch.check())));
         let context = Context::full(&runtime).map_err(|_| failure::no_room())?;
-        let adopt =
-            context.with(|ctx| furnish(&ctx, needs, frozen)).map_err(|_| failure::no_room())?;
-        Ok(Self { adopt, context, deadline, runtime })
+        Ok(Self { adopt: None, context, deadline, runtime })
     }
 
     /// Runs `work` in the realm until `deadline`; an exception is turned into data.

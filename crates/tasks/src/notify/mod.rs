@@ -189,7 +189,7 @@ impl Notify {
                         "`ack: yes` puts no links into messages while public_url is not set"
                     );
                 }),
-                url => input.notification["ack_url"] = format!("{url}/act/{token}").into(),
+                url => input.notification["ack_url"] = format!("{url}/a/{token}").into(),
             }
             input.notification["ack_token"] = token.into();
         }

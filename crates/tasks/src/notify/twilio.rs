@@ -164,7 +164,7 @@ fn twiml(order: &Order<'_>) -> String {
 /// Where Twilio tells of the key: signed, and so at the address of webhooks.
 fn answer_url(order: &Order<'_>) -> Option<String> {
     let link = order.ack_link()?;
-    let (server, token) = link.rsplit_once("/act/")?;
+    let (server, token) = link.rsplit_once("/a/")?;
     Some(format!("{server}/hooks/{}?ack={token}", bounds::encoded(order.receiver)))
 }
 

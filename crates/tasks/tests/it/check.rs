@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "inputs are written on the spot")]
 
 mod attacks;
+mod composite;
 mod dovecot;
 mod email;
 mod influx;

@@ -109,6 +109,7 @@ async fn start(engine: &Engine, definition: Value) -> ExecutionId {
         created_by: None,
         acts_as: None,
         idempotency_key: None,
+        traceparent: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");
     id

@@ -99,6 +99,7 @@ pub(crate) async fn start_as(
         created_by: None,
         acts_as: acts_as.map(Into::into),
         idempotency_key: None,
+        traceparent: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");
     id

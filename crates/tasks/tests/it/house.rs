@@ -75,6 +75,7 @@ pub(crate) async fn start(engine: &Engine, task: Value, policy: Value) -> Execut
         created_by: None,
         acts_as: None,
         idempotency_key: None,
+        traceparent: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");
     id

@@ -37,6 +37,7 @@ pub(crate) fn handoff(input: &Value) -> Handoff {
         input: Json::of(input),
         attempt: 0,
         runs: 0,
+        traceparent: None,
         async_complete: false,
     }
 }

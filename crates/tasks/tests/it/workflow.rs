@@ -160,6 +160,7 @@ async fn a_second_run_of_an_update_sees_the_first() {
             attempt: 0,
             async_complete: false,
             runs: 0,
+            traceparent: None,
         };
         TaskRunner::run(&**update, handoff, tokio_util::sync::CancellationToken::new())
     };

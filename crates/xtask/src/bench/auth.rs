@@ -15,8 +15,10 @@ use super::remote;
 use super::server::Server;
 use crate::wire::Wire;
 
-/// Keys beside the one that asks, each with a grant of its own.
-const PRINCIPALS: usize = 10_000;
+/// Keys beside those that ask, each with a grant of its own: almost as many as a server keeps.
+const PRINCIPALS: usize = 9_990;
+/// Narrowed roles that a key can have at most.
+const GRANTS: usize = 1_000;
 /// Requests of one turn, and turns of each server.
 const REQUESTS: usize = 2_000;
 const TURNS: usize = 10;
@@ -78,9 +80,7 @@ pub(super) async fn cost(samples: &mut Samples) -> anyhow::Result<()> {
     };
     let guarded = Guarded::start(&folder).await?;
     samples.take_of("auth", "principals_mib", guarded.server.memory_mib().0 - alone);
-    let (without, with) = requests(&open, &guarded).await?;
-    samples.take_of("auth", "open_us", without);
-    samples.take_of("auth", "checked_us", with - without);
+    checks(samples, &open, &guarded).await?;
     samples.take_of("auth", "revoked_ms", revocation(&guarded).await?);
     let mut rates = [Vec::new(), Vec::new()];
     for _ in 0..LOADS {
@@ -108,16 +108,67 @@ async fn fill(guarded: &Guarded) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Microseconds of the server's processor per request, without access control and with it.
-async fn requests(open: &Server, guarded: &Guarded) -> anyhow::Result<(f64, f64)> {
-    let mut wires = [Wire::open(&open.address).await?, Wire::open(&guarded.address()).await?];
+/// What the check of a request costs: by a key with a role on everything, by a token, and by keys with as
+/// many narrowed roles as there may be, of which the last one counts.
+async fn checks(samples: &mut Samples, open: &Server, guarded: &Guarded) -> anyhow::Result<()> {
+    const NOWHERE: &str = "/api/metadata/taskdefs/none";
+    let mut wire = Wire::open(&guarded.address()).await?;
+    let asked = |credential: &str| format!("{credential}@{}", guarded.server.address);
+    let plain = (open, open.address.as_str(), NOWHERE);
+    let (without, with) =
+        requests([plain, (&guarded.server, &guarded.address(), NOWHERE)], 404).await?;
+    samples.take_of("auth", "open_us", without);
+    samples.take_of("auth", "checked_us", with - without);
+
+    let made = make(&mut wire, &json!({ "name": "token", "roles": ["viewer"] })).await?;
+    let given = json!({ "keyId": made["keyId"], "keySecret": made["keySecret"] }).to_string();
+    let (status, said) = wire.post("/api/token", given.as_bytes()).await?;
+    ensure!(status == 200, "a token: {status}");
+    let said: Value = serde_json::from_slice(&said)?;
+    let address = asked(said["token"].as_str().unwrap_or_default());
+    let (without, with) = requests([plain, (&guarded.server, &address, NOWHERE)], 404).await?;
+    samples.take_of("auth", "token_us", with - without);
+
+    let path = begin(&mut Wire::open(&open.address).await?).await?;
+    let guarded_path = begin(&mut wire).await?;
+    let plain = (open, open.address.as_str(), path.as_str());
+    // By names, which are looked up, and by patterns, each of which has to be tried.
+    for (figure, star) in [("granted_us", ""), ("worst_us", "*")] {
+        let others = (1..GRANTS).map(|number| format!("kind=workflow,name=etl-{number}{star}"));
+        let on: Vec<String> = others.chain([format!("kind=workflow,name={RUN}")]).collect();
+        let made = make(&mut wire, &json!({ "name": figure, "roles": ["viewer"], "on": on }));
+        let address = asked(made.await?["keySecret"].as_str().unwrap_or_default());
+        let sides = [plain, (&guarded.server, address.as_str(), guarded_path.as_str())];
+        let (without, with) = requests(sides, 200).await?;
+        samples.take_of("auth", figure, with - without);
+    }
+    Ok(())
+}
+
+/// The workflow whose run is asked for.
+const RUN: &str = "bench-run";
+
+/// Begins a run that waits; answers its path.
+async fn begin(wire: &mut Wire) -> anyhow::Result<String> {
+    let tasks = json!([{ "name": "w", "taskReferenceName": "w", "type": "WAIT" }]);
+    let flow = json!({ "name": RUN, "version": 1, "schemaVersion": 2, "tasks": tasks });
+    let (status, _) = wire.post("/api/metadata/workflow", flow.to_string().as_bytes()).await?;
+    ensure!(status == 200, "a definition: {status}");
+    let (status, id) = wire.post(&format!("/api/workflow/{RUN}"), b"{}").await?;
+    ensure!(status == 200, "a run: {status}");
+    Ok(format!("/api/workflow/{}", String::from_utf8(id)?.trim_matches('"')))
+}
+
+/// Microseconds of two servers' processors per request; each with its address and the path that is asked for.
+async fn requests(sides: [(&Server, &str, &str); 2], expected: u16) -> anyhow::Result<(f64, f64)> {
+    let mut wires = [Wire::open(sides[0].1).await?, Wire::open(sides[1].1).await?];
     let mut spent = [0.0; 2];
     for turn in 0..=TURNS {
-        for (number, server) in [open, &guarded.server].into_iter().enumerate() {
+        for (number, (server, _, path)) in sides.into_iter().enumerate() {
             let cpu = server.cpu_seconds();
             for _ in 0..REQUESTS {
-                let (status, _) = wires[number].get("/api/metadata/taskdefs/none").await?;
-                ensure!(status == 404, "{status}");
+                let (status, _) = wires[number].get(path).await?;
+                ensure!(status == expected, "{path}: {status}");
             }
             // The first turn warms up.
             if turn > 0 {

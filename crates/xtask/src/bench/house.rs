@@ -136,6 +136,7 @@ pub(super) fn start(engine: &Engine, name: &str, input: &Value) -> Box<Start> {
         created_by: None,
         acts_as: None,
         idempotency_key: None,
+        traceparent: None,
     })
 }
 

@@ -126,7 +126,8 @@ async fn register(address: &str) -> anyhow::Result<()> {
     let tasks = json!([{ "name": "bench_step", "retryCount": 0, "responseTimeoutSeconds": 60,
         "timeoutSeconds": 600, "ownerEmail": "bench@example.com" }]);
     let mut wire = Wire::open(address).await?;
-    for (path, body) in [("/api/metadata/taskdefs", tasks), ("/api/metadata/workflow", definition)]
+    for (path, body) in
+        [("/api/metadata/taskdefs", tasks), ("/api/metadata/workflow?overwrite=true", definition)]
     {
         let (status, said) = wire.post(path, body.to_string().as_bytes()).await?;
         anyhow::ensure!(status < 300, "{path}: {status}: {}", String::from_utf8_lossy(&said));

@@ -2,6 +2,8 @@
 //! that are replayed, and instants of schedules. What a command needs for itself is measured apart and
 //! taken off.
 
+mod past;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -33,12 +35,14 @@ const FLOW: &str = r#"{ "name": "flow", "version": 1, "schemaVersion": 2, "owner
       "evaluatorType": "javascript", "n": "${count.output.result}", "expression": "$.n * 2" } },
     { "name": "tell", "taskReferenceName": "tell", "type": "SIMPLE" }
   ], "outputParameters": { "n": "${twice.output.result}" } }"#;
-const MONITORS: &str = "monitors:\n  net:\n    sql: \"SELECT 1\"\n    server: db\n    every: 1m\n    fail_when: loss >= 15\n";
+const MONITORS: &str = "monitors:\n  net:\n    sql: { query: \"SELECT 1 AS loss\", server: db }\n    every: 1m\n    fail_when: loss >= 15\n";
 
 /// Files that `--watch` looks at.
 const FILES: usize = 100;
 /// Saves of one of them.
 const SAVES: usize = 9;
+/// Objects of a project.
+const OBJECTS: usize = 1_000;
 /// Runs that are replayed.
 const RUNS: usize = 500;
 /// Years of schedules: as many times a century as give a measurable time.
@@ -50,6 +54,8 @@ pub(super) async fn measure(samples: &mut Samples) -> anyhow::Result<()> {
     samples.take("test.watch", watch()?);
     samples.take("test.replay", replay().await?);
     samples.take("test.years", years()?);
+    samples.take("test.plan", plan().await?);
+    samples.take("test.backtest", past::backtest()?);
     Ok(())
 }
 
@@ -89,6 +95,37 @@ fn watch() -> anyhow::Result<f64> {
     measured?;
     took.sort_by(f64::total_cmp);
     Ok(house::percentile(&took, 0.5))
+}
+
+/// Seconds of a plan in which every object of a project has changed.
+async fn plan() -> anyhow::Result<f64> {
+    let folder = Folder::make()?;
+    let server = Server::start(&folder).await?;
+    let definitions = folder.0.join("definitions");
+    std::fs::create_dir(&definitions)?;
+    let write = |hours: usize| -> anyhow::Result<()> {
+        for number in 0..OBJECTS {
+            let name = format!("\"name\": \"flow{number}\", \"timeoutSeconds\": {}", hours * 3600);
+            let flow = FLOW.replacen("\"name\": \"flow\"", &name, 1);
+            std::fs::write(definitions.join(format!("flow{number}.json")), flow)?;
+        }
+        Ok(())
+    };
+    let run = |arguments: &[&str], code: i32| -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        let mut command = Command::new(binary());
+        command.args(arguments).arg(&definitions).stdout(Stdio::null()).stderr(Stdio::null());
+        command.env("NIGHTBELL_URL", format!("http://{}", server.address));
+        let status = command.status()?;
+        ensure!(status.code() == Some(code), "nightbell {arguments:?} ended with {status}");
+        Ok(begun.elapsed().as_secs_f64())
+    };
+    write(1)?;
+    run(&["apply"], 0)?;
+    write(2)?;
+    let took = run(&["plan"], 7)?;
+    server.stop()?;
+    Ok(took)
 }
 
 /// Runs that are tried in a second.

@@ -84,6 +84,15 @@ impl ChecklistOptions {
     }
 }
 
+/// What every check of a checklist may say.
+pub(super) const OF_CHECK: [&str; 5] =
+    ["type", "pd_description", "pd_service", "check_time", "poll_sec"];
+/// What it says besides, by its type: the keys, and those that it needs.
+pub(super) const OF_TYPE: [(&str, &[&str], &[&str]); 2] = [
+    ("email", &["delivery_time", "senders", "subjects"], &["check_time", "senders", "subjects"]),
+    ("batchy", &["wf_name", "latency_min"], &["check_time", "wf_name", "latency_min"]),
+];
+
 /// Whether a document is a checklist: names that lead to maps with a `type`, and no section of a
 /// monitors file.
 pub(super) fn is_checklist(root: &Node) -> bool {

@@ -6,10 +6,29 @@
 use serde_json::{Map, Value, json};
 
 use super::Severity;
+use super::checklist::{OF_CHECK, OF_TYPE};
 use super::kinds::{KINDS, KindRule, RECEIVERS, Shape};
 use crate::editor::{
     document, list, nullable_record as record, reference, span, table, text, texts, whole, word,
 };
+
+/// The schema of Robopager's checklists.
+pub fn checklists() -> Value {
+    let of = |name: &'static str| match name {
+        "senders" | "subjects" => (name, texts()),
+        _ => (name, text()),
+    };
+    let check = OF_TYPE.iter().rev().fold(json!({ "required": ["type"] }), |others, it| {
+        let (kind, keys, needed) = it;
+        let keys = OF_CHECK.iter().chain(*keys).copied().map(of);
+        let is_it = json!({ "required": ["type"], "properties": { "type": { "const": kind } } });
+        json!({ "if": is_it, "then": record(keys, needed), "else": others })
+    });
+    // Anything else is no type of a check.
+    let types: Vec<&str> = OF_TYPE.iter().map(|(kind, ..)| *kind).collect();
+    let check = json!({ "allOf": [{ "properties": { "type": word(&types) } }, check] });
+    document("Nightbell: checklist", table(&reference("check")), vec![("check", check)])
+}
 
 /// Of a file of monitors. `receiver` says which settings a kind of receiver has, if that is known.
 pub fn monitors(receiver: &dyn Fn(&str) -> Option<Value>) -> Value {
@@ -23,6 +42,7 @@ pub fn monitors(receiver: &dyn Fn(&str) -> Option<Value>) -> Value {
         ("people", table(&reference("person"))),
         ("rotations", table(&reference("rotation"))),
         ("overrides", list(&reference("override"))),
+        ("ping_keys", table(&ping_key())),
     ];
     let mut root = record(sections, &[]);
     // The author's own, such as anchors.
@@ -135,6 +155,11 @@ fn rotation() -> Value {
     record([("tz", text()), ("layers", list(&layer)), ("else", texts())], &["layers"])
 }
 
+fn ping_key() -> Value {
+    let keys = [("key", text()), ("create", reference("monitor")), ("limit", whole())];
+    json!({ "if": { "type": "object" }, "then": record(keys, &["key"]), "else": text() })
+}
+
 fn stand_in() -> Value {
     let keys =
         [("rotation", text()), ("who", texts()), ("tz", text()), ("from", text()), ("to", text())];
@@ -235,6 +260,8 @@ rotations:
   primary: { layers: [{ people: ann }] }
 overrides:
 - { rotation: primary, who: ann, from: 2026-12-24T09:00:00Z, to: 2026-12-25T09:00:00Z }
+ping_keys:
+  jobs: { key: x }
 monitors:
 "
         .to_owned();

@@ -13,7 +13,7 @@ use super::known::{Known, nearest_hint};
 use super::reader::{self, Object, Problem, Report, parsed};
 use super::roster::{self, Target};
 use super::yaml::{self, Content, Node};
-use super::{File, Matcher, Receiver, Route, Silence, Step, lint, monitor};
+use super::{File, Matcher, Receiver, Route, Silence, Step, composite, lint, monitor, ping_key};
 use crate::expression::parse_until;
 use crate::json::Json;
 use crate::place::Place;
@@ -120,7 +120,7 @@ pub fn load_judged(
         if !report.has_failed() {
             lint::lint(&file, &root, known, &mut report);
         }
-        lint::monitors(&file, &root, &mut report);
+        lint::monitors(&file, &root, known, &mut report);
     }
     let (problems, failed) = report.finish();
     Loaded { file: Some(file).filter(|_| !failed), problems, checklist }
@@ -159,6 +159,11 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
             mentions.told.extend(monitor.to.iter().map(|it| mention(it, "to")));
             mentions.monitors.extend(monitor.depends_on.iter().map(|it| mention(it, "depends_on")));
             mentions.monitors.extend(monitor.witness.iter().map(|it| mention(it, "witness")));
+            mentions.monitors.extend(monitor.composed_of().into_iter().map(|it| {
+                let at = ["monitors", name, "composite", "of"];
+                let place = judge::place(root, &at, reader::Level::Error);
+                (it, place, format!("{path}.composite.of"))
+            }));
             for inbound in monitor::keys(&monitor) {
                 let first = keyed.entry(inbound).or_insert_with(|| monitor.name.clone());
                 if *first != monitor.name {
@@ -175,6 +180,20 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
             file.silences.extend(silence(node, format!("{name}[{at}]"), report));
         }
     }
+    if let Some(section) = section(&mut top, "ping_keys", report) {
+        file.ping_keys = ping_key::read(&section, report, |monitor, path, node| {
+            let mention = |name: &Arc<str>, member: &str| {
+                let place = member_place(node, member).unwrap_or(node.place);
+                (name.clone(), place, format!("{path}.{member}"))
+            };
+            mentions.told.extend(monitor.to.iter().map(|it| mention(it, "to")));
+            mentions.monitors.extend(monitor.depends_on.iter().map(|it| mention(it, "depends_on")));
+            mentions.monitors.extend(monitor.witness.iter().map(|it| mention(it, "witness")));
+        });
+    }
+    ping_key::check_slugs(&file, report, |name| {
+        judge::place(root, &["monitors", name, "heartbeat", "slug"], reader::Level::Error)
+    });
     file.roster = roster::read(&mut top, &mut mentions.roster, report);
     top.finish(report);
     check_mentions(&file, &mentions, known, root, report);
@@ -470,6 +489,10 @@ fn check_mentions(
         if depends(file, name, owner) {
             report.error(*place, path, format!("{owner} and {name} depend on each other"));
         }
+    }
+    for (name, message) in composite::composed_of_itself(&file.monitors) {
+        let place = judge::place(root, &["monitors", &name, "composite"], reader::Level::Error);
+        report.refuse("composed-of-itself", place, &format!("monitors.{name}.composite"), message);
     }
 }
 

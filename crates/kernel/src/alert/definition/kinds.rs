@@ -57,7 +57,7 @@ use Shape::{
 };
 
 /// Every kind of monitor, in the order of [`Kind`].
-pub(super) static KINDS: [KindRule; 13] = [
+pub(super) static KINDS: [KindRule; 14] = [
     KindRule {
         name: "email",
         kind: Kind::Email,
@@ -309,6 +309,7 @@ pub(super) static KINDS: [KindRule; 13] = [
             ("min_run", Span),
             ("max_run", Span),
             ("key", Text),
+            ("slug", Text),
         ],
         beside: &[],
     },
@@ -339,6 +340,17 @@ pub(super) static KINDS: [KindRule; 13] = [
             ("limit", Int),
             ("map", Text),
         ],
+        beside: &[],
+    },
+    KindRule {
+        name: "composite",
+        kind: Kind::Composite,
+        task_type: "CHECK_COMPOSITE",
+        is_server: false,
+        columns: Some(&["bad", "unknown", "well", "of", "names"]),
+        short: "of",
+        required: &[&["of", "match"]],
+        settings: &[("of", Texts), ("match", Map), ("at_least", Text), ("unknown", Text)],
         beside: &[],
     },
 ];

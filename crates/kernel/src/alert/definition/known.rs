@@ -27,6 +27,9 @@ pub struct Known {
     pub now: Option<Timestamp>,
     /// Labels of other monitors.
     pub labels: Labels,
+    /// The columns that the newest check of a monitor has seen, by monitor; of those that are not in it
+    /// nobody here knows.
+    pub columns: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Sources, with their settings.
     pub sources: BTreeMap<Arc<str>, Json>,
     /// All definitions of workflows; absent = nobody here knows which there are.
@@ -47,6 +50,7 @@ impl Known {
         self.rotations.extend(other.rotations);
         self.now = self.now.max(other.now);
         self.labels.extend(other.labels);
+        self.columns.extend(other.columns);
         self.sources.extend(other.sources);
         for (own, more) in [
             (&mut self.workflows, other.workflows),
@@ -62,7 +66,7 @@ impl Known {
     /// Adds what a file defines.
     pub fn extend_by(&mut self, file: File) {
         self.told.extend(file.told());
-        self.labels.extend(Labels::of(&file.monitors));
+        self.labels.extend(Labels::of(file.monitors.iter().chain(file.creatable())));
         self.receivers.extend(file.receivers.into_keys());
         self.monitors.extend(file.monitors.into_iter().map(|monitor| monitor.name));
         self.sources.extend(file.sources);
@@ -76,7 +80,7 @@ impl File {
     /// the place of others.
     pub fn told(&self) -> BTreeSet<Arc<str>> {
         let steps = self.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
-        let own = self.monitors.iter().flat_map(|monitor| &monitor.to);
+        let own = self.monitors.iter().chain(self.creatable()).flat_map(|monitor| &monitor.to);
         let fallbacks = self.receivers.values().filter_map(|receiver| receiver.fallback.as_ref());
         let reached = self.roster.receivers();
         let told = steps.chain(own).filter(|to| Target::parse(to).is_none());

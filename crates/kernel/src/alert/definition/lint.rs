@@ -34,11 +34,14 @@ pub(super) fn lint(file: &File, root: &Node, known: &Known, report: &mut Report)
 }
 
 /// Adds what a monitor by itself can hardly mean, whatever else the file says.
-pub(super) fn monitors(file: &File, root: &Node, report: &mut Report) {
+pub(super) fn monitors(file: &File, root: &Node, known: &Known, report: &mut Report) {
     let mut lint = Lint { root, report };
     for monitor in &file.monitors {
         placeholders(monitor, &mut lint);
-        columns_of_queries(monitor, &mut lint);
+        match known.columns.get(&monitor.name) {
+            Some(columns) => columns_of_checks(monitor, columns, &mut lint),
+            None => columns_of_queries(monitor, &mut lint),
+        }
         numbers_in_texts(monitor, &mut lint);
     }
 }
@@ -148,7 +151,7 @@ fn matchers(file: &File, known: &Known, lint: &mut Lint<'_>) {
         return;
     }
     let mut labels = known.labels.clone();
-    labels.extend(Labels::of(&file.monitors));
+    labels.extend(Labels::of(file.monitors.iter().chain(file.creatable())));
     let count = |section: &str| match place_of_list(lint.root, section) {
         Some(items) => items.len(),
         None => 0,
@@ -305,16 +308,7 @@ fn columns_of_queries(monitor: &MonitorDef, lint: &mut Lint<'_>) {
         .split(|c: char| !(c.is_alphanumeric() || "_-".contains(c)))
         .filter(|word| word.len() > 1)
         .collect();
-    let conditions = [("fail_when", &monitor.fail_when), ("warn_when", &monitor.warn_when)];
-    let mut used: Vec<(&str, String)> = Vec::new();
-    for (setting, text) in conditions {
-        let Some(condition) = text.as_ref().and_then(|it| Condition::parse(it).ok()) else {
-            continue;
-        };
-        used.extend(condition.columns().into_iter().map(|it| (setting, it.to_owned())));
-    }
-    used.extend(monitor.per.iter().map(|name| ("per", name.to_string())));
-    for (setting, name) in used {
+    for (setting, name) in columns_used(monitor) {
         if words.contains(&*name) || OF_DATABASES.contains(&&*name) {
             continue;
         }
@@ -324,6 +318,35 @@ fn columns_of_queries(monitor: &MonitorDef, lint: &mut Lint<'_>) {
             lint.warn("unknown-column", &["monitors", &monitor.name, setting], message);
         }
     }
+}
+
+/// Names of columns that the newest check has not seen.
+fn columns_of_checks(monitor: &MonitorDef, seen: &BTreeSet<Arc<str>>, lint: &mut Lint<'_>) {
+    for (setting, name) in columns_used(monitor) {
+        if seen.contains(&*name) || OF_DATABASES.contains(&&*name) {
+            continue;
+        }
+        let hint = nearest_hint(&name, seen.iter().map(|it| &**it));
+        let columns = seen.iter().map(|it| &**it).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "the newest check on the server has seen no column {name:?}{hint} (it has seen {columns})"
+        );
+        lint.warn("unknown-column", &["monitors", &monitor.name, setting], message);
+    }
+}
+
+/// The columns that a monitor goes by, each with the setting that names it.
+fn columns_used(monitor: &MonitorDef) -> Vec<(&'static str, String)> {
+    let conditions = [("fail_when", &monitor.fail_when), ("warn_when", &monitor.warn_when)];
+    let mut used: Vec<(&str, String)> = Vec::new();
+    for (setting, text) in conditions {
+        let Some(condition) = text.as_ref().and_then(|it| Condition::parse(it).ok()) else {
+            continue;
+        };
+        used.extend(condition.columns().into_iter().map(|it| (setting, it.to_owned())));
+    }
+    used.extend(monitor.per.iter().map(|name| ("per", name.to_string())));
+    used
 }
 
 /// Conditions that compare by size with a text that begins with a number, as in `loss > '15%'`:

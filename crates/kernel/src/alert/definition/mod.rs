@@ -6,6 +6,7 @@
 
 mod calendar;
 mod checklist;
+mod composite;
 mod delivery;
 pub(crate) mod editor;
 mod file;
@@ -14,6 +15,7 @@ mod kinds;
 mod known;
 mod lint;
 mod monitor;
+mod ping_key;
 mod reader;
 pub mod reference;
 pub mod roster;
@@ -33,10 +35,12 @@ use crate::time::Timestamp;
 pub use super::span::{Rate, parse_rate, parse_share, parse_span};
 pub use calendar::{Active, Clock, Days, Hours, Recurring, Schedule};
 pub use checklist::ChecklistOptions;
+pub use composite::{Composite, Standing, Verdict, composed_of_itself};
 pub use file::{Loaded, load, load_among, load_judged, secrets_in};
 pub use judge::{Judge, Remark};
 pub use known::{Known, Labels, nearest_hint, unknown_matchers};
 pub use monitor::KEY_MIN;
+pub use ping_key::{PingKey, is_slug};
 pub use reader::{Level, Problem};
 pub use roster::Roster;
 pub use source::{rebinding, rebound};
@@ -64,6 +68,9 @@ pub struct File {
     /// Who is on call.
     #[serde(default, skip_serializing_if = "Roster::is_empty")]
     pub roster: Roster,
+    /// Keys by which jobs call the heartbeat monitors of the file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ping_keys: BTreeMap<Arc<str>, PingKey>,
 }
 
 /// A destination of notifications.
@@ -255,6 +262,8 @@ pub enum Kind {
     Workflow,
     /// Another system that sends alerts.
     Alerts,
+    /// Other monitors.
+    Composite,
 }
 
 impl Kind {

@@ -8,7 +8,7 @@ use super::kinds::{self, KINDS, KindRule};
 use super::reader::text_map;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
-use super::{Budget, Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
+use super::{Budget, Composite, Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
 use crate::alert::received::{ALERTS_MAX, secret_alone, texts};
 use crate::alert::template::Template;
 use crate::json::Json;
@@ -38,9 +38,19 @@ pub(super) fn read(
     monitor.schedule = schedule;
     if rule.kind == Kind::Heartbeat {
         beat_schedule(&mut monitor.schedule, &settings);
+        let cron = settings.get("cron").and_then(serde_json::Value::as_str);
+        if let Some(Err(message)) = cron.map(super::calendar::check_cron) {
+            let path = format!("{}.cron", object.path_of(rule.name));
+            report.error(settings_node.place, &path, message);
+        }
     }
     if rule.kind == Kind::Alerts {
         received(&settings, settings_node, &object, report);
+    }
+    if rule.kind == Kind::Composite
+        && let Err(message) = Composite::of(&monitor.settings.parse())
+    {
+        report.error(settings_node.place, &object.path_of(rule.name), message);
     }
     check_schedule(&monitor, key, &object, report);
     rest(&mut monitor, &mut object, report);

@@ -91,6 +91,7 @@ maintenance: [ {} ]
 people: { NAME: { contact: [ NAME, { to: NAME } ] } }
 rotations: { NAME: { layers: [ { people: [NAME] } ] } }
 overrides: [ { rotation: NAME } ]
+ping_keys: { NAME: {} }
 ";
 
 #[cfg(test)]
@@ -113,6 +114,7 @@ mod tests {
             "overrides[0]",
             "people.NAME",
             "people.NAME.contact[1]",
+            "ping_keys.NAME",
             "receivers.NAME",
             "rotations.NAME",
             "rotations.NAME.layers[0]",

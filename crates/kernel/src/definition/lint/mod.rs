@@ -8,6 +8,7 @@ mod names;
 mod paths;
 mod script;
 mod scripts;
+mod starts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -17,7 +18,9 @@ use serde_json::Value;
 use super::problem::{Problem, Problems, join};
 use super::references::expressions;
 use super::task::TaskDef;
-use super::workflow::{SubWorkflowDefinition, WorkflowDef, WorkflowTask};
+use super::workflow::{CacheConfig, SubWorkflowDefinition, WorkflowDef, WorkflowTask};
+
+pub use starts::{WorkflowStart, lint_start};
 
 /// What lies beside a definition, as far as it is known.
 #[derive(Debug, Default)]
@@ -41,7 +44,8 @@ pub struct Lint {
 /// Looks for what runs but is surely not meant; inline definitions of sub-workflows included.
 ///
 /// Codes: `undeclared-input`, `unknown-field`, `unknown-output`, `variable-never-set`,
-/// `unknown-workflow`, `unknown-task`, `unknown-script-input`, `misspelt-property`,
+/// `unknown-workflow`, `unknown-version`, `unknown-input`, `unknown-task`, `unknown-script-input`,
+/// `misspelt-property`,
 /// `case-never-taken`, `answer-without-case`, `switch-without-default`.
 pub fn lint_workflow(def: &WorkflowDef, beside: &Beside<'_>) -> Lint {
     let mut findings = Found::default();
@@ -98,9 +102,43 @@ fn each_text(
         if let Some(sink) = &task.sink {
             visit(&format!("{pointer}/sink"), sink);
         }
+        if let Some(def) = &task.task_definition {
+            let template = format!("{pointer}/taskDefinition/inputTemplate");
+            for (key, value) in &def.input_template {
+                each_text_below(value, &join(&template, key), visit);
+            }
+        }
+        for (change, events) in task.on_state_change.iter() {
+            for (index, event) in events.iter().enumerate() {
+                let payload = format!(
+                    "{}/{index}/payload",
+                    join(&format!("{pointer}/onStateChange"), change)
+                );
+                for (key, value) in event.payload.iter().flatten() {
+                    each_text_below(value, &join(&payload, key), visit);
+                }
+            }
+        }
+        each_of_cache(task.cache_config.as_ref(), pointer, visit);
+    }
+    if let Some(name) = &def.failure_workflow {
+        visit(&format!("{base}/failureWorkflow"), name);
+    }
+    if let Some(key) = def.rate_limit_config.as_ref().and_then(|it| it.rate_limit_key.as_ref()) {
+        visit(&format!("{base}/rateLimitConfig/rateLimitKey"), key);
+    }
+    each_of_cache(def.cache_config.as_ref(), base, visit);
+    for (key, value) in &def.variables {
+        each_text_below(value, &join(&format!("{base}/variables"), key), visit);
     }
     for (key, value) in &def.output_parameters {
         each_text_below(value, &join(&format!("{base}/outputParameters"), key), visit);
+    }
+}
+
+fn each_of_cache(config: Option<&CacheConfig>, pointer: &str, visit: &mut dyn FnMut(&str, &str)) {
+    if let Some(key) = config.and_then(|it| it.key.as_ref()) {
+        visit(&format!("{pointer}/cacheConfig/key"), key);
     }
 }
 

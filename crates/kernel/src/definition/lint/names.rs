@@ -1,9 +1,11 @@
-//! Names of workflows and tasks that nothing beside the definition defines.
+//! Names of workflows and tasks that nothing beside the definition defines, and starts that do not fit
+//! what it does.
 
 use serde_json::Value;
 
 use super::super::problem::{Problem, nearest};
-use super::super::workflow::{WorkflowDef, WorkflowTask};
+use super::super::workflow::{SubWorkflowVersion, WorkflowDef, WorkflowTask};
+use super::starts::{WorkflowStart, lint_start};
 use super::{Beside, Found};
 
 pub(super) fn check(
@@ -14,35 +16,56 @@ pub(super) fn check(
     found: &mut Found,
 ) {
     if let Some(name) = &def.failure_workflow {
-        workflow(name, &format!("{base}/failureWorkflow"), beside, found);
+        let at = format!("{base}/failureWorkflowVersion");
+        let version = def.failure_workflow_version.map(|version| (i64::from(version), &*at));
+        let start = WorkflowStart { name, version, input: None };
+        workflow(start, &format!("{base}/failureWorkflow"), beside, found);
     }
     for (pointer, task) in tasks {
         match task.task_type.as_str() {
-            "SUB_WORKFLOW" => {
-                if let Some(params) = &task.sub_workflow_param
-                    && params.workflow_definition.is_none()
-                    && let Some(name) = &params.name
-                {
-                    workflow(name, &format!("{pointer}/subWorkflowParam/name"), beside, found);
-                }
-            }
-            "START_WORKFLOW" => {
-                let request = task.input_parameters.get("startWorkflow");
-                if let Some(name) = request.and_then(|it| it.get("name")).and_then(Value::as_str) {
-                    let pointer = format!("{pointer}/inputParameters/startWorkflow/name");
-                    workflow(name, &pointer, beside, found);
-                }
-            }
+            "SUB_WORKFLOW" => sub_workflow(task, pointer, beside, found),
+            "START_WORKFLOW" => started(task, pointer, beside, found),
             "SIMPLE" | "" => worker_task(task, pointer, beside, found),
             _ => {}
         }
     }
 }
 
-fn workflow(name: &str, pointer: &str, beside: &Beside<'_>, found: &mut Found) {
-    let Some(known) = &beside.workflows else { return };
+fn sub_workflow(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, found: &mut Found) {
+    let Some(params) =
+        task.sub_workflow_param.as_ref().filter(|it| it.workflow_definition.is_none())
+    else {
+        return;
+    };
+    let Some(name) = &params.name else { return };
+    let (version_at, input_at) =
+        (format!("{pointer}/subWorkflowParam/version"), format!("{pointer}/inputParameters"));
+    let version = match &params.version {
+        Some(SubWorkflowVersion::Number(version)) => Some((i64::from(*version), &*version_at)),
+        Some(SubWorkflowVersion::Expression(_)) | None => None,
+    };
+    let start = WorkflowStart { name, version, input: Some((&task.input_parameters, &input_at)) };
+    workflow(start, &format!("{pointer}/subWorkflowParam/name"), beside, found);
+}
+
+fn started(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, found: &mut Found) {
+    let Some(request) = task.input_parameters.get("startWorkflow") else { return };
+    let Some(name) = request.get("name").and_then(Value::as_str) else { return };
+    let at = |field: &str| format!("{pointer}/inputParameters/startWorkflow/{field}");
+    let (version_at, input_at) = (at("version"), at("input"));
+    let version = request.get("version").and_then(Value::as_i64).map(|it| (it, &*version_at));
+    let input = request.get("input").and_then(Value::as_object).map(|it| (it, &*input_at));
+    workflow(WorkflowStart { name, version, input }, &at("name"), beside, found);
+}
+
+fn workflow(start: WorkflowStart<'_>, pointer: &str, beside: &Beside<'_>, found: &mut Found) {
+    let (Some(known), name) = (&beside.workflows, start.name) else { return };
     // What is computed, and what workers run as code, is in no file.
-    if name.contains("${") || name.starts_with("orchestration:") || known.contains_key(name) {
+    if name.contains("${") || name.starts_with("orchestration:") {
+        return;
+    }
+    if let Some(definitions) = known.get(name) {
+        found.warnings.extend(lint_start(start, definitions));
         return;
     }
     let hint = nearest(name, known.keys().copied()).map_or_else(

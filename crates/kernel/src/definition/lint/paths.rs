@@ -52,7 +52,7 @@ pub(super) fn check(
 type Wrong = (String, &'static str, String, String);
 
 /// The inputs that the definition says it has; `None` if it does not say.
-fn declared_inputs(def: &WorkflowDef) -> Option<BTreeSet<&str>> {
+pub(super) fn declared_inputs(def: &WorkflowDef) -> Option<BTreeSet<&str>> {
     let schema = def.input_schema.as_ref();
     let properties = schema
         .and_then(|schema| schema.data.as_ref()?.get("properties")?.as_object())

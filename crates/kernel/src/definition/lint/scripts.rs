@@ -131,9 +131,41 @@ pub(super) fn check(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, fou
         }
     }
     if matches!(task.task_type.as_str(), "SWITCH" | "DECISION") {
+        absent_parameter(task, pointer, beside, found);
         let answers = script.map(|(_, source)| answers(&tokens(source))).unwrap_or_default();
         cases(task, pointer, &answers, found);
     }
+}
+
+/// A branch that goes by an input which the task does not have: it always goes by null.
+fn absent_parameter(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, found: &mut Found) {
+    let (field, name) = match task.task_type.as_str() {
+        "SWITCH" if task.evaluator_type.as_deref() == Some("value-param") => {
+            ("expression", task.expression.as_deref())
+        }
+        "DECISION" if task.case_expression.is_none() => {
+            ("caseValueParam", task.case_value_param.as_deref())
+        }
+        _ => return,
+    };
+    let Some(name) = name.filter(|it| !it.is_empty() && !it.contains("${")) else { return };
+    let template = beside.tasks.get(task.name.as_str()).map(|def| &def.input_template);
+    let own = task.task_definition.as_ref().map(|def| &def.input_template);
+    let of_templates = template.into_iter().chain(own).flat_map(|it| it.keys());
+    let given: BTreeSet<&str> =
+        task.input_parameters.keys().chain(of_templates).map(String::as_str).collect();
+    if given.contains(name) {
+        return;
+    }
+    let reference = &task.task_reference_name;
+    let message =
+        format!("{name} is not among the inputParameters of {reference}: it goes by null");
+    let hint = nearest(name, given.iter().copied()).map_or_else(
+        || format!("Add {name} to inputParameters: \"{name}\": \"${{…}}\"."),
+        |near| format!("Did you mean {near}?"),
+    );
+    let problem = Problem::new(format!("{pointer}/{field}"), "unknown-script-input", message, hint);
+    found.warnings.push(problem.with_value(name));
 }
 
 /// What is wrong in a script, and at which word.

@@ -12,7 +12,7 @@ mod state;
 
 pub use context::{BatchResult, Context, Input, Signal};
 pub use event::{Batched, Event};
-pub use state::{Batch, Entity, Lock, Operation, Queued};
+pub use state::{Batch, Entity, Lock, Operation, Pending, Queued};
 
 /// Whether an entity may be called so: `@name@key`, with a name.
 pub fn is_id(id: &str) -> bool {

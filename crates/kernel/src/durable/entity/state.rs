@@ -77,6 +77,17 @@ pub enum Queued {
     Lock(Lock),
 }
 
+/// Something that waits to be done, by what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending<'a> {
+    /// A worker: it goes out with the next batch, or is out.
+    Ready(&'a Operation),
+    /// A lock, or a request for one.
+    Behind(&'a Queued),
+    /// Its time.
+    Scheduled(&'a Operation),
+}
+
 /// A batch as a worker is given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -128,6 +139,14 @@ impl Entity {
     /// What waits to be done, scheduled signals included.
     pub fn backlog(&self) -> usize {
         self.ready.len() + self.waiting.len() + self.scheduled.len()
+    }
+
+    /// What waits to be done, as it would be: what goes out with the next batch, then what stands behind a
+    /// lock, then signals that are not due.
+    pub fn pending(&self) -> impl Iterator<Item = Pending<'_>> {
+        let ready = self.ready.iter().map(Pending::Ready);
+        let behind = self.waiting.iter().map(Pending::Behind);
+        ready.chain(behind).chain(self.scheduled.values().map(Pending::Scheduled))
     }
 
     /// The entity's id in its hub: `@name@key`.

@@ -169,6 +169,7 @@ fn started(begun: &Execution, plan: Option<&Arc<super::Plan>>) -> Started {
         created_by: begun.created_by.clone(),
         acts_as: begun.acts_as.clone(),
         idempotency_key: None,
+        traceparent: None,
         restart: false,
         references: begun.references(),
     }

@@ -70,6 +70,7 @@ impl Execution {
             parent: None,
             watchers: Vec::new(),
             idempotency_key: None,
+            traceparent: None,
             created_at: now,
             updated_at: now,
             ended_at: None,

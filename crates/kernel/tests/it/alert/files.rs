@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use kernel::alert::definition::{
-    ChecklistOptions, File, Judge, Kind, Known, Level, Loaded, Remark, Severity, load, load_judged,
-    parse_share, parse_span,
+    ChecklistOptions, Composite, File, Judge, Kind, Known, Level, Loaded, MonitorDef, Remark,
+    Severity, Standing, load, load_judged, parse_share, parse_span,
 };
-use kernel::alert::{Context, Input, Monitor};
+use kernel::alert::{Context, Input, Monitor, Status};
 use kernel::graph::Message;
 use kernel::{Effect, ExecutionId, Json, Machine, Timestamp};
 use serde_json::{Value, json};
@@ -155,7 +155,7 @@ fn a_delivery_is_tried_for_a_day() {
 
 #[test]
 fn every_problem_is_told_with_its_place() {
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 18] = [
         (
             "monitors:\n  web: { http: x, evry: 1m }\n",
             &[
@@ -166,7 +166,7 @@ fn every_problem_is_told_with_its_place() {
         (
             "monitors:\n  web: { every: 1m }\n",
             &[
-                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow, alerts",
+                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow, alerts, composite",
             ],
         ),
         (
@@ -611,5 +611,151 @@ fn schedules_keep_to_the_wall_clock() {
     ];
     for (text, after, expected) in cases {
         assert_eq!(next(text, after), expected, "{text} after {after}");
+    }
+}
+
+#[test]
+fn a_ping_key_opens_the_heartbeats_of_its_file_by_their_slugs() {
+    let read = file(
+        r#"
+ping_keys:
+  jobs: { key: "${secret:PING_KEY}", create: { heartbeat: { every: 1d, grace: 1h }, severity: error }, limit: 3 }
+  old: a-key-that-nobody-guesses
+monitors:
+  backup: { heartbeat: 1h }
+  Nightly report: { heartbeat: { every: 1d, slug: report } }
+  Weekly report: { heartbeat: 7d }
+  own: { heartbeat: { every: 1d, key: k-1 } }
+  web: { http: "http://web", every: 1m }
+"#,
+    );
+    let slugs: Vec<Option<Arc<str>>> = read.monitors.iter().map(MonitorDef::slug).collect();
+    assert_eq!(slugs, [Some("backup".into()), Some("report".into()), None, None, None]);
+    let jobs = &read.ping_keys["jobs"];
+    let made = jobs.monitor("host-1").expect("a slug");
+    assert_eq!((&*made.name, made.severity, jobs.limit()), ("host-1", Severity::Error, 3));
+    assert_eq!(made.schedule.every, Some(86_400_000));
+    for none in ["", "..", "a/b", "a b", "x".repeat(101).as_str()] {
+        assert!(jobs.monitor(none).is_none(), "{none}");
+    }
+    assert!(read.ping_keys["old"].monitor("host-1").is_none(), "calls with it make nothing");
+
+    let key = "a-key-that-nobody-guesses";
+    for (text, said) in [
+        ("ping_keys: { a: short }".to_owned(), "20 characters at least"),
+        ("ping_keys: { a: 'x${secret:A}' }".to_owned(), "${secret:NAME} alone"),
+        ("ping_keys: { a: {} }".to_owned(), "needs key"),
+        (format!("ping_keys: {{ a: {key}, b: {key} }}"), "a has the same key"),
+        (format!("ping_keys: {{ a: {{ key: {key}, limit: 5 }} }}"), "limit needs create"),
+        (
+            format!("ping_keys: {{ a: {{ key: {key}, create: {{ http: x, every: 1m }} }} }}"),
+            "heartbeat monitors alone",
+        ),
+        (
+            format!(
+                "ping_keys: {{ a: {{ key: {key}, create: {{ heartbeat: {{ every: 1d, key: k }} }} }} }}"
+            ),
+            "the same of all monitors",
+        ),
+        (
+            format!(
+                "ping_keys: {{ a: {{ key: {key}, create: {{ heartbeat: 1d, to: nobody }} }} }}"
+            ),
+            "no receiver",
+        ),
+        ("monitors: { a: { heartbeat: { every: 1d, slug: a/b } } }".to_owned(), "a slug has"),
+        (
+            "monitors: { a: { heartbeat: { cron: '99 * * * *' } } }".to_owned(),
+            "monitors.a.heartbeat.cron",
+        ),
+        (
+            "monitors: { a: { heartbeat: 1d }, b: { heartbeat: { every: 1d, slug: a } } }"
+                .to_owned(),
+            "a is called by the slug a already",
+        ),
+    ] {
+        let found = problems(&text);
+        assert!(found.iter().any(|it| it.contains(said)), "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_composite_monitor_is_bad_when_so_many_are() {
+    use Standing::{Bad, Unknown, Well};
+    let members = |standings: &[Standing]| -> Vec<(Arc<str>, Standing)> {
+        let named = standings.iter().enumerate();
+        named.map(|(at, standing)| (Arc::from(format!("m{at}")), *standing)).collect()
+    };
+    let judged = |settings: Value, standings: &[Standing]| {
+        let composite = Composite::of(&settings).expect("they are right");
+        let verdict = composite.judge(&members(standings));
+        (verdict.status.map(Status::as_str), verdict.text)
+    };
+    let two = || json!({ "of": ["a", "b", "c"], "at_least": "2" });
+    assert_eq!(judged(two(), &[Bad, Well, Well]), (Some("ok"), "1 of 3 is bad: m0".to_owned()));
+    assert_eq!(
+        judged(two(), &[Bad, Well, Bad]),
+        (Some("fail"), "2 of 3 are bad: m0, m2".to_owned())
+    );
+    let doubt = "1 of 3 is bad: m0; nobody can tell of m1".to_owned();
+    assert_eq!(judged(two(), &[Bad, Unknown, Well]), (None, doubt), "that depends on m1");
+    assert_eq!(judged(two(), &[Well, Unknown, Well]).0, Some("ok"), "whatever m1 is");
+    let with = |unknown: &str| {
+        let mut settings = two();
+        settings["unknown"] = unknown.into();
+        judged(settings, &[Bad, Unknown, Well]).0
+    };
+    assert_eq!((with("bad"), with("ok")), (Some("fail"), Some("ok")));
+    let share = |share: &str, bad: usize| {
+        let mut standings = [Well; 30];
+        standings[..bad].fill(Bad);
+        judged(json!({ "match": { "a": "b" }, "at_least": share }), &standings).0
+    };
+    assert_eq!(
+        (share("10%", 2), share("10%", 3), share("1%", 1)),
+        (Some("ok"), Some("fail"), Some("fail"))
+    );
+    assert_eq!(judged(json!({ "match": { "a": "b" } }), &[]).0, None, "of nothing nobody can tell");
+
+    let read = file(
+        "monitors:
+  web-1: { heartbeat: 1h, labels: { team: web } }
+  web-2: { heartbeat: 1h, labels: { team: web } }
+  db: { heartbeat: 1h }
+  shop: { composite: { of: db, match: { team: web, monitor: { not: '*-2' } } }, every: 30s }
+  all: { composite: { of: shop, match: { monitor: '*' } }, every: 30s, labels: { team: web } }
+",
+    );
+    let members = |name: &str| {
+        let monitor = read.monitors.iter().find(|it| *it.name == *name).expect("it is there");
+        let composite = Composite::of(&monitor.settings.parse()).expect("it is right");
+        composite.members(name, &read.monitors).join(" ")
+    };
+    assert_eq!(members("shop"), "db web-1");
+    assert_eq!(members("all"), "db shop web-1 web-2", "composites are taken by name alone");
+
+    let around = "monitors: { a: { composite: b, every: 1m }, b: { composite: { of: [a, c] }, every: 1m }, c: { heartbeat: 1h } }";
+    let found = problems(around);
+    assert!(
+        found.iter().any(|it| it.contains("a is composed of itself, by way of others")),
+        "{found:#?}"
+    );
+    for (settings, said) in [
+        ("{ of: [c, c] }", "twice"),
+        ("{ of: a }", "a is composed of itself"),
+        ("{ of: [c], at_least: 2 }", "can never be bad"),
+        ("{ of: [c], at_least: 0 }", "a number such as 2"),
+        ("{ of: [c], at_least: 101% }", "a share such as 50%"),
+        ("{ of: [c], unknown: fine }", "bad, ok or unknown"),
+        ("{ of: [d] }", "there is no monitor \"d\""),
+        ("{ match: {} }", "needs a label"),
+        ("{ match: { a: { b: c } } }", "match: a is a text"),
+        ("{ at_least: 1 }", "needs of or match"),
+    ] {
+        let text = format!(
+            "monitors: {{ a: {{ composite: {settings}, every: 1m }}, c: {{ heartbeat: 1h }} }}"
+        );
+        let found = problems(&text);
+        assert!(found.iter().any(|it| it.contains(said)), "{settings}: {found:#?}");
     }
 }

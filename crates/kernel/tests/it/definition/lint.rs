@@ -130,6 +130,72 @@ fn names_are_compared_with_what_lies_beside() {
     assert_eq!(warned(&lint), [("unknown-task", "/tasks/2/name", "")]);
 }
 
+/// Starts are compared with the versions and inputs of what they start.
+#[test]
+fn starts_are_compared_with_the_definitions_that_they_start() {
+    let flow = |version: i32, input: &Value| {
+        let start = json!({ "name": "child", "version": version, "input": input });
+        definition(
+            &json!({ "name": "f", "failureWorkflow": "child", "failureWorkflowVersion": version,
+            "tasks": [
+                { "name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW", "inputParameters": input,
+                  "subWorkflowParam": { "name": "child", "version": version } },
+                { "name": "t", "taskReferenceName": "t", "type": "START_WORKFLOW",
+                  "inputParameters": { "startWorkflow": start } } ] }),
+        )
+    };
+    let child = |version: i32, inputs: &Value| {
+        definition(&json!({ "name": "child", "version": version, "inputParameters": inputs,
+            "tasks": [inline("a", &json!({}))] }))
+    };
+    let (one, two) = (child(1, &json!(["customer"])), child(2, &json!(["customer", "colour"])));
+    let codes = |flow: &WorkflowDef, versions: Vec<&WorkflowDef>| {
+        let workflows = Some(BTreeMap::from([("child", versions)]));
+        let lint = lint_workflow(flow, &Beside { workflows, ..Beside::default() });
+        lint.warnings.iter().map(|it| (it.code, it.pointer.clone())).collect::<Vec<_>>()
+    };
+    let given = json!({ "custmer": 1, "_own": 2, "unlike": 3 });
+    let places = ["/tasks/0/inputParameters", "/tasks/1/inputParameters/startWorkflow/input"];
+    let slips = places.map(|at| ("unknown-input", format!("{at}/custmer")));
+    assert_eq!(codes(&flow(1, &given), vec![&one, &two]), slips);
+    assert_eq!(codes(&flow(0, &given), vec![&one, &two]), slips);
+    assert!(codes(&flow(2, &json!({ "colour": 1, "customers": 2 })), vec![&one, &two]).len() == 2);
+    // What is given under its right name is not what was meant.
+    let both = json!({ "customer": 1, "customers": 2 });
+    assert!(codes(&flow(1, &both), vec![&one, &two]).is_empty());
+    let missing = codes(&flow(3, &given), vec![&one, &two]);
+    assert!(missing.iter().all(|(code, _)| *code == "unknown-version"), "{missing:?}");
+    assert_eq!(missing.len(), 3);
+    // Nobody knows which versions there are, or which inputs one takes.
+    assert!(codes(&flow(3, &given), Vec::new()).is_empty());
+    assert!(codes(&flow(1, &given), vec![&child(1, &json!([]))]).is_empty());
+}
+
+/// Expressions are looked at wherever they may stand.
+#[test]
+fn expressions_are_found_in_every_part_of_a_definition() {
+    let slip = "${workflow.stauts}";
+    let task = json!({ "name": "a", "taskReferenceName": "a", "type": "SIMPLE",
+        "taskDefinition": { "name": "a", "inputTemplate": { "x": slip } },
+        "cacheConfig": { "key": slip, "ttlInSecond": 1 },
+        "onStateChange": { "onSuccess": [{ "type": "e", "payload": { "x": slip } }] } });
+    let lint = alone(&json!({ "name": "f", "tasks": [task], "variables": { "v": [slip] },
+        "rateLimitConfig": { "rateLimitKey": slip, "concurrentExecLimit": 1 },
+        "failureWorkflow": slip }));
+    let places: Vec<&str> = lint.warnings.iter().map(|it| it.pointer.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "/tasks/0/taskDefinition/inputTemplate/x",
+            "/tasks/0/onStateChange/onSuccess/0/payload/x",
+            "/tasks/0/cacheConfig/key",
+            "/failureWorkflow",
+            "/rateLimitConfig/rateLimitKey",
+            "/variables/v/0",
+        ]
+    );
+}
+
 #[test]
 fn an_output_that_a_sub_workflow_does_not_list_is_told() {
     let flow = definition(&json!({ "name": "f", "tasks": [

@@ -454,6 +454,7 @@ impl<'a> Teller<'a> {
             created_by: None,
             acts_as: None,
             idempotency_key: words.text("once"),
+            traceparent: None,
         }
     }
 

@@ -299,6 +299,8 @@ async fn overlaid(mut file: File, texts: &[(String, String)]) -> anyhow::Result<
         file.monitors.extend(more.monitors);
         file.silences.retain(|old| more.silences.iter().all(|new| new.id != old.id));
         file.silences.extend(more.silences);
+        // Of overrides the last decides, so these are heeded before those that are known.
+        file.roster.extend(more.roster);
     }
     judge.close().await?;
     Ok((file, own))

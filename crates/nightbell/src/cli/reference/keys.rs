@@ -23,6 +23,10 @@ pub(super) const OBJECTS: &[Object] = &[
             ("people", "by name, who can be on call"),
             ("rotations", "by name, who takes turns"),
             ("overrides", "a list: who stands in"),
+            (
+                "ping_keys",
+                "by name, keys by which jobs call the heartbeats of the file: a key, or a map",
+            ),
         ],
     },
     Object {
@@ -191,6 +195,18 @@ pub(super) const OBJECTS: &[Object] = &[
             ("from", "from when on"),
             ("to", "until when"),
             ("tz", "the time zone of both; the rotation's"),
+        ],
+    },
+    Object {
+        title: "A ping key",
+        paths: &["ping_keys.NAME"],
+        keys: &[
+            ("key", "the key, or `${secret:NAME}`"),
+            (
+                "create",
+                "the monitor that a call with `create=1` makes of a slug that there is not yet",
+            ),
+            ("limit", "how many calls may make; 100"),
         ],
     },
 ];

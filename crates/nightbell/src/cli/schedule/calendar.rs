@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use kernel::alert::definition::ChecklistOptions;
-use kernel::cron::{Cron, DstRule, Mark, Zone};
-use kernel::schedule::{ScheduleSpec, schedule_from_value};
+use kernel::cron::Zone;
+use kernel::schedule::{Foreseen, ScheduleSpec, overlaps, schedule_from_value};
 use serde_json::{Value, json};
 
 use super::super::client::Client;
@@ -114,34 +114,6 @@ async fn of_server(client: &Client) -> anyhow::Result<Vec<ScheduleSpec>> {
     listed.iter().map(read).collect()
 }
 
-/// A firing of a schedule.
-struct Firing {
-    at: kernel::Timestamp,
-    mark: Mark,
-}
-
-/// The firings of a schedule between two instants, in order, each instant once.
-fn firings(
-    schedule: &ScheduleSpec,
-    from: kernel::Timestamp,
-    to: kernel::Timestamp,
-) -> anyhow::Result<Vec<Firing>> {
-    let after = from.max(schedule.schedule_start_time.unwrap_or(from)).plus_millis(-1);
-    let until = to.min(schedule.schedule_end_time.unwrap_or(to));
-    let rule: DstRule = schedule.dst;
-    let mut found = Vec::new();
-    for line in schedule.lines() {
-        let zone = zone(&line.zone_id)?;
-        let cron = Cron::parse(&line.cron_expression)
-            .map_err(|error| Failure::usage(error.message).with_hint(error.hint))?;
-        let named = cron.preview(after, until, &zone, rule, FIRINGS_MAX);
-        found.extend(named.into_iter().map(|it| Firing { at: it.at, mark: it.mark }));
-    }
-    found.sort_by_key(|firing| (firing.at, !firing.mark.runs()));
-    found.dedup_by(|later, first| later.at == first.at);
-    Ok(found)
-}
-
 /// Prints the calendar.
 ///
 /// # Errors
@@ -167,7 +139,7 @@ pub(super) async fn calendar(
     let schedules = arguments.source.schedules(client).await?;
     let (mut shown, mut often) = (Vec::new(), Vec::new());
     for schedule in &schedules {
-        let found = firings(schedule, from, to)?;
+        let found = schedule.foresee(from, to, FIRINGS_MAX);
         if found.len() > OFTEN_A_DAY * days && !arguments.all {
             often.push((schedule, found.len()));
         } else {
@@ -223,7 +195,7 @@ fn local(at: kernel::Timestamp, zone: &Zone) -> String {
 }
 
 /// The firings as a calendar.
-fn ics(shown: &[(Firing, &ScheduleSpec)]) -> String {
+fn ics(shown: &[(Foreseen, &ScheduleSpec)]) -> String {
     let mut calendar = Ics::new("schedule calendar");
     for (firing, schedule) in shown.iter().filter(|(firing, _)| firing.mark.runs()) {
         calendar.event(&Event {
@@ -274,7 +246,7 @@ pub(super) async fn collisions(
         |schedule: &ScheduleSpec| usual.get(&schedule.workflow_name()).copied().flatten();
     let mut spans = Vec::new();
     for schedule in &schedules {
-        let found = firings(schedule, from, to)?;
+        let found = schedule.foresee(from, to, FIRINGS_MAX);
         let length = duration(schedule).unwrap_or_default().max(within);
         let runs = found.into_iter().filter(|firing| firing.mark.runs());
         spans.push(runs.map(|it| (it.at, it.at.plus_millis(length))).collect::<Vec<_>>());
@@ -297,24 +269,6 @@ pub(super) async fn collisions(
         output.note(format_args!("nothing collides in the next {} days", arguments.days));
     }
     Ok(())
-}
-
-/// How often spans of one list meet those of another, and the first two that do. Both are in order.
-fn overlaps(
-    [one, other]: [&[(kernel::Timestamp, kernel::Timestamp)]; 2],
-) -> Option<(usize, [kernel::Timestamp; 2])> {
-    let (mut count, mut first, mut begin) = (0, None, 0);
-    for (from, to) in one {
-        while other.get(begin).is_some_and(|(_, ends)| ends <= from) {
-            begin += 1;
-        }
-        // Each firing counts once, however many it meets.
-        if let Some((meets, _)) = other.get(begin).filter(|(begins, _)| begins < to) {
-            count += 1;
-            first = first.or(Some([*from, *meets]));
-        }
-    }
-    first.map(|first| (count, first))
 }
 
 /// The median duration of the last runs of a workflow that completed, in milliseconds.

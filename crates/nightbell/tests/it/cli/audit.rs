@@ -12,7 +12,7 @@ fn lines() -> Vec<Value> {
             "act": "PUT /api/environment/{key}", "object": "/api/environment/A", "outcome": "begun" }),
         json!({ "number": 2, "at": 1000, "who": "key:1", "name": "ann", "address": "192.0.2.1",
             "act": "outcome", "object": "PUT /api/environment/{key}", "outcome": "ok",
-            "status": 200, "of": 1 }),
+            "why": "moved north", "status": 200, "of": 1 }),
         json!({ "number": 3, "at": 2000, "who": "anonymous", "name": "anonymous", "address": "",
             "act": "login", "object": "", "outcome": "refused", "count": 7 }),
     ];
@@ -30,11 +30,20 @@ fn lines() -> Vec<Value> {
 fn the_newest_lines_are_a_table() {
     let server = StandIn::start().says("GET /api/audit", 200, lines().into());
     let outcome = server.run(&["audit", "list"]).exits(0);
-    for words in
-        ["ann", "PUT /api/environment/{key}", "outcome of 1", "ok (200)", "refused, 7 more"]
-    {
+    for words in [
+        "ann",
+        "PUT /api/environment/{key}",
+        "outcome of 1",
+        "ok (200)",
+        "moved north",
+        "refused, 7 more",
+    ] {
         assert!(outcome.stdout.contains(words), "{words}: {}", outcome.stdout);
     }
+    let server = StandIn::start().says("GET /api/audit", 200, json!([]));
+    let wanted = ["audit", "list", "--object", "etl", "--from", "1000", "--to", "2000"];
+    server.run(&wanted).exits(0);
+    assert_eq!(server.heard(), ["GET /api/audit?size=100&object=etl&from=1000&to=2000"]);
 }
 
 #[test]

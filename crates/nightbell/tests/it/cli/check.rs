@@ -158,10 +158,117 @@ fn findings_are_written_as_json_and_as_sarif() {
     Nightbell::new(&["version", "-o", "sarif"]).run().exits(2);
 }
 
+/// A server that has a secret, a workflow and a schedule.
+fn server() -> StandIn {
+    StandIn::start()
+        .says("GET /api/secrets-v2", 200, json!([{ "name": "KEY", "tags": [] }]))
+        .says("GET /api/metadata/workflow/names-and-versions", 200, json!({ "orders": [] }))
+        .says("GET /api/scheduler/schedules", 200, json!([{ "name": "nightly" }]))
+}
+
+/// Schedules, event handlers and triggers are no use without the workflow that they start.
+#[test]
+fn starts_are_compared_with_the_workflows_of_the_folder_or_the_server() {
+    let handler = r#"{ "name": "h", "event": "conductor:x", "active": true, "actions": [
+        { "action": "start_workflow", "start_workflow": { "name": "rnig" } } ] }"#;
+    let trigger = r#"{ "name": "t", "method": "POST", "path": "/x", "start": { "name": "rign" } }"#;
+    let ring = RING.replacen('{', r#"{ "inputParameters": ["who"], "version": 2, "#, 1);
+    let nightly = NIGHTLY
+        .replace("Europe/Oslo", "UTC")
+        .replace(r#""name": "ordres""#, r#""name": "ring", "version": 1, "input": {}"#);
+    let weekly = nightly.replace("nightly", "weekly").replace("\"version\": 1, ", "");
+    let weekly = weekly.replace("\"input\": {}", "\"input\": { \"whoo\": 1, \"other\": 2 }");
+    let outcome = check(&["."])
+        .file("ring.json", &ring)
+        .file("h.json", handler)
+        .file("t.json", trigger)
+        .file("nightly.json", &nightly)
+        .file("weekly.json", &weekly)
+        .run()
+        .exits(1);
+    for (file, word, code) in [
+        ("h.json:2", "rnig", "unknown-workflow"),
+        ("t.json:1", "rign", "unknown-workflow"),
+        ("nightly.json:3", "no version 1", "unknown-version"),
+        ("weekly.json:3", "no input whoo", "unknown-input"),
+    ] {
+        let is_it = |line: &str| {
+            line.starts_with(&format!("./{file}")) && line.contains(word) && line.contains(code)
+        };
+        assert!(outcome.stdout.lines().any(is_it), "{file}: {}", outcome.stdout);
+    }
+    assert_eq!(outcome.stdout.lines().count(), 4, "{}", outcome.stdout);
+    // Where there are no workflows, nobody here knows; a server does.
+    let alone = || check(&["."]).file("nightly.json", &nightly.replace("ring", "ordres")).run();
+    let noted = alone().exits(0);
+    assert!(noted.stdout.contains("[workflow-elsewhere]"), "{noted:?}");
+    let asked = check(&[".", "--online"])
+        .env("NIGHTBELL_URL", &server().url())
+        .file("nightly.json", &nightly.replace("ring", "ordres"))
+        .run()
+        .exits(1);
+    assert!(asked.stdout.contains("is orders meant?"), "{asked:?}");
+}
+
+/// Keys that nothing reads, and inputs that a branch goes by and that are not there.
+#[test]
+fn keys_and_parameters_that_are_misspelt_are_found() {
+    let flow = r#"{ "name": "f", "tasks": [
+  { "name": "s", "taskReferenceName": "s", "type": "SWITCH", "evaluatorType": "value-param",
+    "expression": "kidn",
+    "inputParameters": { "kind": "${workflow.input.kind}" }, "optinal": true,
+    "decisionCases": { "a": [{ "name": "x", "taskReferenceName": "x", "type": "NOOP",
+      "inputParamters": {} }] }, "defaultCase": [] } ], "mine": 1 }"#;
+    let tasks = r#"[{ "name": "x", "retryCout": 3 }]"#;
+    let outcome = check(&["."]).file("f.json", flow).file("taskdefs.json", tasks).run().exits(1);
+    for expected in [
+        "f.json:3:19: warning: /tasks/0/expression: kidn is not among",
+        "f.json:4:73: warning: /tasks/0/optinal: optinal is no key",
+        "Did you mean inputParameters?",
+        "Did you mean retryCount?",
+    ] {
+        assert!(outcome.stdout.contains(expected), "{expected}: {}", outcome.stdout);
+    }
+    assert_eq!(outcome.stdout.matches("[unknown-key]").count(), 3, "{}", outcome.stdout);
+}
+
+/// Tests are looked at too, and a folder without anything is said to have nothing.
+#[test]
+fn tests_are_read_and_an_empty_folder_is_noted() {
+    let tests = "tests:\n- name: a\n  workflow: rnig\n  expect: { staus: COMPLETED }\n";
+    let outcome = check(&["."]).file("ring.json", RING).file("below/a.test.yaml", tests).run();
+    let outcome = outcome.exits(1);
+    assert!(outcome.stdout.contains("a.test.yaml:4:13: error: "), "{outcome:?}");
+    let wrong = tests.replace("staus", "status").replace("workflow: rnig", "monitor: web");
+    let wrong = wrong.replace("{ status: COMPLETED }", "{ never: [] }\n  series: { up: \"1\" }");
+    let outcome = check(&["."]).file("ring.json", RING).file("a.test.yaml", &wrong).run();
+    let outcome = outcome.exits(1);
+    assert!(outcome.stdout.contains("there is no monitor \"web\""), "{outcome:?}");
+    let empty = check(&["."]).run().exits(0);
+    assert!(empty.stdout.contains("[nothing-to-check]"), "{empty:?}");
+    check(&[".", "--strict"]).run().exits(1);
+}
+
+/// The newest check tells which columns there are.
+#[test]
+fn columns_are_compared_with_those_that_the_newest_check_saw() {
+    let row = json!({ "key": "a", "status": "ok", "attrs": { "host": "a", "loss": 0 } });
+    let sample = json!({ "samples": [{ "output": { "observations": [row] } }] });
+    let server = server().says("GET /api/monitors/net/samples", 200, sample);
+    let monitors = "monitors:\n  net:\n    sql: { server: db, query: \"select * from ping\" }\n    \
+        every: 1m\n    per: host\n    fail_when: packet_loss > 5\n";
+    let outcome = check(&[".", "--online"])
+        .env("NIGHTBELL_URL", &server.url())
+        .file("m.yaml", monitors)
+        .run()
+        .exits(1);
+    let line = outcome.stdout.lines().find(|it| it.contains("[unknown-column]")).expect("a line");
+    assert!(line.starts_with("./m.yaml:6:") && line.contains("has seen host, loss"), "{line}");
+}
+
 #[test]
 fn secrets_are_compared_with_those_of_the_server() {
-    let server =
-        StandIn::start().says("GET /api/secrets-v2", 200, json!([{ "name": "KEY", "tags": [] }]));
+    let server = server();
     let flow =
         RING.replace("\"1\"", "\"1\", \"k\": \"${workflow.secrets.KEY} ${workflow.secrets.KYE}\"");
     let outcome = check(&[".", "--online"])

@@ -98,6 +98,22 @@ fn apply_asks_before_much_is_removed() {
     assert_eq!(body["base"], json!(null));
 }
 
+/// A change within a version gets the next one: in the plan, and in the file that is applied.
+#[test]
+fn changed_workflows_get_the_next_version() {
+    let server = StandIn::start()
+        .says("POST /api/projects/defs/plan", 200, planned(&json!([])))
+        .says("POST /api/projects/defs/apply", 200, json!({ "created": 1, "removed": 1 }))
+        .says("GET /api/metadata/workflow/w", 200, json!({ "name": "w", "version": 4 }));
+    let outcome = run(&server, &["plan", "defs", "--bump"]).exits(7);
+    assert!(outcome.stderr.contains("w.json: w version 1 → 5"), "{outcome:?}");
+    let sent = |number: usize| server.body(number)["files"][1]["text"].clone();
+    assert_eq!(sent(2), r#"{ "version": 5, "name": "w", "tasks": [] }"#);
+    run(&server, &["apply", "defs", "--bump"]).exits(0);
+    assert_eq!(sent(server.heard().len() - 1), sent(2));
+    run(&server, &["apply", "plan.json", "--bump"]).exits(2);
+}
+
 #[test]
 fn drift_is_listed() {
     let drift = json!([{ "project": "shop", "kind": "workflow", "name": "w", "version": 2,

@@ -230,7 +230,19 @@ fn definitions_are_judged_without_a_server() {
     judge(&good, &["."]).exits(0);
     let bad = flow(json!([task("a", "SIMPLE"), task("a", "SIMPLE")]));
     let refused = judge(&bad, &["flow.json"]).exits(1);
-    assert!(refused.stdout.starts_with("flow.json: /tasks/1/taskReferenceName: "), "{refused:?}");
+    let place = "flow.json:1:";
+    assert!(refused.stdout.starts_with(place), "{refused:?}");
+    assert!(refused.stdout.contains("error: /tasks/1/taskReferenceName: "), "{refused:?}");
+    let listed = judge(&bad, &["flow.json", "-o", "json"]).exits(1).json();
+    assert_eq!((&listed[0]["line"], &listed[0]["level"]), (&json!(1), &json!("error")));
+    assert_eq!(listed[0]["pointer"], "/tasks/1/taskReferenceName");
+    // A folder is all that there is; a file by itself may lie beside others.
+    let mut calls = task("s", "SUB_WORKFLOW");
+    calls["subWorkflowParam"] = json!({ "name": "elsewhere" });
+    let calls = flow(json!([calls]));
+    judge(&calls, &["flow.json", "--strict"]).exits(0);
+    let missing = judge(&calls, &[".", "--strict"]).exits(1);
+    assert!(missing.stdout.contains("[unknown-workflow]"), "{missing:?}");
     let odd = good.replace("\"tasks\"", "\"outputParameters\":{\"x\":\"${b.output.y}\"},\"tasks\"");
     let warned = judge(&odd, &["flow.json"]).exits(0);
     assert!(warned.stdout.contains("warning: /outputParameters/x"), "{warned:?}");

@@ -19,7 +19,7 @@ use super::super::query::instant;
 use super::wanted::{Wanted, WantedParams, comma_separated};
 use super::{incident_of, judgement, page_size, say, view};
 use crate::Api;
-use crate::access::{Actor, Routes};
+use crate::access::{Actor, Routes, Why};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -161,7 +161,7 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
 }
 
 /// Explains an incident: the check, step, row, rule and definition behind it, what changed since it
-/// was last well, every delivery, and what it waits for.
+/// was last well, every delivery, what it waits for, and where the traces of its checks are.
 #[utoipa::path(
     get, path = "/api/incidents/{id}/explain", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident")),
@@ -189,6 +189,15 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Valu
         // It is long over: the ledger is all there is.
         None => json!({ "monitor": record.subject, "incident": view::line(&record) }),
     };
+    for check in ["cause", "latest", "previousOk"] {
+        let Some(run) = told[check]["execution"].as_str().map(kernel::ExecutionId::new) else {
+            continue;
+        };
+        // What cannot be read now is no reason not to explain the rest.
+        if let Ok(Some(url)) = api.engine.trace_url(&run).await {
+            told[check]["traceUrl"] = url.into();
+        }
+    }
     if let Some(changed) = told["changed"].as_array_mut() {
         changed.extend(differences.into_iter().map(Value::from));
     }
@@ -251,7 +260,8 @@ impl ProviderAction {
         actor.or_told(self.who.as_deref())
     }
 
-    fn why(&self) -> Option<Arc<str>> {
+    fn why(&self, said: &Why) -> Option<Arc<str>> {
+        said.note(self.why.as_deref());
         self.why.as_deref().map(Arc::from)
     }
 
@@ -297,11 +307,12 @@ async fn act(
 async fn acknowledge(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why, until_clear) = (deed.who(&actor), deed.why(), deed.until_clear);
+    let (who, why, until_clear) = (deed.who(&actor), deed.why(&said), deed.until_clear);
     act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear }).await
 }
 
@@ -318,11 +329,12 @@ async fn acknowledge(
 async fn unacknowledge(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why) = (deed.who(&actor), deed.why());
+    let (who, why) = (deed.who(&actor), deed.why(&said));
     act(&api, &id, |incident| Input::Unacknowledge { incident, who, why }).await
 }
 
@@ -340,11 +352,12 @@ async fn unacknowledge(
 async fn snooze(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why, until) = (deed.who(&actor), deed.why(), deed.end(api.engine.now())?);
+    let (who, why, until) = (deed.who(&actor), deed.why(&said), deed.end(api.engine.now())?);
     act(&api, &id, |incident| Input::Snooze { incident, until, who, why }).await
 }
 
@@ -361,11 +374,12 @@ async fn snooze(
 async fn resolve(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why) = (deed.who(&actor), deed.why());
+    let (who, why) = (deed.who(&actor), deed.why(&said));
     act(&api, &id, |incident| Input::Resolve { incident, who, why }).await
 }
 
@@ -407,11 +421,12 @@ async fn resend(
 async fn escalate(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why) = (deed.who(&actor), deed.why());
+    let (who, why) = (deed.who(&actor), deed.why(&said));
     act(&api, &id, |incident| Input::Escalate { incident, who, why }).await
 }
 

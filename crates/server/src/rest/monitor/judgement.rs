@@ -17,7 +17,7 @@ use super::super::extract::{Body, Path};
 use super::super::query::instant;
 use super::{incident_of, read, view};
 use crate::Api;
-use crate::access::{Actor, Routes};
+use crate::access::{Actor, Routes, Why};
 use crate::problem::Problem;
 
 /// The ledger of judgements.
@@ -62,9 +62,11 @@ struct Judged {
 async fn judge(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(id): Path<String>,
     Body(judged): Body<Judged>,
 ) -> Result<Json<Value>, Problem> {
+    said.note(judged.why.as_deref());
     let found = incident_of(&api, &id).await?;
     let (status, line) = (
         match judged.verdict {
@@ -110,9 +112,11 @@ struct Missed {
 async fn missed(
     State(api): State<Api>,
     actor: Actor,
+    said: Why,
     Path(name): Path<String>,
     Body(missed): Body<Missed>,
 ) -> Result<Json<Value>, Problem> {
+    said.note(missed.why.as_deref());
     read(&api, &name, |_| ()).await?;
     let (from, to) = (instant("from", &missed.from)?, instant("to", &missed.to)?);
     if to <= from {

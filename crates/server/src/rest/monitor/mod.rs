@@ -2,6 +2,7 @@
 //! calls of those whom a heartbeat monitor waits for.
 
 mod backtest;
+mod facets;
 mod incident;
 mod judgement;
 mod oncall;
@@ -35,7 +36,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::extract::{Path, Query, RawBody};
+use super::extract::{Path, Query, RawBody, lenient};
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
@@ -103,6 +104,15 @@ struct ListParams {
     status: Option<String>,
     /// Only monitors of this name; `*` stands for any text.
     name: Option<String>,
+    /// Only monitors of this kind, such as http; several apart by commas.
+    kind: Option<String>,
+    /// Only monitors that this source defines, such as api; several apart by commas.
+    source: Option<String>,
+    /// Only monitors that bear this label, such as team=data; all of several, apart by commas.
+    label: Option<String>,
+    /// With how many monitors there are of each kind and source and with each label.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    facets: bool,
     /// Monitors to skip.
     start: Option<u64>,
     /// Monitors to answer; 100 by default.
@@ -124,7 +134,8 @@ const LISTED_CELLS_MAX: u64 = 20_000;
     operation_id = "list_monitors", get, path = "/api/monitors", tag = "monitors", params(ListParams),
     responses(
         (status = 200, description = "`totalHits` and a page of `results`, by name; `statuses`: how many \
-            monitors there are of each status, whatever is asked for", body = serde_json::Value),
+            monitors there are of each status, and with `facets` of each `kind`, `source` and `label`, \
+            whatever is asked for", body = serde_json::Value),
         (status = 400, description = "The page is too large, or `rollups` cannot be told"),
     )
 )]
@@ -141,6 +152,9 @@ async fn list(
         filters.push(Filter::In(TextField::Status, words.collect()));
     }
     filters.extend(params.name.map(|name| Filter::In(TextField::Name, vec![name])));
+    let (kind, source) = (params.kind.as_deref(), params.source.as_deref());
+    let wanted = facets::Wanted::read(kind, source, params.label.as_deref())?;
+    filters.extend(wanted.names(&api.engine).map(|names| Filter::In(TextField::Name, names)));
     let search = Search {
         machine: MachineKind::Monitor,
         beside: None,
@@ -167,7 +181,11 @@ async fn list(
         }
     }
     let statuses = api.engine.figures().monitors;
-    Ok(Json(json!({ "totalHits": page.total, "results": results, "statuses": statuses })))
+    let mut answer = json!({ "totalHits": page.total, "results": results, "statuses": statuses });
+    if params.facets {
+        answer["facets"] = facets::counted(&api.engine);
+    }
+    Ok(Json(answer))
 }
 
 /// Which rollups a list of monitors is asked for, if any.
@@ -326,6 +344,7 @@ fn with(mut before: File, file: File) -> File {
     before.monitors.extend(file.monitors);
     before.silences.retain(|old| file.silences.iter().all(|new| new.id != old.id));
     before.silences.extend(file.silences);
+    before.ping_keys.extend(file.ping_keys);
     before.roster.people.extend(file.roster.people);
     before.roster.rotations.extend(file.roster.rotations);
     for own in file.roster.overrides {

@@ -3,6 +3,7 @@
 //! Operations that older clients ask for by GET are answered to GET and PUT alike.
 
 mod backfill;
+mod calendar;
 mod firings;
 mod many;
 mod next;
@@ -34,22 +35,23 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Read, routes!(many::tagged))
         .on(Permission::Read, routes!(show))
         .on(Permission::Edit, routes!(delete))
-        .on(Permission::Run, routes!(pause, pause_by_get))
-        .on(Permission::Run, routes!(resume, resume_by_get))
-        .on(Permission::Run, routes!(trigger))
-        .on(Permission::Run, routes!(backfill::begin, backfill::end))
+        .act(Permission::Run, routes!(pause, pause_by_get))
+        .act(Permission::Run, routes!(resume, resume_by_get))
+        .act(Permission::Run, routes!(trigger))
+        .act(Permission::Run, routes!(backfill::begin, backfill::end))
         .on(Permission::Read, routes!(backfill::count))
         .on(Permission::Read, routes!(next::of_schedule))
         .on(Permission::Read, routes!(next::outage))
         .on(Permission::Read, routes!(tags))
         .on(Permission::Edit, routes!(set_tags, remove_tags))
-        .on(Permission::Run, routes!(many::bulk_pause))
-        .on(Permission::Run, routes!(many::bulk_resume))
+        .act(Permission::Run, routes!(many::bulk_pause))
+        .act(Permission::Run, routes!(many::bulk_resume))
         .on(Permission::Read, routes!(next::few))
+        .on(Permission::Read, routes!(calendar::show))
         .on(Permission::Read, routes!(firings::search))
-        .on(Permission::Run, routes!(many::requeue))
-        .on(Permission::Run, routes!(many::pause_all))
-        .on(Permission::Run, routes!(many::resume_all))
+        .act(Permission::Run, routes!(many::requeue))
+        .act(Permission::Run, routes!(many::pause_all))
+        .act(Permission::Run, routes!(many::resume_all))
 }
 
 /// Creates a schedule or replaces the one of its name; a list is taken whole or refused whole.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use kernel::Timestamp;
 use kernel::cron::{Cron, DstRule, Zone, ZoneError};
-use kernel::schedule::{Fate, Limits};
+use kernel::schedule::{Fate, Limits, Schedule};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -145,19 +145,32 @@ pub(super) async fn outage(
     Path(name): Path<String>,
     Query(params): Query<OutageParams>,
 ) -> Result<Json<Vec<Value>>, Problem> {
-    let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
+    let away = away(&params.from, &params.to)?;
+    read(&api.engine, &name, |state| fates(state, away)).await.map(Json)
+}
+
+/// When a server would be away.
+///
+/// # Errors
+/// The times are not understood, or no outage.
+pub(super) fn away(from: &str, to: &str) -> Result<(Timestamp, Timestamp), Problem> {
+    let (from, to) = (instant("from", from)?, instant("to", to)?);
     if to <= from || to.since(from) > OUTAGE_MAX {
         return Err(Problem::bad_request("an outage ends after it begins, within 31 days"));
     }
-    let limits = Limits::default();
-    let found = read(&api.engine, &name, |state| state.outage(from, to, &limits)).await?;
+    Ok((from, to))
+}
+
+/// What would become of the firings of a schedule meanwhile.
+pub(super) fn fates(state: &Schedule, (from, to): (Timestamp, Timestamp)) -> Vec<Value> {
+    let found = state.outage(from, to, &Limits::default());
     let shown = found.into_iter().map(|it| {
         json!({
             "fate": word(it.fate), "scheduledTime": it.first.millis(),
             "lastScheduledTime": it.last.millis(), "count": it.count, "reason": it.reason,
         })
     });
-    Ok(Json(shown.collect()))
+    shown.collect()
 }
 
 fn word(fate: Fate) -> &'static str {

@@ -5,19 +5,19 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
-use engine::store::LogLine;
+use engine::store::{KeptLine, LOG_LINES_MAX, LogLine, LogWindow};
 use kernel::access::{Permission, Resource};
 use kernel::expression::mask_secrets;
 use kernel::{TaskId, Timestamp};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{show, task_id, unknown};
 use crate::Api;
 use crate::access::{Routes, Scope};
 use crate::problem::Problem;
-use crate::rest::extract::{Path, RawBody, text_of};
+use crate::rest::extract::{Path, Query, RawBody, text_of};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -36,30 +36,72 @@ struct Line {
     created_time: Timestamp,
 }
 
-/// Shows the log of a task, oldest line first.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct LogParams {
+    /// Only so many lines, the last of them; at most 1000.
+    tail: Option<usize>,
+    /// Only lines before this one: `before` of an earlier answer.
+    before: Option<u64>,
+    /// Only lines with this text in them; the case of ASCII letters does not matter.
+    find: Option<String>,
+}
+
+impl LogParams {
+    fn is_window(&self) -> bool {
+        self.tail.is_some() || self.before.is_some() || self.find.is_some()
+    }
+}
+
+/// Some lines of a log.
+#[derive(Debug, Serialize, ToSchema)]
+struct Window {
+    /// The lines, oldest first.
+    lines: Vec<Line>,
+    /// Asked for with this in `before`, the lines before these follow; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<u64>,
+}
+
+/// Shows the log of a task, oldest line first. With a parameter it is a window of the log: an object with
+/// `lines`, and `before` if there are earlier ones.
 #[utoipa::path(
     get, path = "/api/tasks/{id}/log", tag = "tasks",
-    params(("id" = String, Path, description = "The id of the task")),
+    params(("id" = String, Path, description = "The id of the task"), LogParams),
     responses(
-        (status = 200, description = "The lines", body = Vec<Line>),
+        (status = 200, description = "The lines, or a window of them", body = Vec<Line>),
         (status = 204, description = "There are none"),
     )
 )]
-async fn task_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let Some(task) = TaskId::parse(&id) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
-    let lines = api.engine.store().log(&task.execution, task.sequence).await?;
+async fn task_log(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(params): Query<LogParams>,
+) -> Result<Response, Problem> {
+    let tail = params.tail.unwrap_or(LOG_LINES_MAX).min(LOG_LINES_MAX);
+    let is_window = params.is_window();
+    // One more tells whether there are earlier ones.
+    let window = LogWindow { tail: Some(tail + 1), before: params.before, find: params.find };
+    let mut kept = match TaskId::parse(&id) {
+        Some(task) => api.engine.store().log(&task.execution, &[task.sequence], &window).await?,
+        None => Vec::new(),
+    };
+    let excess = kept.len().saturating_sub(tail);
+    kept.drain(..excess);
+    let before = kept.first().filter(|_| excess > 0).map(|kept| kept.number);
+    let shown = |kept: KeptLine| {
+        let log = mask_secrets(&kept.line.text).into_owned();
+        Line { log, task_id: id.clone(), created_time: kept.line.at }
+    };
+    // What is masked is not found, either.
+    let lines: Vec<Line> = kept.into_iter().map(shown).filter(|it| window.finds(&it.log)).collect();
+    if is_window {
+        return Ok(Json(Window { lines, before }).into_response());
+    }
     if lines.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let shown: Vec<Line> = lines
-        .into_iter()
-        .map(|line| Line {
-            log: mask_secrets(&line.text).into_owned(),
-            task_id: id.clone(),
-            created_time: line.at,
-        })
-        .collect();
-    Ok(Json(shown).into_response())
+    Ok(Json(lines).into_response())
 }
 
 /// Adds the body, text or a JSON string, to the log of a task.

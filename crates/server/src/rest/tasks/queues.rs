@@ -29,7 +29,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Read, routes!(task_queues_verbose))
         .on(Permission::Read, routes!(polls_of_queue))
         .on(Permission::Read, routes!(polls_of_all_queues))
-        .on(Permission::Run, routes!(requeue_tasks))
+        .act(Permission::Run, routes!(requeue_tasks))
 }
 
 /// Tasks that wait, by queue.

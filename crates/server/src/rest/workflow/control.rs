@@ -24,17 +24,17 @@ pub(super) fn routes() -> Routes {
     let run = || Permission::Run.within(&[Resource::Workflow]);
     Routes::new()
         .on(Permission::Run, routes!(decide_workflow))
-        .on(run(), routes!(pause_workflow))
-        .on(run(), routes!(resume_workflow))
-        .on(Permission::Run, routes!(skip_task))
-        .on(Permission::Run, routes!(rerun_workflow))
-        .on(run(), routes!(restart_workflow))
-        .on(run(), routes!(retry_workflow))
-        .on(run(), routes!(reset_callbacks))
-        .on(run(), routes!(terminate_workflow))
+        .act(run(), routes!(pause_workflow))
+        .act(run(), routes!(resume_workflow))
+        .act(Permission::Run, routes!(skip_task))
+        .act(Permission::Run, routes!(rerun_workflow))
+        .act(run(), routes!(restart_workflow))
+        .act(run(), routes!(retry_workflow))
+        .act(run(), routes!(reset_callbacks))
+        .act(run(), routes!(terminate_workflow))
         .on(Permission::Edit, routes!(remove_workflow))
         .on(Permission::Edit, routes!(terminate_and_remove_workflow))
-        .on(Permission::Run, routes!(set_variables))
+        .act(Permission::Run, routes!(set_variables))
 }
 
 /// Does what neither gives an execution other data nor has it do something else.

@@ -20,8 +20,8 @@ use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Run, routes!(jump_to_task))
-        .on(Permission::Run, routes!(upgrade_workflow))
+        .act(Permission::Run, routes!(jump_to_task))
+        .act(Permission::Run, routes!(upgrade_workflow))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

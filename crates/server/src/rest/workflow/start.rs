@@ -7,6 +7,7 @@ use engine::Engine;
 use kernel::access::{Permission, Resource};
 use kernel::definition::{IdempotencyStrategy, Problem as Flaw, inspect_workflow, parse_workflow};
 use kernel::graph::{Plan, Start};
+use kernel::trace::TraceParent;
 use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -56,6 +57,9 @@ pub(crate) struct StartRequest {
     /// Whose grants the run acts with; never what a client says.
     #[serde(skip)]
     pub(crate) acts_as: Option<Arc<str>>,
+    /// The caller's span, from the header `traceparent`.
+    #[serde(skip)]
+    traceparent: Option<Arc<str>>,
     /// With a strategy: a second start with the same key and name is not one.
     idempotency_key: Option<String>,
     /// `FAIL`, `RETURN_EXISTING` or `FAIL_ON_RUNNING`.
@@ -85,7 +89,8 @@ impl StartRequest {
         Ok(self)
     }
 
-    /// Takes the idempotency key and strategy from the headers where the body names none.
+    /// Takes from the headers the idempotency key and strategy where the body names none, and the caller's
+    /// span.
     fn with_headers(mut self, headers: &HeaderMap) -> Result<Self, Problem> {
         let text = |name: &str| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
@@ -101,7 +106,17 @@ impl StartRequest {
             })?;
             self.idempotency_strategy = Some(strategy);
         }
-        Ok(self)
+        Ok(self.with_caller(headers))
+    }
+
+    /// Takes from the headers of which span the start is part. What names none is ignored, as its
+    /// specification wants it.
+    #[must_use]
+    pub(crate) fn with_caller(mut self, headers: &HeaderMap) -> Self {
+        let text = headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let caller = text.and_then(|text| TraceParent::parse(text.trim()));
+        self.traceparent = caller.map(|caller| caller.to_string().into());
+        self
     }
 
     /// The same start under a key against starting twice; without a strategy a second one is
@@ -234,6 +249,7 @@ pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<Exec
         created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
         acts_as: request.acts_as,
         idempotency_key: key.map(Arc::from),
+        traceparent: request.traceparent,
     };
     Ok(engine.begin(start, strategy).await?.id().clone())
 }
@@ -290,6 +306,7 @@ fn detached(
         created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
         acts_as: request.acts_as,
         idempotency_key: None,
+        traceparent: request.traceparent,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod acting;
 mod browsers;
+mod credentials;
 mod floods;
 mod links;
 mod secrets;

@@ -75,7 +75,60 @@ async fn behind_tls_the_cookie_is_for_tls_alone() {
     let url = "https://bell.example.com".to_owned();
     let (_server, router, key) = guarded(|it| it.public_url = Some(url)).await;
     let answer = sign_in(&router, &key, &[]).await;
-    assert!(answer.headers["set-cookie"].to_str().expect("text").contains("; Secure"));
+    let given = answer.headers["set-cookie"].to_str().expect("text");
+    assert!(given.starts_with("__Secure-nightbell=") && given.contains("; Secure"), "{given}");
+    let cookie = kept(&answer);
+    send(&router, Method::GET, "/console/session", &[("cookie", &cookie)], "").await.ok();
+    // A page of plain HTTP can plant the other name only, which does not count here.
+    let planted = cookie.replace("__Secure-nightbell", "nightbell_session");
+    send(&router, Method::GET, "/console/session", &[("cookie", &planted)], "").await.failed(401);
+    let both = format!("nightbell_session={}; {cookie}", "a".repeat(64));
+    send(&router, Method::GET, "/console/session", &[("cookie", &both)], "").await.ok();
+}
+
+#[tokio::test]
+async fn without_tls_the_cookie_for_tls_does_not_count() {
+    let (_server, router, key) = guarded(|_| ()).await;
+    let cookie = kept(&sign_in(&router, &key, &[]).await);
+    let other = cookie.replace("nightbell_session", "__Secure-nightbell");
+    assert_ne!(other, cookie);
+    send(&router, Method::GET, "/console/session", &[("cookie", &other)], "").await.failed(401);
+}
+
+/// An old session reads and responds, and changes nothing that outlasts it.
+#[tokio::test]
+async fn what_lasts_needs_a_young_proof() {
+    let (server, router, _) = guarded(|it| it.proof_max = std::time::Duration::ZERO).await;
+    let (engine, now) = (&server.engine, server.engine.now());
+    let made = engine.access().create_key("eve", vec![Role::Admin], None, "test", now).await;
+    let key = made.expect("memory takes all").text.to_string();
+    server
+        .register(json!([{ "name": "flow", "version": 1, "tasks": [
+            { "name": "w", "taskReferenceName": "w", "type": "WAIT" } ] }]))
+        .await;
+    let run = server.start("flow", &json!({})).await;
+    let cookie = kept(&sign_in(&router, &key, &[]).await);
+    let ours = [
+        ("cookie", cookie.as_str()),
+        ("host", "localhost:8080"),
+        ("origin", "http://localhost:8080"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    send(&router, Method::GET, "/console/runs", &ours[..1], "").await.ok_text();
+    let form = format!("act=pause&id={run}");
+    let paused = send(&router, Method::POST, "/console/act", &ours, &form).await;
+    assert_eq!(paused.status, 303, "{}", paused.text);
+    let form = "act=test-receiver&id=desk";
+    let refused = send(&router, Method::POST, "/console/act", &ours, form).await;
+    assert_eq!(refused.status, 401, "{}", refused.text);
+    for words in ["not older than 12 hours", "/console/login"] {
+        assert!(refused.text.contains(words), "{words}: {}", refused.text);
+    }
+    // A key is a proof at each request: there is only no such receiver.
+    let bearer = format!("Bearer {key}");
+    let by_key = [("authorization", bearer.as_str()), ours[3]];
+    let tested = send(&router, Method::POST, "/console/act", &by_key, form).await;
+    assert_eq!(tested.status, 404, "{}", tested.text);
 }
 
 #[tokio::test]

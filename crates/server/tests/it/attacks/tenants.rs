@@ -207,6 +207,8 @@ async fn h8_a_key_for_one_hub_does_nothing_in_another_by_http() {
     ] {
         let answer = ask(&server, method.clone(), &format!("{BASE}/{path}"), &key, &json!(1)).await;
         assert_eq!(answer.status, 403, "{method} {path}: {}", answer.text);
+        // A client that does not know this word takes its token for expired, and asks for another.
+        assert_eq!(answer.json()["error"], "FORBIDDEN", "{method} {path}: {}", answer.text);
         assert!(!answer.text.contains("victim-data"), "{path}");
     }
     // Runs of workflows are not there for it, under no spelling of the path.

@@ -31,7 +31,8 @@ const ELSEWHERE: [&str; 8] = [
     "CHECK_ICMP",
 ];
 /// Types that connect to nobody, or where the configuration says, not their input.
-const NOWHERE: [&str; 11] = [
+const NOWHERE: [&str; 12] = [
+    "CHECK_COMPOSITE",
     "CHECK_JOB",
     "EVENT",
     "GET_SIGNED_JWT",

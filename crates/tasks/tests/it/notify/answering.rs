@@ -30,7 +30,7 @@ fn open() -> Value {
     json!({
         "event": "trigger", "title": "shop down: <503> & \"more\"", "severity": "critical",
         "monitor": "shop", "incident": "f1-3", "delivery": "shop/7", "ack_token": TOKEN,
-        "ack_url": format!("https://bell.example/act/{TOKEN}"),
+        "ack_url": format!("https://bell.example/a/{TOKEN}"),
     })
 }
 
@@ -44,7 +44,7 @@ fn body(kind: &str, settings: &Value) -> Value {
 
 #[test]
 fn chats_have_a_button_or_a_link() {
-    let link = format!("https://bell.example/act/{TOKEN}");
+    let link = format!("https://bell.example/a/{TOKEN}");
     let ntfy = body("ntfy", &json!({"topic": "t", "ack": true}));
     let expected = json!({"action": "http", "label": "Acknowledge", "url": link, "method": "POST",
         "clear": true});
@@ -190,7 +190,7 @@ fn a_call_says_where_a_key_is_told_and_a_text_where_to_look() {
     settings["by"] = "sms".into();
     let text = form(&settings);
     let expected =
-        format!("CRITICAL shop down: <503> & \"more\"\nhttps://bell.example/act/{TOKEN}");
+        format!("CRITICAL shop down: <503> & \"more\"\nhttps://bell.example/a/{TOKEN}");
     assert_eq!(text["Body"], expected);
 }
 

@@ -1,6 +1,8 @@
 //! What a backtest found, beside what happened then: incidents, pages, pages at night, and how long
 //! until somebody was told.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kernel::Timestamp;
 use kernel::alert::Sample;
 use kernel::alert::definition::{Budget, MonitorDef};
@@ -16,6 +18,8 @@ use crate::testing::backtest::Trialled;
 const NIGHT: (i8, i8) = (22, 6);
 /// Incidents of a list.
 const LISTED_MAX: usize = 50;
+/// Incidents that are named because they were real and are gone.
+const MISSED_MAX: usize = 5;
 
 /// An incident, then or now.
 #[derive(Clone, Debug)]
@@ -34,6 +38,15 @@ struct Page {
     at: Timestamp,
     to: String,
     event: String,
+    /// Whom it reached of those on call.
+    people: Vec<String>,
+}
+
+/// How often a receiver was paged, and whom of those on call that reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Paged {
+    pages: usize,
+    people: BTreeMap<String, usize>,
 }
 
 /// Everything that happened.
@@ -61,7 +74,9 @@ impl Course {
             .filter(|line| line["status"] == "sent")
             .filter_map(|line| {
                 let at = instant(&line, "at").filter(within)?;
-                let page = Page { at, to: text(&line["receiver"]), event: text(&line["event"]) };
+                let people = line["onCall"].as_array().into_iter().flatten().map(text).collect();
+                let (to, event) = (text(&line["receiver"]), text(&line["event"]));
+                let page = Page { at, to, event, people };
                 Some((line, page))
             })
             .collect();
@@ -93,6 +108,7 @@ impl Course {
             at: told.at,
             to: told.to.clone(),
             event: told.event.clone(),
+            people: told.people.clone(),
         };
         let taken: Vec<_> = trialled.told.iter().filter(|it| it.is_taken()).collect();
         let episodes = trialled.incidents.iter().map(|incident| {
@@ -127,6 +143,19 @@ impl Course {
         self.pages.iter().filter(night).count()
     }
 
+    /// Who was paged how often. A page that reaches several people counts for each of them.
+    fn paged(&self) -> BTreeMap<&str, Paged> {
+        let mut all: BTreeMap<&str, Paged> = BTreeMap::new();
+        for page in &self.pages {
+            let paged = all.entry(&page.to).or_default();
+            paged.pages += 1;
+            for person in &page.people {
+                *paged.people.entry(person.clone()).or_default() += 1;
+            }
+        }
+        all
+    }
+
     /// How long after something was bad first somebody was told, in the middle of all incidents.
     fn first_told(&self) -> Option<i64> {
         let first = |it: &Episode| it.told.iter().map(|page| page.at.since(it.since)).min();
@@ -140,6 +169,9 @@ impl Course {
             "incidents": self.episodes.len(),
             "pages": self.pages.len(),
             "pagesAtNight": self.at_night(zone),
+            "paged": self.paged().into_iter().map(|(receiver, paged)| {
+                (receiver.to_owned(), json!({ "pages": paged.pages, "people": paged.people }))
+            }).collect::<serde_json::Map<_, _>>(),
             "firstToldAfterMillis": self.first_told(),
         })
     }
@@ -214,7 +246,14 @@ struct Judged {
 
 type Stretch = (String, Timestamp, Timestamp);
 
+/// Whether an incident is of the key and the time of a stretch.
+fn meets((key, from, to): &Stretch, it: &Episode) -> bool {
+    let end = it.resolves.unwrap_or(Timestamp::MAX);
+    *key == it.key && it.opens <= *to && *from <= end
+}
+
 /// How good incidents are, by those that people have judged.
+#[derive(Default)]
 struct Quality {
     real: usize,
     noise: usize,
@@ -252,25 +291,35 @@ impl Judged {
         !(self.real.is_empty() && self.missed.is_empty() && self.noise.is_empty())
     }
 
-    fn quality(&self, course: &Course) -> Quality {
-        let meets = |(key, from, to): &Stretch, it: &Episode| {
-            let end = it.resolves.unwrap_or(Timestamp::MAX);
-            *key == it.key && it.opens <= *to && *from <= end
-        };
-        let bad = || self.real.iter().chain(&self.missed);
-        let mut quality = Quality { real: 0, noise: 0, unjudged: 0, untold: 0 };
-        for it in &course.episodes {
-            if bad().any(|stretch| meets(stretch, it)) {
-                quality.real += 1;
-            } else if self.noise.iter().any(|stretch| meets(stretch, it)) {
-                quality.noise += 1;
-            } else {
-                quality.unjudged += 1;
+    /// Stretches in which something was bad, whoever was told.
+    fn bad(&self) -> impl Iterator<Item = &Stretch> {
+        self.real.iter().chain(&self.missed)
+    }
+
+    /// Whether an incident was real; `None` = nobody has said.
+    fn is_real(&self, it: &Episode) -> Option<bool> {
+        if self.bad().any(|stretch| meets(stretch, it)) {
+            return Some(true);
+        }
+        self.noise.iter().any(|stretch| meets(stretch, it)).then_some(false)
+    }
+
+    /// How many of these are real, noise, and not judged.
+    fn count<'a>(&self, all: impl IntoIterator<Item = &'a Episode>) -> Quality {
+        let mut quality = Quality::default();
+        for it in all {
+            match self.is_real(it) {
+                Some(true) => quality.real += 1,
+                Some(false) => quality.noise += 1,
+                None => quality.unjudged += 1,
             }
         }
-        let untold = bad().filter(|it| !course.episodes.iter().any(|other| meets(it, other)));
-        quality.untold = untold.count();
         quality
+    }
+
+    fn quality(&self, course: &Course) -> Quality {
+        let untold = self.bad().filter(|it| !course.episodes.iter().any(|other| meets(it, other)));
+        Quality { untold: untold.count(), ..self.count(&course.episodes) }
     }
 
     fn json(&self, course: &Course) -> Value {
@@ -352,7 +401,11 @@ impl Report {
             "notKept": self.gaps,
             "then": self.then.json(&self.zone.1),
             "now": self.now.json(&self.zone.1),
-            "gone": listed(self.then.without(&self.now)),
+            "gone": self.then.without(&self.now).into_iter().map(|it| {
+                let mut gone = it.json();
+                gone["isReal"] = json!(self.judged.is_real(it));
+                gone
+            }).collect::<Vec<_>>(),
             "new": listed(self.now.without(&self.then)),
             "incidents": listed(self.now.episodes.iter().collect()),
             "judged": { "then": self.judged.json(&self.then), "now": self.judged.json(&self.now) },
@@ -376,6 +429,35 @@ impl Report {
     pub(super) fn is_over_budget(&self) -> bool {
         let pages = self.now.pages.len() as u64;
         self.budget.is_some_and(|budget| pages > self.allowed(budget))
+    }
+
+    /// Who was paged, and would be now.
+    fn show_paged(&self, output: &Output) -> anyhow::Result<()> {
+        let (then, now) = (self.then.paged(), self.now.paged());
+        let none = Paged::default();
+        let receivers: BTreeSet<&str> = then.keys().chain(now.keys()).copied().collect();
+        let told: Vec<String> = receivers
+            .into_iter()
+            .map(|receiver| {
+                let was = then.get(receiver).unwrap_or(&none);
+                let is = now.get(receiver).unwrap_or(&none);
+                let people: BTreeSet<&String> = was.people.keys().chain(is.people.keys()).collect();
+                let count = |of: &Paged, person: &String| {
+                    of.people.get(person).copied().unwrap_or_default()
+                };
+                let people: Vec<String> = people
+                    .into_iter()
+                    .map(|it| format!("{} {} → {}", clean(it), count(was, it), count(is, it)))
+                    .collect();
+                let people = people.join(", ");
+                let people = if people.is_empty() { people } else { format!(" ({people})") };
+                format!("{} {} → {}{people}", clean(receiver), was.pages, is.pages)
+            })
+            .collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+        output.line(format_args!("paged: {}", told.join(", ")))
     }
 
     fn show_judged(&self, output: &Output) -> anyhow::Result<()> {
@@ -424,13 +506,25 @@ impl Report {
             ]);
         }
         output.table(&table)?;
+        self.show_paged(output)?;
         let (gone, new) = (self.then.without(&self.now), self.now.without(&self.then));
+        let of_gone = self.judged.count(gone.iter().copied());
+        let split = if self.judged.any() && !gone.is_empty() {
+            let Quality { real, noise, unjudged, .. } = of_gone;
+            format!(" ({noise} noise, {real} real, {unjudged} not judged)")
+        } else {
+            String::new()
+        };
         output.line(format_args!(
-            "gone: {}, new: {} (night is 22:00 to 06:00 in {})",
+            "gone: {}{split}, new: {} (night is 22:00 to 06:00 in {})",
             gone.len(),
             new.len(),
             self.zone.0
         ))?;
+        for it in gone.iter().filter(|it| self.judged.is_real(it) == Some(true)).take(MISSED_MAX) {
+            let key = if it.key.is_empty() { "-".to_owned() } else { clean(&it.key) };
+            output.line(format_args!("gone and real: {key} {}", it.opens))?;
+        }
         if self.judged.any() {
             self.show_judged(output)?;
         }
