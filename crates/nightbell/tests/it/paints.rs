@@ -105,11 +105,12 @@ async fn on_a_phone(chromium: &Chromium, live: &Live) -> Vec<String> {
         }
         acted.push(pressed.elapsed().as_secs_f64() * 1000.0);
     }
-    for (what, took) in [("an incident is readable", &mut read), ("it is acknowledged", &mut acted)]
-    {
+    let both = [("an incident is readable", read), ("it is acknowledged", acted)];
+    let line = |(what, mut took): (&str, Vec<f64>)| {
         took.sort_by(f64::total_cmp);
-        tell(&format!("{} kbit/s, {} ms: {what}", SLOW.0, SLOW.1), took);
-    }
+        told(&format!("{} kbit/s, {} ms: {what}", SLOW.0, SLOW.1), &took)
+    };
+    both.into_iter().map(line).collect()
 }
 
 /// The median, least and most of what was measured, which is in order.

@@ -1,7 +1,7 @@
 //! Runs as traces: a server and a collector that takes nothing which OTLP does not allow.
 
-use std::fmt::Write as _;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
