@@ -120,7 +120,10 @@ fn java() -> Sdk {
             maven.args(["--batch-mode", "--quiet", "dependency:copy-dependencies"]);
             maven.arg(format!("-DoutputDirectory={}", lib.display()));
             quiet(maven.arg("--file").arg(java_tests().join("pom.xml")))?;
-            let mut compiler = Command::new("javac");
+            // The SDK is of Java 21; where there are several, JAVA_HOME names it.
+            let home = std::env::var_os("JAVA_HOME").map(PathBuf::from);
+            let javac = home.map_or_else(|| "javac".into(), |home| home.join("bin/javac"));
+            let mut compiler = Command::new(javac);
             compiler.arg("-cp").arg(lib.join("*")).arg("-d").arg(&lib);
             quiet(compiler.arg(java_tests().join("Auth.java")))
         },

@@ -82,7 +82,9 @@ fn workers() -> Vec<(&'static str, Command)> {
     }
     if let Some(folder) = prepared(JAVA) {
         let folder = PathBuf::from(folder);
-        let mut command = Command::new("java");
+        let home = std::env::var_os("JAVA_HOME").map(PathBuf::from);
+        let java = home.map_or_else(|| "java".into(), |home| home.join("bin/java"));
+        let mut command = Command::new(java);
         let path = format!("{}:{}", folder.display(), folder.join("*").display());
         command.args(["-XX:TieredStopAtLevel=1", "-cp", &path, "Auth"]);
         workers.push(("java", command));
@@ -198,10 +200,17 @@ async fn workers_outlive_their_tokens_and_end_with_their_keys() {
         until_completed(&server, &admin, worker.language, &run).await;
     }
 
+    let before = refused(&server, &admin).await;
     clock::set(&offset, "+61m");
     clock::until_told(&server.live, "the clock was set forward").await;
     let (code, answer) = server.ask("x-authorization", token, "/api/metadata/workflow").await;
     assert_eq!((code, &answer["error"]), (401, &json!("EXPIRED_TOKEN")));
+    // So is each of the workers, which poll several times a second.
+    let begun = Instant::now();
+    while refused(&server, &admin).await <= before + workers.len() as f64 {
+        assert!(begun.elapsed() < PATIENCE, "a worker's token lives on");
+        tokio::time::sleep(LOOK).await;
+    }
     for worker in &workers {
         let run = begin(&server, &admin, worker.language).await;
         until_completed(&server, &admin, worker.language, &run).await;

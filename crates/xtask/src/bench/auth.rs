@@ -136,8 +136,9 @@ async fn checks(samples: &mut Samples, open: &Server, guarded: &Guarded) -> anyh
     for (figure, star) in [("granted_us", ""), ("worst_us", "*")] {
         let others = (1..GRANTS).map(|number| format!("kind=workflow,name=etl-{number}{star}"));
         let on: Vec<String> = others.chain([format!("kind=workflow,name={RUN}")]).collect();
-        let made = make(&mut wire, &json!({ "name": figure, "roles": ["viewer"], "on": on }));
-        let address = asked(made.await?["keySecret"].as_str().unwrap_or_default());
+        let wanted = json!({ "name": figure, "roles": ["viewer"], "on": on });
+        let made = make(&mut wire, &wanted).await?;
+        let address = asked(made["keySecret"].as_str().unwrap_or_default());
         let sides = [plain, (&guarded.server, address.as_str(), guarded_path.as_str())];
         let (without, with) = requests(sides, 200).await?;
         samples.take_of("auth", figure, with - without);
