@@ -67,7 +67,7 @@ fn acts(run: &str) -> Vec<(Method, String, Value, Option<&'static str>)> {
             Some("drill"),
         ),
         act(
-            put.clone(),
+            put,
             "/api/scheduler/schedules/nightly/pause?reason=holiday",
             json!(null),
             Some("holiday"),
