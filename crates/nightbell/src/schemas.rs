@@ -203,11 +203,12 @@ mod tests {
     }
 
     /// Below these anything may stand: names and content of users.
-    const FREE: [&str; 19] = [
+    const FREE: [&str; 20] = [
         "inputParameters",
         "outputParameters",
         "inputTemplate",
         "input",
+        "defaults",
         "metadata",
         "body",
         "headers",
