@@ -75,7 +75,8 @@ async fn runs_are_found_by_kind_time_and_error_and_the_api_finds_the_same() {
         let found = server.get(&path).await.ok();
         (found["totalHits"].as_u64(), found["results"].as_array().map(Vec::len))
     };
-    assert_eq!(count("").await, (Some(4), Some(4)));
+    assert!(list.contains("/api/workflow/search?size=50&amp;classifier=*"), "{list}");
+    assert_eq!(count("after:1d").await, (Some(4), Some(4)));
     assert_eq!(count("kind:orchestration").await, (Some(1), Some(1)));
     assert_eq!(count("kind:workflow status:FAILED after:1h").await, (Some(2), Some(2)));
     assert_eq!(count("status:FAILED before:1h").await, (Some(0), Some(0)));
