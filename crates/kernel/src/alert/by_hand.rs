@@ -70,6 +70,7 @@ pub(super) fn unacknowledge(
         at: None,
         occurred: None,
         told_there: false,
+        nudges: false,
     });
     Ok(())
 }

@@ -172,6 +172,7 @@ impl<'a> Draft<'a> {
             at: None,
             occurred: None,
             told_there: false,
+            nudges: false,
         });
     }
 
@@ -240,6 +241,7 @@ impl Machine for Monitor {
                     at: None,
                     occurred: None,
                     told_there: false,
+                    nudges: false,
                 });
             }
             Input::Snooze { incident, until, who, why } => {
@@ -263,6 +265,7 @@ impl Machine for Monitor {
                     at: None,
                     occurred: None,
                     told_there: false,
+                    nudges: false,
                 });
             }
             Input::Resolve { incident, who, why } => {
@@ -277,6 +280,7 @@ impl Machine for Monitor {
                     at: None,
                     occurred: None,
                     told_there: false,
+                    nudges: false,
                 });
             }
             Input::Unacknowledge { incident, who, why } => {
@@ -409,6 +413,7 @@ fn remove(draft: &mut Draft<'_>, who: Option<&Arc<str>>) -> Result<(), Rejected>
                 at: None,
                 occurred: None,
                 told_there: false,
+                nudges: false,
             });
         } else if state == State::Pending {
             observe::come_to_nothing(draft, &key, "removed");
@@ -436,7 +441,18 @@ fn wake(draft: &mut Draft<'_>) {
     for key in draft.state.due_incidents(now) {
         let incident = draft.state.incidents.get(&key);
         if over(incident.and_then(|incident| draft.state.ack_expires_at(incident))) {
-            draft.transition_to(&key, State::Open, "the acknowledgement has expired (ack_expires)");
+            draft.transition(Moved {
+                key,
+                state: State::Open,
+                who: None,
+                why: "the acknowledgement has expired (ack_expires)".into(),
+                until: None,
+                until_clear: false,
+                at: None,
+                occurred: None,
+                told_there: false,
+                nudges: true,
+            });
         }
     }
 }

@@ -381,6 +381,9 @@ pub struct Moved {
     /// That receiver is told of it like every other: more people read it there than the one who did it.
     #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
     pub told_there: bool,
+    /// Who was told is told again that it is still so.
+    #[serde(rename = "n", default, skip_serializing_if = "std::ops::Not::not")]
+    pub nudges: bool,
 }
 
 /// See [`Event::Notified`].

@@ -458,7 +458,7 @@ impl Incident {
                 }
                 for told in self.told.values_mut() {
                     told.acknowledged = false;
-                    told.nudged = from == State::Snoozed;
+                    told.nudged = from == State::Snoozed || moved.nudges;
                 }
             }
             State::Acknowledged => {

@@ -58,6 +58,7 @@ pub(super) fn hear(draft: &mut Draft<'_>, heard: ProviderEvent) -> Result<(), Re
         at: Some(receiver),
         occurred: Some(at),
         told_there,
+        nudges: false,
     });
     Ok(())
 }

@@ -270,7 +270,9 @@ async fn a_link_that_leads_elsewhere_is_followed_at_each_reading() {
 /// No event tells of the file that a link leads to: what is read every few minutes has its monitors, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn monitors_behind_a_link_are_read_with_everything_else() {
-    let monitor = |name: &str| format!("monitors:\n  {name}: {{ heartbeat: {{ every: 1h, key: {name} }} }}\n");
+    let monitor = |name: &str| {
+        format!("monitors:\n  {name}: {{ heartbeat: {{ every: 1h, key: {name} }} }}\n")
+    };
     let names = |house: &House| -> Vec<String> {
         let all = house.engine.monitors_file().monitors;
         let own = |name: &&str| *name != engine::monitors::OWN_MONITOR;

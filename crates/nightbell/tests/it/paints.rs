@@ -75,16 +75,18 @@ async fn first_paints() {
         // The first is without a warm cache.
         took.remove(0);
         took.sort_by(f64::total_cmp);
-        tell(&format!("first paint, {name}"), &took);
+        eprintln!("{}", told(&format!("first paint, {name}"), &took));
     }
-    on_a_phone(&chromium, &live).await;
+    for line in on_a_phone(&chromium, &live).await {
+        eprintln!("{line}");
+    }
 }
 
 /// Bits a second and milliseconds before each answer of a bad connection.
 const SLOW: (u32, u32) = (400, 400);
 
 /// From a link in a message to an acknowledgement, over a bad connection and without anything cached.
-async fn on_a_phone(chromium: &Chromium, live: &Live) {
+async fn on_a_phone(chromium: &Chromium, live: &Live) -> Vec<String> {
     chromium.look(360, "dark").await;
     let (mut read, mut acted) = (Vec::new(), Vec::new());
     for at in 0..5 {
@@ -103,15 +105,16 @@ async fn on_a_phone(chromium: &Chromium, live: &Live) {
         }
         acted.push(pressed.elapsed().as_secs_f64() * 1000.0);
     }
-    for (what, took) in [("an incident is readable", &mut read), ("it is acknowledged", &mut acted)]
-    {
+    let both = [("an incident is readable", read), ("it is acknowledged", acted)];
+    let line = |(what, mut took): (&str, Vec<f64>)| {
         took.sort_by(f64::total_cmp);
-        tell(&format!("{} kbit/s, {} ms: {what}", SLOW.0, SLOW.1), took);
-    }
+        told(&format!("{} kbit/s, {} ms: {what}", SLOW.0, SLOW.1), &took)
+    };
+    both.into_iter().map(line).collect()
 }
 
-/// Says the median, least and most of what was measured, which is in order.
-fn tell(what: &str, took: &[f64]) {
+/// The median, least and most of what was measured, which is in order.
+fn told(what: &str, took: &[f64]) -> String {
     let (least, median, most) = (took[0], took[took.len() / 2], took[took.len() - 1]);
-    eprintln!("{what}: median {median:.0} ms ({least:.0}..{most:.0})");
+    format!("{what}: median {median:.0} ms ({least:.0}..{most:.0})")
 }

@@ -137,17 +137,22 @@ async fn what_is_no_token_of_ours_opens_nothing() {
     assert_eq!(shown(&server, &incident).await["state"], "open");
 }
 
+/// Bytes in hexadecimal digits, with something between them.
+fn hex(bytes: &[u8], between: &str) -> String {
+    let digits = |byte: &u8| format!("{byte:02x}");
+    bytes.iter().map(digits).collect::<Vec<_>>().join(between)
+}
+
 fn pressed(token: &str) -> String {
     let payload = json!({ "type": "block_actions", "user": { "id": "U1", "username": "bo" },
         "actions": [{ "action_id": "nightbell_ack", "value": token, "action_ts": "1.0" }] });
-    let encoded: String = payload.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
-    format!("payload={encoded}")
+    format!("payload=%{}", hex(payload.to_string().as_bytes(), "%"))
 }
 
 fn of_slack(secret: &str, at: i64, body: &str) -> [(&'static str, String); 2] {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let code = hmac::sign(&key, format!("v0:{at}:{body}").as_bytes());
-    let code: String = code.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let code = hex(code.as_ref(), "");
     [("x-slack-request-timestamp", at.to_string()), ("x-slack-signature", format!("v0={code}"))]
 }
 

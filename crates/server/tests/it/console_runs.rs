@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use engine::memory::{Call, Memory};
 use kernel::definition::{RetryLogic, TaskDef};
 use kernel::durable::Outcome;
@@ -98,9 +98,8 @@ async fn runs_are_found_by_kind_time_and_error_and_the_api_finds_the_same() {
     // Two that are selected are compared, by a plain form.
     let [one, other] = &failed[..] else { panic!("two have failed") };
     let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let compare = async |form: &str| {
-        browser.send(axum::http::Method::POST, "/console/compare", &headers, form).await
-    };
+    let compare =
+        async |form: &str| browser.send(Method::POST, "/console/compare", &headers, form).await;
     let led = compare(&format!("id={one}&id={other}&back=/console/runs")).await;
     assert_eq!(led.headers["location"], format!("/console/runs/{one}/with/{other}"));
     assert_eq!(compare(&format!("id={one}")).await.status, StatusCode::BAD_REQUEST);
@@ -142,7 +141,7 @@ async fn logs_are_read_by_window_and_shown_with_few_questions() {
     let path = format!("/api/tasks/{task}/log");
     assert_eq!(server.get(&path).await.status, StatusCode::NO_CONTENT);
     for number in 0..250 {
-        server.send(axum::http::Method::POST, &path, format!("line {number} <b>")).await.ok_text();
+        server.send(Method::POST, &path, format!("line {number} <b>")).await.ok_text();
     }
     // Without a parameter the answer is the protocol's.
     let all = server.get(&path).await.ok();
@@ -165,7 +164,7 @@ async fn logs_are_read_by_window_and_shown_with_few_questions() {
     server.report(&task, TaskStatus::Completed, &json!({})).await;
     let second = server.take("b").await;
     let path = format!("/api/tasks/{second}/log");
-    server.send(axum::http::Method::POST, &path, "of the second".to_owned()).await.ok_text();
+    server.send(Method::POST, &path, "of the second".to_owned()).await.ok_text();
     let browser = Browser::at(server);
     let before = reads.load(Ordering::Relaxed);
     let logs = page(&browser, &format!("/console/runs/{run}?view=logs")).await;

@@ -142,8 +142,8 @@ fn names_that_are_never_there_are_refused() {
         ),
         (
             "routes:\n  - { to: a, hours: '09:00-17:00' }\nreceivers: { a: { slack: x } }\n",
-            "2:14: error: routes[0]: unknown key \"hours\"; there are display, fallback_after, group_by, \
-             group_order, match, remind, steps, to, wait",
+            "2:14: error: routes[0]: unknown key \"hours\"; there are ack_expires, display, \
+             fallback_after, group_by, group_order, match, remind, steps, to, wait",
         ),
         (
             "monitors:\n  w: { http: { url: x, expct: ok }, every: 1m }\n",

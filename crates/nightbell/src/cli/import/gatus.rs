@@ -266,7 +266,7 @@ impl Gatus<'_> {
             for (key, value) in settings.as_object().into_iter().flatten() {
                 match (&**key, value) {
                     ("overrides", _) => {
-                        entry.leave("`overrides` by group: write routes with match: { group: … }")
+                        entry.leave("`overrides` by group: write routes with match: { group: … }");
                     }
                     ("default-alert", _) => {}
                     ("client" | "insecure" | "title" | "priority" | "severity" | "mention", _) => {

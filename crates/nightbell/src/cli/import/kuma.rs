@@ -293,7 +293,7 @@ fn monitor(row: &Value, children: &[&String]) -> Result<Entry, String> {
             entry.set("tcp", json!({ "address": format!("{host}:{port}") }));
         }
         "ping" => {
-            entry.set("icmp", json!({ "host": text(row, "hostname").ok_or("it has no host")? }))
+            entry.set("icmp", json!({ "host": text(row, "hostname").ok_or("it has no host")? }));
         }
         "dns" => {
             let mut settings = json!({ "name": text(row, "hostname").ok_or("it has no name")? });

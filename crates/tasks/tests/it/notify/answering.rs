@@ -189,8 +189,7 @@ fn a_call_says_where_a_key_is_told_and_a_text_where_to_look() {
     assert_eq!(call["Twiml"], expected);
     settings["by"] = "sms".into();
     let text = form(&settings);
-    let expected =
-        format!("CRITICAL shop down: <503> & \"more\"\nhttps://bell.example/a/{TOKEN}");
+    let expected = format!("CRITICAL shop down: <503> & \"more\"\nhttps://bell.example/a/{TOKEN}");
     assert_eq!(text["Body"], expected);
 }
 
