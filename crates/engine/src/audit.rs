@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::engine::Engine;
 use crate::search::RecordSearch;
 use crate::store::{AUDIT, Store, StoreError};
 
@@ -260,6 +261,26 @@ impl Audit {
         let search =
             RecordSearch { keys, descending: false, size: PAGE_MAX, ..RecordSearch::newest(AUDIT) };
         self.store.records(&search).await?.rows.iter().map(read).collect()
+    }
+}
+
+impl Engine {
+    /// Writes a line of the audit ledger, whoever asked may go away meanwhile; it is durable when its
+    /// number is answered.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn write_audit(&self, entry: AuditEntry) -> Result<u64, StoreError> {
+        let engine = self.clone();
+        let writing = async move {
+            let is_change = entry.is_change();
+            let number = engine.inner.audit.write(entry, engine.now()).await?;
+            if is_change {
+                engine.inner.feed.note_change(number);
+            }
+            Ok(number)
+        };
+        tokio::spawn(writing).await.map_err(|_| StoreError::Closed)?
     }
 }
 

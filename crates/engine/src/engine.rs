@@ -312,24 +312,6 @@ impl Engine {
         &self.inner.audit
     }
 
-    /// Writes a line of the audit ledger, whoever asked may go away meanwhile; it is durable when its
-    /// number is answered.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn write_audit(&self, entry: AuditEntry) -> Result<u64, StoreError> {
-        let engine = self.clone();
-        let writing = async move {
-            let is_change = entry.is_change();
-            let number = engine.inner.audit.write(entry, engine.now()).await?;
-            if is_change {
-                engine.inner.feed.note_change(number);
-            }
-            Ok(number)
-        };
-        tokio::spawn(writing).await.map_err(|_| StoreError::Closed)?
-    }
-
     /// What is registered.
     pub fn definitions(&self) -> &Definitions {
         &self.inner.definitions
