@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::access::Access;
-use crate::audit::{Audit, AuditEntry};
+use crate::audit::Audit;
 use crate::authors::Authors;
 use crate::batches::Batches;
 use crate::before::Changes;
