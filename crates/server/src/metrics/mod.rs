@@ -101,27 +101,20 @@ pub(crate) fn of_follower(
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
 }
 
-/// How the export of runs as traces goes; nothing if there is none.
+/// How the export of runs as traces goes; zeros if there is no collector.
 fn write_traces(page: &mut Page, engine: &Engine) {
-    let figures = engine.trace_figures();
+    let figures = engine.trace_figures().unwrap_or_default();
     let help = "Spans of ended runs by what the collector did with them";
     let mut spans = page.counter("nightbell_trace_spans_total", help);
-    if let Some(figures) = &figures {
-        spans.add(&[("outcome", "exported")], figures.exported);
-        spans.add(&[("outcome", "refused")], figures.refused);
-    }
+    spans.add(&[("outcome", "exported")], figures.exported);
+    spans.add(&[("outcome", "refused")], figures.refused);
     let help = "Requests to the collector of traces by outcome";
     let mut requests = page.counter("nightbell_trace_requests_total", help);
-    if let Some(figures) = &figures {
-        requests.add(&[("outcome", "taken")], figures.requests.0);
-        requests.add(&[("outcome", "failed")], figures.requests.1);
-    }
+    requests.add(&[("outcome", "taken")], figures.requests.0);
+    requests.add(&[("outcome", "failed")], figures.requests.1);
     let help = "How long the first run that waits to be exported has ended; 0 if none waits";
-    let lag = page.gauge("nightbell_trace_export_lag_seconds", help);
-    if let Some(figures) = &figures {
-        let millis = figures.oldest.map_or(0, |oldest| engine.now().since(oldest).max(0));
-        lag.only(millis as f64 / 1000.0);
-    }
+    let millis = figures.oldest.map_or(0, |oldest| engine.now().since(oldest).max(0));
+    page.gauge("nightbell_trace_export_lag_seconds", help).only(millis as f64 / 1000.0);
 }
 
 /// One of the numbers that the store tells.
