@@ -178,9 +178,9 @@ impl Failure {
             let (path, message) = (value::text(flaw, "path"), value::text(flaw, "message"));
             if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") }
         };
-        // Durable Functions write it with a capital.
-        let message =
-            text("message").or_else(|| text("Message")).unwrap_or_else(|| status.to_string());
+        // Durable Functions have it under another name.
+        let message = text("message").or_else(|| text("ExceptionMessage"));
+        let message = message.unwrap_or_else(|| status.to_string());
         Self { status, message, hint: text("hint"), flaws: flaws.map(flaw).collect() }
     }
 

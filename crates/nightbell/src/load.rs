@@ -81,7 +81,7 @@ pub(crate) async fn load(
     change::apply(engine, differing).await.map_err(|it| vec![it.to_string()])?;
     tell_of_missing_workflows(engine, &defined);
     // Monitors last: they check and tell by what the other files define.
-    let refused = monitors::apply(engine, read, true).await;
+    let refused = monitors::apply(engine, read, monitors::Extent::Start).await;
     if !refused.is_empty() {
         return Err(refused);
     }

@@ -35,11 +35,11 @@ pub(crate) fn named(name: &str) -> Option<&'static str> {
 }
 
 /// A schema, the name of what it is of in its definitions, and the members by which `--load` tells it.
-type Told = (Value, &'static str, &'static [&'static str]);
+type Kind = (Value, &'static str, &'static [&'static str]);
 
 /// Of any JSON file of definitions, told apart as `--load` tells them.
 fn definitions() -> Value {
-    let kinds: [Told; 5] = [
+    let kinds: [Kind; 5] = [
         (editor::workflows(), "workflow", &["tasks"]),
         (
             editor::schedules(),
@@ -203,11 +203,12 @@ mod tests {
     }
 
     /// Below these anything may stand: names and content of users.
-    const FREE: [&str; 19] = [
+    const FREE: [&str; 20] = [
         "inputParameters",
         "outputParameters",
         "inputTemplate",
         "input",
+        "defaults",
         "metadata",
         "body",
         "headers",

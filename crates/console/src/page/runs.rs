@@ -74,7 +74,12 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         (piece::more(next.as_deref()))
     };
     let page = Page::new(Place::Runs, "Runs", body);
-    let json = format!("/api/workflow/search?size={ROWS}&find={}", encoded(typed));
+    // The same list: of all kinds where nothing is typed.
+    let asked = match typed {
+        "" => "classifier=*".to_owned(),
+        typed => format!("find={}", encoded(typed)),
+    };
+    let json = format!("/api/workflow/search?size={ROWS}&{asked}");
     Ok(page.same_as(json, "nightbell run list").on("run"))
 }
 

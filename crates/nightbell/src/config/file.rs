@@ -125,6 +125,7 @@ fn given(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Option<Given> {
                 .collect();
             texts.map(Given::Many)
         }
+        DeValue::Float(number) if !setting.many => Some(Given::One(number.as_str().to_owned())),
         other => text(other).map(|text| Given::new(&[text], setting.many)),
     }
 }

@@ -33,6 +33,20 @@ fn option_beats_environment_beats_file_beats_default() {
 }
 
 #[test]
+fn what_every_program_is_told_counts_after_what_this_one_is_told() {
+    let (ours, all) = ("NIGHTBELL_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
+    let endpoint = |env: &[(&str, &str)]| {
+        let config = load(&Flags::default(), env, "otlp_sample = 0.25").unwrap();
+        assert_eq!(config.otlp_sample, Share(0.25));
+        config.otlp_endpoint.map(|url| url.0)
+    };
+    assert_eq!(endpoint(&[]), None);
+    assert_eq!(endpoint(&[(all, "http://all:4318/")]).as_deref(), Some("http://all:4318"));
+    let both = [(all, "http://all:4318"), (ours, "http://ours:4318")];
+    assert_eq!(endpoint(&both).as_deref(), Some("http://ours:4318"));
+}
+
+#[test]
 fn the_generated_file_says_the_defaults() {
     let commented = default_file();
     assert!(load(&Flags::default(), &[], &commented).is_ok());

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::below::{self, Walk};
 use super::change::{self, Failed};
 use super::finding::Finding;
+use super::monitors::Extent;
 use super::references::{self, Definers};
 use super::rejected::{self, Mistakes, Of};
 use super::{Files, Loaded, clash, is_definition, monitors, reading};
@@ -91,7 +92,7 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
             let which = if is_kept { None } else { Some(loaded.waiting(&touched)) };
             reload(&engine, &given, which, Some(&touched), &mut loaded).await;
             if of_monitors {
-                monitors::reload(&engine, &given, &checklist()).await;
+                monitors::reload(&engine, &given, &checklist(), Extent::Found).await;
             }
         }
     });
@@ -112,7 +113,7 @@ pub(super) async fn tick(
     // Monitors go with their files: not while these may be there and were not found.
     if loaded.prunes && below::walk(given).doubt.is_none() {
         drop(loaded);
-        monitors::reload(engine, given, checklist).await;
+        monitors::reload(engine, given, checklist, Extent::Whole).await;
     }
 }
 
@@ -126,7 +127,7 @@ pub(crate) async fn reload_all(
     let mut loaded = loaded.0.lock().await;
     reload(engine, paths, None, None, &mut loaded).await;
     drop(loaded);
-    monitors::reload(engine, paths, checklist).await;
+    monitors::reload(engine, paths, checklist, Extent::Found).await;
 }
 
 impl Files {

@@ -126,18 +126,30 @@ pub(super) fn read(
     read
 }
 
+/// What a reading is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The start of the server.
+    Start,
+    /// All there is, with nothing that was not found: what is not among it is gone.
+    Whole,
+    /// All that was found; what is not among it may be elsewhere.
+    Found,
+}
+
 /// Applies what was read, and drops what files defined that are gone. Answers what was not applied
 /// although nothing of it is in force, when this is the start.
-pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<String> {
+pub(super) async fn apply(engine: &Engine, mut read: Read, extent: Extent) -> Vec<String> {
     read.warn();
     let Read { good, mut bad, .. } = read;
-    // At the start, also what an earlier start has loaded and this one does not.
+    let start = extent == Extent::Start;
+    // Also what an earlier start has loaded, or a link has led to before, and this reading has not found.
     let named: BTreeSet<Arc<str>> = good.keys().chain(bad.keys()).cloned().collect();
     let gone = |source: &str| {
         source.strip_prefix(SOURCE).is_some_and(|file| {
             // What cannot be looked at is not gone.
             matches!(Path::new(file).try_exists(), Ok(false))
-                || (start && !named.is_empty() && !named.contains(source))
+                || (extent != Extent::Found && !named.is_empty() && !named.contains(source))
         })
     };
     for source in engine.monitor_sources().iter().filter(|it| gone(it)) {
@@ -186,10 +198,15 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<S
 }
 
 /// Reads and applies all files below the paths again.
-pub(super) async fn reload(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) {
+pub(super) async fn reload(
+    engine: &Engine,
+    paths: &[PathBuf],
+    checklist: &ChecklistOptions,
+    extent: Extent,
+) {
     let beside = beside(engine, std::iter::empty()).await;
     let read = read(engine, &files(engine, paths), checklist, &beside);
-    apply(engine, read, false).await;
+    apply(engine, read, extent).await;
 }
 
 /// What there is on the server beside files of monitors, and these definitions.

@@ -389,7 +389,7 @@ async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
     browser.act(&format!("act=pause&id={other}&back=//evil.example")).await;
     assert_eq!(status(&other).await, "PAUSED");
     let led = browser.act(&format!("act=resume&id={other}&back=//evil.example")).await;
-    assert_eq!(led.headers["location"], "/console/?said=resume");
+    assert_eq!(led.headers["location"], format!("/console/?said=resume&of={other}"));
     // The form that starts a workflow leads to its run.
     let started = browser.act("act=start&id=etl&input=%7B%22a%22%3A1%7D").await;
     let to = started.headers["location"].to_str().expect("an address").to_owned();

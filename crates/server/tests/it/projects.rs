@@ -233,7 +233,7 @@ async fn a_plan_names_whom_it_touches() {
     assert!(told.contains("\"monitor backup rings elsewhere: noc → night\""), "{told}");
     // The incident that is open bears the key of its ping.
     assert!(told.contains("incident backup rings elsewhere: noc → night"), "{told}");
-    assert!(of("1 task changed").ends_with("same version: --bump makes it v2"), "{notes:?}");
+    assert!(of("2 tasks changed").ends_with("same version: --bump makes it v2"), "{notes:?}");
 
     let request = json!({ "files": next, "upgradeRunning": true });
     assert_eq!(server.post("/api/projects/p/apply", &request).await.ok()["upgraded"], 1);

@@ -125,12 +125,12 @@ async fn a_trigger_can_answer_the_output() {
 #[tokio::test]
 async fn triggers_are_listed_replaced_and_deleted() {
     let server = server().await;
-    define(&server, &json!([start("a", "/a"), start("b", "/b")])).await;
+    define(&server, &json!([start("a", "/one"), start("b", "/b")])).await;
     let moved = start("a", "/c");
     define(&server, &moved).await;
     assert_eq!(server.get("/api/triggers").await.ok(), json!([moved, start("b", "/b")]));
     assert_eq!(server.get("/api/triggers/a").await.ok(), moved);
-    server.post("/a", &json!({})).await.failed(404);
+    server.post("/one", &json!({})).await.failed(404);
     assert_eq!(server.post("/c", &json!({})).await.status, 202);
     assert_eq!(server.delete("/api/triggers/a").await.status, 200);
     server.delete("/api/triggers/a").await.failed(404);

@@ -135,7 +135,7 @@ impl Order<'_> {
     /// Whether messages of its kind have a button for that, so that no line need name the page.
     pub(super) fn has_button(&self) -> bool {
         match self.kind {
-            "ntfy" | "telegram" => true,
+            "ntfy" | "telegram" | "teams" => true,
             "slack" => slack::hears(self.settings),
             "lark" | "feishu" => lark::is_card(self.settings),
             _ => false,

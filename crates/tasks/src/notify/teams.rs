@@ -66,8 +66,13 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
         "msteams": {"width": "Full"},
         "body": body,
     });
-    if let Some(link) = order.notification.link() {
-        card["actions"] = json!([{"type": "Action.OpenUrl", "title": "Runbook", "url": link}]);
+    let open =
+        |title: &str, url: String| json!({"type": "Action.OpenUrl", "title": title, "url": url});
+    let acknowledge = order.ack_link().map(|url| open("Acknowledge", url));
+    let runbook = order.notification.link().map(|url| open("Runbook", url));
+    let actions: Vec<Value> = acknowledge.into_iter().chain(runbook).collect();
+    if !actions.is_empty() {
+        card["actions"] = actions.into();
     }
     card
 }

@@ -92,13 +92,6 @@ pub(super) fn import(text: &str, system: bool, tz: Option<&str>) -> Imported {
                         entry.set("tz", zone.clone());
                     }
                     heartbeat["slug"] = entry.name.clone().into();
-                    if job.is_either() {
-                        entry.words.push(
-                            "Day of the month and day of the week: cron runs it on either; see \
-                             `nightbell monitor next`."
-                                .to_owned(),
-                        );
-                    }
                     entry.keys.insert("heartbeat".to_owned(), heartbeat);
                     rewritten = Some(job.calling(&entry.name, &shell));
                     page.monitors.push(entry);
@@ -217,12 +210,6 @@ impl Job<'_> {
         if slug.trim_matches('-').is_empty() { "job".to_owned() } else { slug }
     }
 
-    /// Whether cron runs it on days of the month and on days of the week.
-    fn is_either(&self) -> bool {
-        let fields: Vec<&str> = self.cron.split(' ').collect();
-        matches!(fields[..], [_, _, month_day, _, week_day] if !month_day.starts_with('*') && !week_day.starts_with('*'))
-    }
-
     /// The line in which it calls its monitor.
     fn calling(&self, name: &str, shell: &str) -> String {
         // From the first % on that has no backslash before it cron gives the job what follows to read.
@@ -302,9 +289,7 @@ CRON_TZ = Europe/Oslo
 1 2 3
 "
         );
-        for said in
-            ["# copies everything", "not translated: @reboot", "not translated: 1 2 3", "on either"]
-        {
+        for said in ["# copies everything", "not translated: @reboot", "not translated: 1 2 3"] {
             assert!(text.contains(said), "{said} in\n{text}");
         }
     }
