@@ -84,9 +84,10 @@ fn acts(run: &str) -> Vec<(Method, String, Value, Option<&'static str>)> {
 async fn what_people_do_about_runs_and_schedules_is_written_and_why() {
     let (server, router, key) = house(Mode::On).await;
     server.register(waiting("flow")).await;
-    let run = server.start("flow", &json!({})).await;
     let bearer = format!("Bearer {key}");
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let (start, input) = ("/api/workflow/flow", "{}".to_owned());
+    let run = send_through(router.clone(), Method::POST, start, &headers, input).await.ok_text();
     let acts = acts(&run);
     for (count, (method, path, body, why)) in acts.iter().enumerate() {
         let answer =
@@ -147,7 +148,7 @@ async fn instances_over_grpc_are_named_with_why() {
 #[tokio::test]
 async fn without_access_control_the_same_is_written_as_anonymous() {
     let (server, router, _) = house(Mode::Open).await;
-    let path = "/api/environment/REGION";
+    let path = "/api/environment/ZONE";
     let put = send_through(router.clone(), Method::PUT, path, &[], "\"north\"".to_owned()).await;
     put.ok_text();
     send_through(router.clone(), Method::GET, path, &[], String::new()).await;

@@ -73,7 +73,7 @@ async fn what_cannot_be_written_down_is_not_done() {
         "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] });
     let revoked = format!("/api/access/keys/{}", &editor[3..15]);
     for (method, path, key, body) in [
-        (Method::PUT, "/api/environment/REGION", &editor, json!("north")),
+        (Method::PUT, "/api/environment/ZONE", &editor, json!("north")),
         (Method::POST, DEFINITIONS, &editor, flow),
         (Method::DELETE, &*revoked, &admin, Value::Null),
     ] {
@@ -84,10 +84,10 @@ async fn what_cannot_be_written_down_is_not_done() {
     // Reading needs no line, and refusals stay refusals.
     let found = ask(&router, Method::GET, DEFINITIONS, &editor, "").await.ok();
     assert_eq!(found, json!([]), "nothing was defined");
-    ask(&router, Method::GET, "/api/environment/REGION", &editor, "").await.failed(404);
+    ask(&router, Method::GET, "/api/environment/ZONE", &editor, "").await.failed(404);
     ask(&router, Method::GET, DEFINITIONS, "nb_wrong", "").await.failed(401);
     fails.store(false, Ordering::SeqCst);
-    ask(&router, Method::PUT, "/api/environment/REGION", &editor, "\"north\"").await.ok_text();
+    ask(&router, Method::PUT, "/api/environment/ZONE", &editor, "\"north\"").await.ok_text();
 }
 
 /// Tokens are given and counted from memory: SDKs that get none five times give up for good.

@@ -106,7 +106,9 @@ async fn what_lasts_needs_a_young_proof() {
         .register(json!([{ "name": "flow", "version": 1, "tasks": [
             { "name": "w", "taskReferenceName": "w", "type": "WAIT" } ] }]))
         .await;
-    let run = server.start("flow", &json!({})).await;
+    let bearer = format!("Bearer {key}");
+    let by_key = [("authorization", bearer.as_str())];
+    let run = send(&router, Method::POST, "/api/workflow/flow", &by_key, "{}").await.ok_text();
     let cookie = kept(&sign_in(&router, &key, &[]).await);
     let ours = [
         ("cookie", cookie.as_str()),
@@ -125,8 +127,7 @@ async fn what_lasts_needs_a_young_proof() {
         assert!(refused.text.contains(words), "{words}: {}", refused.text);
     }
     // A key is a proof at each request: there is only no such receiver.
-    let bearer = format!("Bearer {key}");
-    let by_key = [("authorization", bearer.as_str()), ours[3]];
+    let by_key = [by_key[0], ours[3]];
     let tested = send(&router, Method::POST, "/console/act", &by_key, form).await;
     assert_eq!(tested.status, 404, "{}", tested.text);
 }
