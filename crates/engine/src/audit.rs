@@ -276,7 +276,7 @@ impl Engine {
             let is_change = entry.is_change();
             let number = engine.inner.audit.write(entry, engine.now()).await?;
             if is_change {
-                engine.inner.feed.note_change(number);
+                engine.feed().note_change(number);
             }
             Ok(number)
         };
