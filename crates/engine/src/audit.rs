@@ -274,7 +274,7 @@ impl Engine {
         let engine = self.clone();
         let writing = async move {
             let is_change = entry.is_change();
-            let number = engine.inner.audit.write(entry, engine.now()).await?;
+            let number = engine.audit().write(entry, engine.now()).await?;
             if is_change {
                 engine.feed().note_change(number);
             }
