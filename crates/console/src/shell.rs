@@ -148,8 +148,9 @@ pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
     }
 }
 
-/// How the vendored script is set up: requests to this origin only, no style of its own, no history.
-const HTMX: &str = r#"{"mode":"same-origin","includeIndicatorCSS":false,"history":false}"#;
+/// How the vendored script is set up: requests to this origin only, no style of its own, no history;
+/// and what somebody has unfolded stays so when the page is looked at again.
+const HTMX: &str = r#"{"mode":"same-origin","includeIndicatorCSS":false,"history":false,"morphIgnore":["data-htmx-powered","open"]}"#;
 
 fn top(cx: &Context<'_>, page: &Page) -> Markup {
     let find = cx.visit.query.get("q").filter(|_| page.place == Place::Runs).unwrap_or_default();

@@ -423,7 +423,7 @@ async fn the_command_line_stores_lists_and_deletes() {
     let put = run(&["secret", "put", "TOKEN", "-f", "-"], "s3cr3t-of-cli\n");
     assert_eq!(put.code, 0, "{put:?}");
     assert!(!format!("{put:?}").contains("s3cr3t"));
-    assert_eq!(run(&["secret", "list", "--json"], "").stdout.trim().lines().count(), 6);
+    assert_eq!(run(&["secret", "list", "--json"], "").stdout.trim().lines().count(), 7);
     assert!(run(&["secret", "list"], "").stdout.contains("TOKEN"));
     assert_eq!(run(&["secret", "exists", "TOKEN"], "").stdout, "yes\n");
     assert_eq!(run(&["secret", "put", "TOKEN"], "").code, 2, "nobody to ask");

@@ -172,7 +172,7 @@ mod tests {
             let refused = Pattern::parse(path).expect_err(path);
             assert!(refused.contains(why), "{path}: {refused}");
         }
-        for path in ["/api/start_monitoring_job", "/jobs/{id}", "/a/b/c"] {
+        for path in ["/api/start_monitoring_job", "/jobs/{id}", "/x/b/c"] {
             assert!(Pattern::parse(path).is_ok(), "{path}");
         }
     }
