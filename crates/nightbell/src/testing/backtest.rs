@@ -189,7 +189,7 @@ mod tests {
     use crate::scripts::Engines;
 
     /// Definitions that are tried.
-    const SEEDS: u64 = 12;
+    const SEEDS: u64 = 6;
     /// Milliseconds by which the pace of receivers moves a message.
     const PACE: i64 = 2_000;
     /// Names how many the long form tries.
