@@ -361,6 +361,13 @@ pub(crate) fn is_ours(address: &str) -> bool {
         && !address.split(['/', '?']).any(|segment| segment == "..")
 }
 
+/// A JSON object that somebody has typed.
+pub(crate) fn object(text: &str) -> Result<Value, Failure> {
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| Failure::wrong(format!("The input is no JSON: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(Failure::wrong("The input is no JSON object")) }
+}
+
 /// The silence that a form describes, as the API takes it.
 ///
 /// # Errors

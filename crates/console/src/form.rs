@@ -6,7 +6,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::act::{Act, IDS_MAX, is_ours, named, silence_of};
+use crate::act::{Act, IDS_MAX, is_ours, named, object, silence_of};
 use crate::visit::{CALLED, NAME_MAX, Pairs, ZONE, encoded, is_name};
 use crate::{Context, Failure, Reply, confirm, deed};
 
@@ -238,13 +238,6 @@ async fn one(
         _ => return deed::one(cx, act, id, form).await,
     }
     Ok(None)
-}
-
-/// A JSON object that somebody has typed.
-pub(crate) fn object(text: &str) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| Failure::wrong(format!("The input is no JSON: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(Failure::wrong("The input is no JSON object")) }
 }
 
 /// Reports on a task in the place of a worker.

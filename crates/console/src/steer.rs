@@ -4,8 +4,7 @@ use http::Method;
 use kernel::ExecutionId;
 use serde_json::{Value, json};
 
-use crate::act::Act;
-use crate::form::object;
+use crate::act::{Act, object};
 use crate::visit::{Pairs, encoded};
 use crate::{Context, Failure};
 

@@ -58,10 +58,11 @@ const DIALS: [&str; 5] = [
 ];
 
 /// The files that may, with the reason.
-const DIALLERS: [(&str, &str); 4] = [
+const DIALLERS: [(&str, &str); 5] = [
     ("crates/tasks/src/outgoing/", "the one dialer, which judges every address"),
     ("crates/tasks/src/http/client.rs", "a client that dials by it"),
     ("crates/nightbell/src/cli/client.rs", "the command line asks its server"),
+    ("crates/nightbell/src/cli/import/", "the command line asks the service that is left"),
     ("crates/server/src/cluster/forward.rs", "servers of one store ask the one that leads"),
 ];
 

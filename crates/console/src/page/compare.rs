@@ -6,6 +6,7 @@ use kernel::ExecutionId;
 use kernel::graph::Execution;
 use maud::{Markup, html};
 
+use super::brief::{self, Brief};
 use super::{Page, Shown, difference, run};
 use crate::clock::length;
 use crate::shell::Place;
@@ -27,7 +28,7 @@ struct Last {
 }
 
 pub(super) async fn show(cx: &Context<'_>, id: &str, other: &str) -> Shown {
-    let one = run::brief(cx, id).await?;
+    let one = brief::of(cx, id).await?;
     let other = match other {
         "last-good" => run::last_good(cx, id, &one.name).await?.ok_or_else(|| {
             Failure::missing(format!("No other run of {} is kept that went well", one.name))
@@ -35,7 +36,7 @@ pub(super) async fn show(cx: &Context<'_>, id: &str, other: &str) -> Shown {
         })?,
         other => other.to_owned(),
     };
-    let two = run::brief(cx, &other).await?;
+    let two = brief::of(cx, &other).await?;
     let (left, right) = (places(cx, id).await?, places(cx, &other).await?);
     let mut names: Vec<&String> = left.1.iter().collect();
     names.extend(right.1.iter().filter(|name| !left.0.contains_key(*name)));
@@ -81,9 +82,9 @@ fn apart(one: i64, other: i64) -> String {
 }
 
 /// When both began and how long they took.
-fn times(cx: &Context<'_>, one: &run::Brief, two: &run::Brief) -> Markup {
-    let took = |run: &run::Brief| run.ended_at.unwrap_or(cx.clock.now).since(run.created_at).max(0);
-    let row = |name: &str, run: &run::Brief| {
+fn times(cx: &Context<'_>, one: &Brief, two: &Brief) -> Markup {
+    let took = |run: &Brief| run.ended_at.unwrap_or(cx.clock.now).since(run.created_at).max(0);
+    let row = |name: &str, run: &Brief| {
         html! {
             tr { th scope="row" { (name) } td.t { (cx.clock.when(run.created_at)) } td.t { (cx.clock.maybe(run.ended_at)) } td.n { (length(took(run))) } }
         }

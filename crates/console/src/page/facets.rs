@@ -10,7 +10,6 @@ use engine::{Hour, Question, RunKind, StuckGroup};
 use kernel::MachineKind;
 use maud::{Markup, html};
 
-use super::runs;
 use crate::value::cut;
 use crate::visit::encoded;
 use crate::{Context, Failure, piece};
@@ -27,6 +26,13 @@ const GROUPS_MAX: usize = 6;
 const GROUPS_UNCOUNTED: usize = 3;
 /// Runs whose errors are looked at, the newest.
 const ERRORS_OF_MAX: u64 = 300;
+
+/// The words that find the runs of a group.
+pub(super) fn stuck_words(group: &StuckGroup) -> String {
+    let is_word = !group.queue.contains(|it: char| it.is_whitespace() || it == ',');
+    let queue = if is_word { format!(" queue:{}", group.queue) } else { String::new() };
+    format!("why:{}{queue}", group.blocked.code())
+}
 
 /// The address of the list with the typed words, without some filters and with others instead.
 fn instead_of(typed: &str, without: &[&str], instead: &str) -> String {
@@ -119,7 +125,7 @@ pub(super) async fn choices(
         @if !reasons.is_empty() {
             ul.facets aria-label="Reason" {
                 @for (group, count) in &reasons {
-                    li { a href=(with(&["why:", "queue:"], &runs::stuck_words(group))) { (group.blocked.code()) " " (cut(&group.queue, 60)) } " " (count) }
+                    li { a href=(with(&["why:", "queue:"], &stuck_words(group))) { (group.blocked.code()) " " (cut(&group.queue, 60)) } " " (count) }
                 }
             }
         }

@@ -6,6 +6,7 @@ mod access;
 pub(crate) mod answering;
 mod audit;
 mod batches;
+mod brief;
 mod compare;
 mod data;
 pub(crate) mod define;

@@ -107,7 +107,7 @@ async fn late(cx: &Context<'_>) -> Result<Section, crate::Failure> {
 fn stuck(cx: &Context<'_>) -> Section {
     let groups = cx.engine.queues().stuck(cx.clock.now);
     let lines = groups.iter().take(LINES).map(|group| {
-        let runs = format!("/console/runs?q={}", encoded(&super::runs::stuck_words(group)));
+        let runs = format!("/console/runs?q={}", encoded(&super::facets::stuck_words(group)));
         let count = piece::counted(group.runs.len() as u64, !group.has_more);
         html! {
             @match &group.blocked {

@@ -10,7 +10,7 @@ use kernel::{ExecutionId, Timestamp};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::runs::stuck_words;
+use super::facets::stuck_words;
 use crate::clock::length;
 use crate::value::{at, count, cut, list, plain, said, text};
 use crate::visit::encoded;

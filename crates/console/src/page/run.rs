@@ -1,11 +1,11 @@
 //! A run: why it stands where it stands, before any picture of it; then its views.
 
-use engine::AnyMachine;
 use kernel::graph::{Execution, Status};
-use kernel::{ExecutionId, MachineKind, Timestamp};
+use kernel::{ExecutionId, MachineKind};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::brief::{self, Brief};
 use super::{Page, Shown, data, history, logs, loops, past, steering, task, timeline};
 use crate::clock::length;
 use crate::shell::Place;
@@ -23,92 +23,8 @@ const VIEWS: [(&str, &str); 6] = [
     ("logs", "Logs"),
 ];
 
-/// What the head of the page shows: it needs no payload.
-#[derive(Clone, Debug)]
-pub(super) struct Brief {
-    pub(super) name: String,
-    pub(super) version: Option<i32>,
-    pub(super) status: String,
-    reason: Option<String>,
-    pub(super) created_at: Timestamp,
-    pub(super) ended_at: Option<Timestamp>,
-    parent: Option<ExecutionId>,
-    correlation: Option<String>,
-    tasks: usize,
-    /// Sub-workflows that it has started.
-    children: usize,
-    created_by: Option<String>,
-    /// Whether it runs as code in workers.
-    pub(super) is_code: bool,
-}
-
-/// Reads what the head shows; an execution or an instance of code.
-pub(super) async fn brief(cx: &Context<'_>, id: &str) -> Result<Brief, Failure> {
-    let missing = || {
-        Failure::missing(format!("There is no run {}", cut(id, 100)))
-            .with_hint("It may have been removed: finished runs are kept for a while only.")
-    };
-    if id.is_empty() || id.len() > ExecutionId::LENGTH_MAX {
-        return Err(missing());
-    }
-    let id = ExecutionId::new(id);
-    if let Some(reason) = cx.engine.quarantine_of(&id) {
-        return Ok(Brief {
-            name: "Quarantined".to_owned(),
-            version: None,
-            status: "QUARANTINED".to_owned(),
-            reason: Some(reason),
-            created_at: cx.clock.now,
-            ended_at: None,
-            parent: None,
-            correlation: None,
-            tasks: 0,
-            children: 0,
-            created_by: None,
-            is_code: false,
-        });
-    }
-    let look = |machine: &AnyMachine| {
-        let execution = machine.execution().filter(|it| it.is_started()).map(of_execution);
-        let instance = machine.instance().filter(|it| it.has_begun()).map(|it| Brief {
-            name: it.name().to_string(),
-            version: None,
-            status: it.status.as_str().to_owned(),
-            reason: it.failure.as_ref().map(|failure| failure.message.to_string()),
-            created_at: it.created_at,
-            ended_at: it.ended_at,
-            parent: it.parent(),
-            correlation: None,
-            tasks: 0,
-            children: 0,
-            created_by: None,
-            is_code: true,
-        });
-        execution.or(instance)
-    };
-    cx.engine.look(&id, look).await?.flatten().ok_or_else(missing)
-}
-
-fn of_execution(state: &Execution) -> Brief {
-    let definition = &state.plan().definition;
-    Brief {
-        name: definition.name.clone(),
-        version: Some(definition.version),
-        status: state.status.as_str().to_owned(),
-        reason: state.reason.as_deref().map(str::to_owned),
-        created_at: state.created_at,
-        ended_at: state.ended_at,
-        parent: state.parent.as_ref().map(|parent| parent.execution.clone()),
-        correlation: state.correlation_id.as_deref().map(str::to_owned),
-        tasks: state.task_count(),
-        children: state.tasks().filter(|task| task.own_child().is_some()).count(),
-        created_by: state.created_by.as_deref().map(str::to_owned),
-        is_code: false,
-    }
-}
-
 pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
-    let brief = brief(cx, id).await?;
+    let brief = brief::of(cx, id).await?;
     let first = if brief.is_code { "history" } else { "graph" };
     let view = cx.visit.query.get("view").unwrap_or(first);
     let is_quarantined = brief.status == "QUARANTINED";

@@ -128,13 +128,6 @@ fn mark_of(created: Timestamp, id: &ExecutionId) -> String {
     format!("{}~{}", created.millis(), id.as_str())
 }
 
-/// The words that find the runs of a group.
-pub(super) fn stuck_words(group: &StuckGroup) -> String {
-    let is_word = !group.queue.contains(|it: char| it.is_whitespace() || it == ',');
-    let queue = if is_word { format!(" queue:{}", group.queue) } else { String::new() };
-    format!("why:{}{queue}", group.blocked.code())
-}
-
 fn table(cx: &Context<'_>, rows: &[Head], stuck: &[StuckGroup]) -> Markup {
     let heads = [
         "Select", "Status", "Workflow", "Run", "Why", "Started", "Took", "Retries", "Parent",

@@ -3,7 +3,7 @@
 use kernel::access::Permission;
 use maud::{Markup, html};
 
-use super::run::Brief;
+use super::brief::Brief;
 use crate::value::cut;
 use crate::{Context, piece};
 
