@@ -308,6 +308,7 @@ async fn editor(cx: &Context<'_>, name: &str, edited: &Edited) -> Shown {
         }
         @if may {
             form method="post" action=(href(&["monitors", name, "edit"])) {
+                (piece::proof())
                 label.field { span { "Definition, YAML or JSON" } textarea name="definition" rows="12" spellcheck="false" placeholder="http: https://shop.example/health\nevery: 30s\nfail_after: 3" { (edited.text) } }
                 div.acts {
                     button name="does" value="check" { "Check" }
@@ -349,6 +350,7 @@ pub(crate) async fn try_out(cx: &Context<'_>, name: &str, given: Option<&str>) -
         p { "Checks once, as the monitor would, and tells nobody. A changed definition can be tried before it is applied." }
         @if cx.may(Permission::Edit) {
             form method="post" action=(href(&["monitors", name, "try"])) {
+                (piece::proof())
                 label.field { span { "A changed monitors file; empty tries what is in force" } textarea name="file" { (given.unwrap_or_default()) } }
                 button.main { "Try" }
             }
