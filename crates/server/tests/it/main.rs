@@ -14,6 +14,7 @@ mod console_acts;
 mod console_files;
 mod console_large;
 mod console_pages;
+mod console_parts;
 mod console_runs;
 mod control;
 mod durable;
