@@ -643,7 +643,7 @@ impl State {
 
     /// What matches a search, in no order.
     fn matching<'a>(&'a self, search: &'a Search) -> impl Iterator<Item = &'a Entry> {
-        self.executions.values().filter(|entry| {
+        self.executions.values().filter(move |entry| {
             search.machines().any(|machine| entry.head.id.machine() == machine)
                 && search.filters.iter().all(|filter| holds(filter, &entry.head))
                 && search.free_text.iter().flat_map(|text| text.split_whitespace()).all(|word| {

@@ -81,7 +81,7 @@ pub(super) async fn what_is_tallied_is_what_is_found(store: &dyn Store) {
 /// What was created in each span is what a search for that span finds.
 pub(super) async fn what_began_in_each_span_is_counted_at_once(store: &dyn Store) {
     five(store).await;
-    let spans = Spans { from: at(20), length: 20_000, count: 2 };
+    let spans = Spans { from: at(20), length: 20, count: 2 };
     let reports = Filter::In(TextField::Name, vec!["report".to_owned()]);
     let searches = [
         (Search::default(), [2, 2]),
