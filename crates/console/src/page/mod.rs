@@ -29,6 +29,7 @@ mod logs;
 mod loops;
 pub(crate) mod monitor;
 mod monitors;
+mod nearby;
 mod now;
 mod past;
 mod payload;
