@@ -113,7 +113,7 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
         @if cx.may(need) {
             div.acts.big.hang {
                 @if text(it, "state") == "acknowledged" {
-                    (piece::act_with(cx, need, "unacknowledge", id, "Take the acknowledgement back", seen.clone()))
+                    (piece::act_with(cx, need, "unacknowledge", id, "Take the acknowledgement back", html! { (seen) }))
                 } @else {
                     span data-key="a" { (piece::act(cx, need, "acknowledge", id, "Acknowledge")) }
                 }
@@ -125,7 +125,7 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
                         (piece::preview(cx, need, "resolve", id, "Resolve"))
                         a.button href={ "/console/silences?match=" (encoded(&hidden)) } { "Silence…" }
                         (piece::act(cx, Permission::Run, "check", text(it, "monitor"), "Check now"))
-                        (piece::act_with(cx, need, "resend", id, "Send again what was given up", seen.clone()))
+                        (piece::act_with(cx, need, "resend", id, "Send again what was given up", html! { (seen) }))
                     }
                 }
             }
