@@ -166,23 +166,19 @@ pub(super) fn incident(monitor: &Monitor, incident: &Incident) -> Value {
     })
 }
 
-/// The step of its route that comes by time alone; `null` if none does.
-fn next_step(monitor: &Monitor, incident: &Incident) -> Value {
-    let step = || {
-        let is_acknowledged = match incident.state {
-            State::Open => false,
-            State::Acknowledged => true,
-            _ => return None,
-        };
-        let route = monitor.route_of(incident).filter(|_| incident.suppressed.is_none())?;
-        let (next, from) = (incident.steps as usize, incident.told_from?);
-        let (at, step) = (route.due(next, from)?, route.steps.get(next)?);
-        let comes = !(step.unless_acked && is_acknowledged);
-        comes.then(
-            || json!({ "at": at.millis(), "to": step.to, "unlessAcknowledged": step.unless_acked }),
-        )
+/// The step of its route that comes by time alone, if one does.
+fn next_step(monitor: &Monitor, incident: &Incident) -> Option<Value> {
+    let is_acknowledged = match incident.state {
+        State::Open => false,
+        State::Acknowledged => true,
+        _ => return None,
     };
-    step().unwrap_or_default()
+    let route = monitor.route_of(incident).filter(|_| incident.suppressed.is_none())?;
+    let (next, from) = (incident.steps as usize, incident.told_from?);
+    let (at, step) = (route.due(next, from)?, route.steps.get(next)?);
+    let (to, unless) = (&step.to, step.unless_acked);
+    (!(unless && is_acknowledged))
+        .then(|| json!({ "at": at.millis(), "to": to, "unlessAcknowledged": unless }))
 }
 
 /// An incident in lists, with what happened to it.
