@@ -9,7 +9,7 @@ use crate::shell::Place;
 use crate::visit::NAME_MAX;
 
 /// What keys do.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("/", "find runs"),
     ("?", "this page"),
     (
