@@ -10,6 +10,7 @@ mod credential;
 mod held;
 pub(crate) mod login;
 mod logins;
+mod quota;
 mod routes;
 mod scope;
 pub(crate) mod session;
@@ -38,6 +39,7 @@ use crate::{Api, grpc};
 use anonymous::Anonymous;
 use audit::{Begun, Counted};
 use logins::Logins;
+use quota::Quotas;
 use session::Sessions;
 use sso::Sso;
 use throttle::Throttle;
@@ -45,6 +47,7 @@ use token::{Subject, Tokens, Verdict};
 use zeroize::Zeroizing;
 
 pub(crate) use audit::{About, Called, Why};
+pub use quota::QuotaSettings;
 pub(crate) use routes::{PERMISSION, Required, Requirements, Routes};
 pub(crate) use scope::Scope;
 pub(crate) use token::LIFETIME_SECONDS;
@@ -202,6 +205,7 @@ pub(crate) struct Authorizer {
     logins: Logins,
     sso: Option<Sso>,
     anonymous: Anonymous,
+    quotas: Arc<Quotas>,
     counted: Counted,
 }
 
@@ -218,6 +222,7 @@ impl Authorizer {
             logins: Logins::new(&api.settings.trusted_proxies),
             sso: Sso::of(&api.settings, &api.engine),
             anonymous: Anonymous::default(),
+            quotas: Quotas::new(api.settings.quotas),
             counted: Counted::default(),
         }
     }
@@ -531,6 +536,9 @@ impl Authorizer {
                 if actor.who.is_none() && self.mode == Mode::Offered && !is_public {
                     self.anonymous.count(request);
                 }
+                if !is_public && let Err(problem) = self.charge(&actor, request) {
+                    return Err(in_the_words_of(request.headers(), problem));
+                }
                 let entry = is_written.then(|| audit::entry_of_act(path, request, &actor));
                 self.begun(request.headers(), actor, scope, entry).await
             }
@@ -546,6 +554,28 @@ impl Authorizer {
                 Err(in_the_words_of(request.headers(), problem))
             }
         }
+    }
+
+    /// Counts a request against the quotas of whoever makes it; not what this process asks itself, nor
+    /// what the administrator at the socket does, who may have to end what others do too much of.
+    ///
+    /// # Errors
+    /// 429 if a quota is used up.
+    fn charge(&self, actor: &Actor, request: &mut Request) -> Result<(), Problem> {
+        let is_exempt = request.extensions().get::<Asked>().is_some()
+            || actor.principal().is_some_and(is_local);
+        if !self.quotas.is_set() || is_exempt {
+            return Ok(());
+        }
+        let who = match &actor.who {
+            Some(who) => who.id.clone(),
+            None => {
+                let peer: Option<&Peer> = request.extensions().get();
+                let address = peer.map(|it| throttle::place(it.0.ip()).to_string());
+                format!("anonymous {}", address.unwrap_or_default()).into()
+            }
+        };
+        self.quotas.charge(who, request)
     }
 
     /// Lets a request begin; what is to be written down is written before.
@@ -593,6 +623,11 @@ impl Authorizer {
         request.extensions_mut().insert(actor);
         request.extensions_mut().insert(scope);
         Ok(Entered { begun, held })
+    }
+
+    /// Requests that were refused because a quota was used up, by quota.
+    pub(crate) fn refused_by_quota(&self) -> [(&'static str, u64); 2] {
+        self.quotas.refused()
     }
 
     /// Who has called without credentials, while they are only offered.
@@ -737,6 +772,7 @@ fn in_the_words_of(headers: &HeaderMap, refused: Problem) -> Response {
         return match refused.status {
             StatusCode::UNAUTHORIZED => tonic::Status::unauthenticated(message),
             StatusCode::SERVICE_UNAVAILABLE => tonic::Status::unavailable(message),
+            StatusCode::TOO_MANY_REQUESTS => tonic::Status::resource_exhausted(message),
             _ => tonic::Status::permission_denied(message),
         }
         .into_http();
