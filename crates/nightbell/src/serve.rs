@@ -596,6 +596,7 @@ pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
         allow: config.outgoing_allow.0.clone(),
         deny: config.outgoing_deny.0.clone(),
         own: config.outgoing_own,
+        public_only: !config.outgoing_private,
         listeners: tasks::outgoing::Listeners::default(),
     });
     settings.check.sources = tasks::check::Sources::of(&config.sources.0);

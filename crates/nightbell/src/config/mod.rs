@@ -527,6 +527,13 @@ settings! {
     /// out are.
     outgoing_deny: Networks = [];
 
+    /// Whether tasks, monitors and receivers may reach this machine and private networks.
+    ///
+    /// With `off`, loopback, private, shared and unique local addresses are refused but for those in
+    /// `outgoing_allow`. For servers on which people write definitions who are not trusted with what
+    /// the network around the server trusts.
+    outgoing_private: bool = ["on"];
+
     /// Whether tasks, monitors and receivers may call this server itself.
     ///
     /// Off unless said otherwise: a definition could then do over HTTP whatever the API can.
