@@ -43,6 +43,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// no pass of their own; with what measures, which nothing else here compiles (decision 0049).
 fn lint(tests: &mut Command) {
     tests.args(["--features", "xtask/bench,xtask/differential"]);
+    // What an incremental compiler keeps for the next time costs a clean clone minutes and gigabytes.
+    tests.env("CARGO_INCREMENTAL", "0");
     tests.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     // In the way in which `cargo clippy -- -D warnings` hands it on.
     let end = "__CLIPPY_HACKERY__";
