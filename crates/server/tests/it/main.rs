@@ -11,6 +11,7 @@ mod code_worker;
 mod connections;
 mod console;
 mod console_large;
+mod console_monitors;
 mod console_pages;
 mod console_runs;
 mod control;
