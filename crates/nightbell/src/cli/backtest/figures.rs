@@ -105,7 +105,7 @@ impl Course {
     /// What the backtest did.
     fn now(trialled: &Trialled) -> Self {
         let page = |told: &crate::testing::watching::Telling| Page {
-            at: told.at,
+            at: told.due,
             to: told.to.clone(),
             event: told.event.clone(),
             people: told.people.clone(),
@@ -117,7 +117,7 @@ impl Course {
             let about = taken.iter().filter(|told| {
                 let resolve = told.event == "resolve";
                 let until = if resolve { end.plus_millis(60_000) } else { end };
-                told.keys.contains(&incident.key) && told.at >= incident.opens && told.at <= until
+                told.keys.contains(&incident.key) && told.due >= incident.opens && told.due <= until
             });
             Episode {
                 id: None,
