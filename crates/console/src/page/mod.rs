@@ -4,7 +4,7 @@ pub(crate) mod login;
 
 mod access;
 pub(crate) mod answering;
-mod audit;
+pub(crate) mod audit;
 mod backtest;
 mod batches;
 mod brief;

@@ -163,6 +163,7 @@ fn form(it: &Value, name: &str, edited: Option<&Edited>, can_save: bool) -> Mark
     let checks = !matches!(text(it, "kind"), "heartbeat" | "alerts");
     html! {
         form method="post" action=(href(&["monitors", name, "edit"])) {
+            (piece::proof())
             // What was looked at: what somebody else saves meanwhile is shown, not overwritten.
             input type="hidden" name="seen" value=(plain(&it["version"]));
             label.field { span { "Definition, YAML or JSON" } textarea name="definition" rows="12" spellcheck="false" placeholder="http: https://shop.example/health\nevery: 30s\nfail_after: 3" { (edited.map_or("", |it| it.text.as_str())) } }
@@ -214,6 +215,7 @@ pub(crate) async fn try_out(cx: &Context<'_>, name: &str, given: Option<&str>) -
         p { "Checks once, as the monitor would, and tells nobody. A changed definition can be tried before it is applied." }
         @if cx.may(Permission::Edit) {
             form method="post" action=(href(&["monitors", name, "try"])) {
+                (piece::proof())
                 label.field { span { "A changed monitors file; empty tries what is in force" } textarea name="file" { (given.unwrap_or_default()) } }
                 button.main { "Try" }
             }

@@ -1,7 +1,7 @@
 //! What can be done on the pages of definitions, schedules, entities, events, secrets, queues, silences and
 //! monitors, and what they tell.
 
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use kernel::durable::entity::Signal;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -17,8 +17,7 @@ fn pairs(pairs: &[(&str, &str)]) -> String {
 }
 
 pub(crate) async fn post(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let answer = browser.send(Method::POST, path, &headers, &pairs(fields)).await;
+    let answer = browser.form(path, &[], &pairs(fields)).await;
     if !answer.status.is_redirection() {
         is_whole(path, &answer);
     }

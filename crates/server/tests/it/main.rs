@@ -10,6 +10,7 @@ mod bulk;
 mod code_worker;
 mod connections;
 mod console;
+mod console_acts;
 mod console_large;
 mod console_monitors;
 mod console_pages;
