@@ -21,6 +21,7 @@ mod page;
 mod piece;
 mod reply;
 mod seal;
+mod seen;
 mod shell;
 mod steer;
 mod strip;

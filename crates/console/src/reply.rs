@@ -4,10 +4,10 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use crate::Context;
 use crate::asset::Asset;
 use crate::gzip::packed;
 use crate::shell::{self, Page};
+use crate::{Context, piece};
 
 /// What a browser gets.
 #[derive(Debug)]
@@ -34,7 +34,8 @@ pub enum Reply {
 
 impl Reply {
     pub(crate) fn page(cx: &Context<'_>, page: &Page) -> Self {
-        let html = shell::document(cx, page).into_string();
+        let token = cx.seal.of_forms(&cx.visit.visitor.id);
+        let html = piece::with_proof(&shell::document(cx, page).0, &token);
         let Page { status, is_private, is_public, .. } = *page;
         Self::Page { status, html, is_private, is_public }
     }

@@ -12,6 +12,7 @@ use engine::store::{Retention, Store, StoreError};
 use engine::{AuditEntry, Clock, Engine, Parts, SampleOptions, SystemClock};
 use futures_util::FutureExt as _;
 use kernel::access::Mode;
+use server::backtests::Backtests;
 use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Failure;
+use crate::cli::backtest::WithinServer;
 use crate::config::{Auth, Config, StoreUrl, access_of, process_env};
 use crate::robopager::Robopager;
 use crate::scripts::Engines;
@@ -358,6 +360,7 @@ fn server_settings(
         auth,
         console: config.console,
         editor_schema: crate::schemas::named,
+        backtests: Some(Backtests::new(Arc::new(WithinServer))),
         ..Settings::default()
     })
 }
