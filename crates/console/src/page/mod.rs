@@ -19,6 +19,8 @@ mod ended;
 mod entities;
 mod events;
 mod facets;
+pub(crate) mod file;
+mod handover;
 mod health;
 mod help;
 mod history;
@@ -74,6 +76,7 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
     }
     match segments[..] {
         [] => now::show(cx).await,
+        ["handover"] => handover::show(cx).await,
         ["incidents"] => incidents::show(cx).await,
         ["incidents", id] => incident::show(cx, id).await,
         ["monitors"] => monitors::show(cx).await,
