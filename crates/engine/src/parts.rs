@@ -65,6 +65,8 @@ pub struct Options {
     pub runs_max: usize,
     /// Starts of one definition in a minute; 0 = any number. What monitors start does not count.
     pub starts_per_minute: u32,
+    /// How many executions each principal may start in a minute by itself; 0 = any number.
+    pub principal_starts_per_minute: u32,
     /// Bytes of history whose executions are kept in memory.
     pub cache_bytes: usize,
     /// What is kept of what has finished.
@@ -106,6 +108,7 @@ impl Default for Options {
             schedules: schedule::Limits::default(),
             runs_max: 64,
             starts_per_minute: 0,
+            principal_starts_per_minute: 0,
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
             key: None,
