@@ -57,6 +57,7 @@ mod screenshots;
 mod sdk_keys;
 mod sdks;
 mod secret;
+mod secret_backends;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;
