@@ -313,12 +313,31 @@ impl Monitor {
     /// What an incident's route is: the first that fits, or the monitor's own receivers; none for
     /// what is not bad enough to tell.
     pub fn route_of(&self, incident: &Incident) -> Option<Route> {
+        self.route_at(incident, self.updated_at)
+    }
+
+    /// The same at an instant. Hours of routes are those in which it was first to be told, so that
+    /// its steps are those of one route.
+    pub(super) fn route_at(&self, incident: &Incident, now: Timestamp) -> Option<Route> {
         let spec = self.spec.as_ref()?;
         if let Some(receiver) = self.broken_receiver(incident) {
             return self.route_around(receiver);
         }
-        let (_, route) = route::choose(&spec.monitor, &spec.routes, self.subject(incident))?;
+        let at = incident.told_from.unwrap_or(now);
+        let (_, route) = route::choose(&spec.monitor, &spec.routes, self.subject(incident), at)?;
         Some(route)
+    }
+
+    /// When the hours of a route begin for which an incident waits, as none takes it before.
+    pub(super) fn hours_begin(&self, incident: &Incident) -> Option<Timestamp> {
+        let climbs = matches!(incident.state, State::Open | State::Acknowledged);
+        let waits = climbs && incident.told_from.is_none();
+        let spec = self.spec.as_ref().filter(|_| waits)?;
+        if self.broken_receiver(incident).is_some() {
+            return None;
+        }
+        let subject = self.subject(incident);
+        route::waits_until(&spec.monitor, &spec.routes, subject, self.updated_at)
     }
 
     /// What matchers see of an incident.
@@ -393,7 +412,11 @@ impl Monitor {
             })
         });
         let rung = incident.next_rung();
-        [snoozed, expires, lease, step, rung].into_iter().flatten().chain(told).chain(overdue).min()
+        // While parents are asked, their answer is what it waits for.
+        let is_asking = self.asked.is_some_and(|asked| asked.until.is_some());
+        let hours = if is_asking { None } else { self.hours_begin(incident) };
+        let waits = [snoozed, expires, lease, step, rung, hours];
+        waits.into_iter().flatten().chain(told).chain(overdue).min()
     }
 
     /// Folds one fact.

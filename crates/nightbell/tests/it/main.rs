@@ -29,6 +29,7 @@ mod etl;
 mod example;
 mod functions_client;
 mod importing;
+mod importing_oncall;
 mod inbound;
 mod influx_lark;
 mod limits;

@@ -97,6 +97,8 @@ fn route() -> Value {
         ("display", table(&text())),
         ("wait", span()),
         ("fallback_after", span()),
+        ("hours", texts()),
+        ("tz", text()),
     ];
     record(keys, &[])
 }

@@ -14,7 +14,7 @@ use super::known::{Known, Labels, nearest_hint, unknown_matchers};
 use super::reader::{Level, Report};
 use super::roster::GAP_DAYS;
 use super::yaml::{Content, Node};
-use super::{File, Kind, Matcher, MonitorDef};
+use super::{File, Kind, Matcher, MonitorDef, Route};
 use crate::alert::condition::Condition;
 use crate::alert::template::Template;
 use crate::definition::nearest;
@@ -77,7 +77,11 @@ fn routes(file: &File, lint: &mut Lint<'_>) {
         let mut before = file.routes[..at].iter();
         let takes_all =
             |matchers: &[Matcher]| matchers.iter().all(|it| route.matchers.contains(it));
-        if let Some(taker) = before.position(|before| takes_all(&before.matchers)) {
+        // Outside of its hours it leaves to others what it takes.
+        let in_force = |before: &Route| before.hours.is_none() || before.hours == route.hours;
+        if let Some(taker) =
+            before.position(|before| in_force(before) && takes_all(&before.matchers))
+        {
             let what =
                 if file.routes[taker].matchers.is_empty() { "everything" } else { "all of it" };
             let message = format!(
