@@ -33,7 +33,7 @@ Commands:
   release         build the binary without the names of this machine's folders in it
   tidy            check what the compiler cannot: structure, sizes, words, links
   supply          check the licences, sources and versions of dependencies against deny.toml
-  dist            write archive, Debian package, container image and checksums (--binary, --out)
+  dist            write archive, packages, container image, chart and checksums (--binary, --out, --try)
   sbom [FILE]     write what the binary is made of, as CycloneDX (JSON)
   bench           measure, and write docs/performance.md
   screenshots     make pictures of the console, in docs/screenshots
