@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{root, say, sdks, services, supply, tidy};
+use crate::{root, say, sdks, services, suite, supply, tidy};
 
 /// Runs every check; with a filter only the tests whose names hold it.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -22,16 +22,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     // The tests drive the real binary: it is built once, with what the tests build.
     let mut tests = cargo();
-    tests.args(["test", "--workspace"]).args(arguments).envs(sdks);
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        // Those that drive the binary mostly wait for it, for services and for deadlines.
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        tests.env("RUST_TEST_THREADS", (2 * cores).to_string());
-    }
+    tests.args(["test", "--workspace"]);
     if arguments.is_empty() {
         lint(&mut tests);
+        let binaries = timed("lints and build", || suite::compile(&mut tests))?;
+        timed("tests", || suite::run(binaries, &sdks))?;
+    } else {
+        step("tests", tests.args(arguments).envs(sdks))?;
     }
-    step("lints and tests", &mut tests)?;
     for what in &skipped {
         say(&format!("skipped: {what}"));
     }
@@ -145,12 +143,20 @@ fn cargo() -> Command {
 }
 
 fn step(name: &str, command: &mut Command) -> anyhow::Result<()> {
+    timed(name, || {
+        let status = command.status().context("cannot be run")?;
+        if !status.success() {
+            bail!("failed ({status})");
+        }
+        Ok(())
+    })
+}
+
+/// Does something under its name, and says how long it took.
+fn timed<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     say(&format!("── {name}"));
     let begun = Instant::now();
-    let status = command.status().with_context(|| format!("{name}: cannot be run"))?;
-    if !status.success() {
-        bail!("{name}: failed ({status})");
-    }
+    let done = work().with_context(|| name.to_owned())?;
     say(&format!("── {name}: passed in {} s", begun.elapsed().as_secs()));
-    Ok(())
+    Ok(done)
 }
