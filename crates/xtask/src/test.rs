@@ -8,11 +8,20 @@ use anyhow::{Context, bail};
 
 use crate::{root, say, sdks, services, suite, supply, tidy};
 
-/// Runs every check; with a filter only the tests whose names hold it.
+/// Tells tests that what they need must be there.
+const ALL_REQUIRED: &str = "NIGHTBELL_TEST_SERVICES";
+
+/// Runs every check; with a filter only the tests whose names hold it. In CI nothing may be skipped.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut skipped = Vec::new();
     services::prepare(&mut skipped);
-    let sdks = sdks::prepare(&mut skipped);
+    let mut variables = sdks::prepare(&mut skipped);
+    if is_ci() {
+        if !skipped.is_empty() {
+            bail!("in CI every test runs, but there would be skipped: {}", skipped.join("; "));
+        }
+        variables.push((ALL_REQUIRED, "1".into()));
+    }
     if arguments.is_empty() {
         step("format", cargo().args(["fmt", "--all", "--check"]))?;
         say("── tidy");
@@ -26,15 +35,20 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if arguments.is_empty() {
         lint(&mut tests);
         let binaries = timed("lints and build", || suite::compile(&mut tests))?;
-        timed("tests", || suite::run(binaries, &sdks))?;
+        timed("tests", || suite::run(binaries, &variables))?;
     } else {
-        step("tests", tests.args(arguments).envs(sdks))?;
+        step("tests", tests.args(arguments).envs(variables))?;
     }
     for what in &skipped {
         say(&format!("skipped: {what}"));
     }
     say(if skipped.is_empty() { "everything passed" } else { "everything that ran passed" });
     Ok(())
+}
+
+/// Whether this runs in CI, by the variable that services of CI set, and `.ci/run` where there is none.
+fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|set| !set.is_empty() && set != "false")
 }
 
 /// Has the project's own crates compiled by clippy, which is the compiler with lints, so that these cost
