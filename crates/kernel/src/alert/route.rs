@@ -180,7 +180,7 @@ pub struct ByReceiver {
 
 impl From<Called> for OnCall {
     fn from(called: Called) -> Self {
-        let Called { target, people, why, contacts } = called;
+        let Called { target, people, why, contacts, until: _ } = called;
         let by = |it: Contacted| ByReceiver { to: it.to, person: it.person, after: it.after };
         Self { target, people, why, contacts: contacts.into_iter().map(by).collect() }
     }
