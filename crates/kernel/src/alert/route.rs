@@ -180,7 +180,7 @@ pub struct ByReceiver {
 
 impl From<Called> for OnCall {
     fn from(called: Called) -> Self {
-        let Called { target, people, why, contacts } = called;
+        let Called { target, people, why, contacts, until: _ } = called;
         let by = |it: Contacted| ByReceiver { to: it.to, person: it.person, after: it.after };
         Self { target, people, why, contacts: contacts.into_iter().map(by).collect() }
     }
@@ -252,17 +252,17 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
     };
     let passed = file.routes[..before].iter().enumerate();
     told.passed_over = passed
-        .filter_map(|(at, route)| {
+        .map(|(at, route)| {
             let Some(misfit) = subject.misfit(&route.matchers) else {
-                return Some(format!(
+                return format!(
                     "routes[{at}] is out of its hours until {}",
                     route.takes_from(begin)
-                ));
+                );
             };
             let wanted = misfit.values.join(" or ");
             let not = if misfit.negated { "not " } else { "" };
             let (label, found) = (&misfit.label, subject.value_of(&misfit.label));
-            Some(format!("routes[{at}] wants {label} {not}{wanted}; it is {found:?}"))
+            format!("routes[{at}] wants {label} {not}{wanted}; it is {found:?}")
         })
         .collect();
     let Some((place, route)) = chosen else {

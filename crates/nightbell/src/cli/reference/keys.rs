@@ -177,6 +177,10 @@ pub(super) const OBJECTS: &[Object] = &[
             ("tz", "the time zone of all its times; UTC"),
             ("layers", "a list; of those in force the last one decides"),
             ("else", "who is on call when none is in force"),
+            (
+                "follow",
+                "at a hand-over open incidents `stay`, the next person gets a `digest` of them, or they `move`; stay",
+            ),
         ],
     },
     Object {
