@@ -117,6 +117,27 @@ pub(crate) fn build_and_attack(arguments: &[String]) -> anyhow::Result<()> {
     passed
 }
 
+/// Builds the binary for speed, then lets every fault happen to clusters of it, once or as often as said.
+pub(crate) fn build_and_fault(arguments: &[String]) -> anyhow::Result<()> {
+    let rounds = match arguments {
+        [] => "1",
+        [rounds] if rounds.parse::<u32>().is_ok_and(|it| it > 0) => rounds,
+        _ => bail!("usage: cargo xtask faults [ROUNDS]"),
+    };
+    let mut skipped = Vec::new();
+    services::prepare(&mut skipped);
+    build_release()?;
+    let mut tests = cargo();
+    tests.args(["test", "--package", "nightbell", "--test", "it", "--", "faults::", "--ignored"]);
+    tests.args(["--nocapture", "--test-threads=1"]);
+    tests.env("NIGHTBELL_TEST_BINARY", release()).env("NIGHTBELL_FAULT_ROUNDS", rounds);
+    let passed = step("faults", &mut tests);
+    for what in &skipped {
+        say(&format!("skipped: {what}"));
+    }
+    passed
+}
+
 fn release() -> PathBuf {
     root().join("target/release/nightbell")
 }

@@ -27,6 +27,7 @@ mod durabletask;
 mod durabletask_crash;
 mod etl;
 mod example;
+mod faults;
 mod functions_client;
 mod importing;
 mod importing_oncall;
