@@ -147,7 +147,7 @@ impl Binary {
     /// How many of its tests run at once: of those that wait, more than there are cores.
     fn threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        if self.waits() { 2 * cores } else { cores }
+        if self.waits() { 3 * cores } else { cores }
     }
 
     fn run(&self, output: &Path, variables: &[(&str, PathBuf)]) -> anyhow::Result<()> {
