@@ -91,6 +91,11 @@ pub struct Visitor {
     pub name: Option<String>,
     /// What the visitor may do.
     pub may: Vec<Permission>,
+    /// What the tokens of forms are bound to: the id of whoever signed in; empty if nobody did.
+    pub id: String,
+    /// Whether the request has a header that no form and no page of others can make a browser send. It
+    /// needs no token then.
+    pub is_by_program: bool,
 }
 
 /// One request of a browser.
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn who_is_known_is_called_by_that_name() {
         let visit = |name: Option<&str>, cookies: &str| {
-            let visitor = Visitor { name: name.map(str::to_owned), may: Vec::new() };
+            let visitor = Visitor { name: name.map(str::to_owned), ..Visitor::default() };
             Visit::new(Method::GET, "/console", None, "", visitor).with_cookies(Some(cookies))
         };
         let cookies = "a=b; nightbell-name=Ida%20%C3%98; nightbell-zone=Europe%2FOslo";

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kernel::graph::{Execution, Limits};
 use kernel::schedule;
 use kernel::{Json, Scripts};
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::durable::Leases;
@@ -50,6 +51,21 @@ pub trait Values: Send + Sync {
 
     /// The names of all values that anybody may see.
     fn environment_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Why a secret that is kept outside has no value now; `None` if it has one, or is not kept there.
+    fn lacking(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether there is such a secret; asked before every task.
+    fn lacks_any(&self) -> bool {
+        false
+    }
+
+    /// Values that a secret had before: a task that was handed one may still report it.
+    fn former_secrets(&self, _name: &str) -> Vec<Zeroizing<String>> {
         Vec::new()
     }
 }

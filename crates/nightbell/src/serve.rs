@@ -12,6 +12,7 @@ use engine::store::{Retention, Store, StoreError};
 use engine::{AuditEntry, Clock, Engine, Parts, SampleOptions, SystemClock};
 use futures_util::FutureExt as _;
 use kernel::access::Mode;
+use server::backtests::Backtests;
 use server::{Api, LocalSocket, QuotaSettings, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
@@ -20,11 +21,12 @@ use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Failure;
+use crate::cli::backtest::WithinServer;
 use crate::config::{Auth, Config, StoreUrl, access_of, process_env};
 use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
-use crate::values::FromEnvironment;
+use crate::secrets::{self, Outside};
 use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso, traces};
 
 /// A server that is open but not yet told when to stop.
@@ -41,6 +43,8 @@ pub(crate) struct Server {
     certificates: Option<acme::Asked>,
     /// Exports runs as traces.
     exporter: Option<JoinHandle<()>>,
+    /// Secrets that are kept elsewhere.
+    secrets: Arc<Outside>,
 }
 
 /// Who answers where the server listens.
@@ -82,7 +86,7 @@ async fn run_once(config: Config) -> anyhow::Result<()> {
     };
     let server = server?;
     let (engine, calls) = (server.engine.clone(), server.calls.clone());
-    let tls = server.api.settings.tls.clone();
+    let (tls, secrets) = (server.api.settings.tls.clone(), server.secrets.clone());
     let (options, loaded) = (robopager.clone(), load::Loaded::pruning(config.load_prune));
     let (paths, seen) = (config.load.clone(), loaded.clone());
     let owned = server.shared.clone();
@@ -106,7 +110,8 @@ async fn run_once(config: Config) -> anyhow::Result<()> {
     }
     let watching = load::watch(engine.clone(), &paths, seen, move || options.checklist())
         .context("the files of --load cannot be watched")?;
-    let reading = tokio::spawn(read_on_hangup(hangups, engine, config, robopager, loaded, tls));
+    let reading = read_on_hangup(hangups, engine, config, robopager, loaded, tls, secrets);
+    let reading = tokio::spawn(reading);
     let result = server.serve(stop).await;
     reading.abort();
     drop(watching);
@@ -138,7 +143,7 @@ async fn prepare(
     robopager.start(engine).await
 }
 
-/// Reads the certificate, `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP.
+/// Reads the certificate, secrets, `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP.
 async fn read_on_hangup(
     mut hangups: Signal,
     engine: Engine,
@@ -146,12 +151,14 @@ async fn read_on_hangup(
     robopager: Arc<Robopager>,
     loaded: load::Loaded,
     tls: Option<Arc<Tls>>,
+    secrets: Arc<Outside>,
 ) {
     while hangups.recv().await.is_some() {
         tracing::info!("SIGHUP: files are read again");
         if let Some(tls) = &tls {
             tls.look();
         }
+        secrets.look_again();
         robopager.reload(&engine, &config).await;
         load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
     }
@@ -192,6 +199,7 @@ impl Server {
         let has_provider = sso::is_set(config, auth)?;
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
+        let outside = Outside::of(config, settings.http.clone())?;
         let waits = config.standby && config.peer_listen.is_none();
         let taken_over = if waits { stand_by(config).await? } else { None };
         // The port first: a second server must not touch the store.
@@ -234,12 +242,13 @@ impl Server {
             (Ports::Closed(listener), store, owned)
         };
         let key = secret_key::find(config, &*store).await?;
+        outside.begin().await;
         let engine = Engine::open(Parts {
             store,
             clock,
             scripts: Engines::new(javascript_limits(config), jq_limits(config)),
             runners: tasks::registry::runners(&settings)?,
-            values: Arc::new(FromEnvironment),
+            values: outside.clone(),
             describe: server::rest::view::describe,
             options: engine::Options {
                 key: Some(key),
@@ -250,6 +259,7 @@ impl Server {
         })
         .await
         .context("the store cannot be read")?;
+        secrets::keep(outside.clone(), engine.clone());
         if auth != Mode::Open {
             bootstrap::begin(&engine, config).await?;
         }
@@ -262,7 +272,17 @@ impl Server {
         let served = Settings { cluster, oidc, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
         let exporter = traces::export(&engine, config, calls.clone())?;
-        Ok(Self { engine, api, ports, address, shared: owned, calls, certificates, exporter })
+        Ok(Self {
+            engine,
+            api,
+            ports,
+            address,
+            shared: owned,
+            calls,
+            certificates,
+            exporter,
+            secrets: outside,
+        })
     }
 
     /// Where it listens.
@@ -362,6 +382,7 @@ fn server_settings(
         },
         console: config.console,
         editor_schema: crate::schemas::named,
+        backtests: Some(Backtests::new(Arc::new(WithinServer))),
         ..Settings::default()
     })
 }

@@ -5,6 +5,7 @@
 //! and `view` turns its state into the protocol's JSON.
 
 mod access;
+pub mod backtests;
 pub mod cluster;
 mod connections;
 mod console;
@@ -40,6 +41,7 @@ use engine::Engine;
 use ipnet::IpNet;
 use kernel::access::Mode;
 
+pub use ::console::Report;
 pub use access::QuotaSettings;
 pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
@@ -103,6 +105,8 @@ pub struct Settings {
     pub console: ConsoleServing,
     /// The JSON schema for editors of that name, such as `workflow.json`.
     pub editor_schema: fn(&str) -> Option<&'static str>,
+    /// What tries definitions of monitors on the past; without it nobody does.
+    pub backtests: Option<backtests::Backtests>,
     /// Whether the port is for the other servers of the store.
     pub is_for_servers: bool,
     /// What knows the servers that share the store, if it may be shared.
@@ -135,6 +139,7 @@ impl Default for Settings {
             proof_max: Duration::from_hours(12),
             console: ConsoleServing::Auto,
             editor_schema: |_| None,
+            backtests: None,
             is_for_servers: false,
             cluster: None,
             oidc: None,

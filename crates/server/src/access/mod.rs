@@ -47,6 +47,7 @@ use token::{Subject, Tokens, Verdict};
 use zeroize::Zeroizing;
 
 pub(crate) use audit::{About, Called, Why};
+pub(crate) use credential::is_by_program;
 pub use quota::QuotaSettings;
 pub(crate) use routes::{PERMISSION, Required, Requirements, Routes};
 pub(crate) use scope::Scope;

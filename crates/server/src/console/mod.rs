@@ -146,7 +146,13 @@ impl Visiting {
 
     fn visitor(&self, api: &Api) -> Visitor {
         let may = Permission::ALL.into_iter().filter(|it| self.actor.may(api, *it)).collect();
-        Visitor { name: self.actor.principal().map(|_| self.actor.shown()), may }
+        let who = self.actor.principal();
+        Visitor {
+            name: who.map(|_| self.actor.shown()),
+            may,
+            id: who.map(|who| who.id.to_string()).unwrap_or_default(),
+            is_by_program: access::is_by_program(&self.headers),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use kernel::access::{Mode, Role};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::console::hidden;
 use crate::support::{Server, send_through, waiting};
 
 /// A server that asks for keys, or does not, and the key of somebody who may do everything.
@@ -236,7 +237,9 @@ async fn whoever_says_their_name_at_the_console_is_written_by_it() {
         ("origin", "http://localhost:8080"),
         ("content-type", "application/x-www-form-urlencoded"),
     ];
-    let form = format!("act=pause&id={run}");
+    let page = send_through(router.clone(), Method::GET, "/console/name", &headers, String::new());
+    let page = page.await.ok_text();
+    let form = format!("act=pause&id={run}&csrf={}", hidden(&page, "csrf"));
     let done = send_through(router, Method::POST, "/console/act", &headers, form).await;
     assert_eq!(done.status, 303, "{}", done.text);
     let lines = until_lines(&server, 2).await;
