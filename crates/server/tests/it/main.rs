@@ -15,6 +15,7 @@ mod console_files;
 mod console_large;
 mod console_monitors;
 mod console_pages;
+mod console_parts;
 mod console_runs;
 mod control;
 mod durable;
