@@ -29,6 +29,7 @@ mod metadata;
 mod metrics;
 mod monitors;
 mod operations;
+mod orkes;
 mod people;
 mod projects;
 mod promised;
