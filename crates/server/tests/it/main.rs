@@ -33,6 +33,7 @@ mod metadata;
 mod metrics;
 mod monitors;
 mod operations;
+mod orkes;
 mod people;
 mod projects;
 mod promised;
