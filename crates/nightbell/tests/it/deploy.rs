@@ -138,7 +138,7 @@ fn the_templates_for_ci_say_what_the_commands_know() {
         }
     }
     let each = ["apply", "check", "plan", "test"].map(|verb| (verb.to_owned(), 2));
-    assert_eq!(seen, each.into());
+    assert_eq!(seen, std::collections::BTreeMap::from(each));
     // A plan with changes, which is no failure.
     assert!(said(&["plan", "--help"]).contains("0 nothing to change, 7 something"));
     assert!(read("ci/github.yml").contains("[ \"$code\" -eq 7 ]"));
