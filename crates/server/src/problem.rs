@@ -185,6 +185,7 @@ impl From<AccessError> for Problem {
                 Self::conflict(message)
             }
             AccessError::Name
+            | AccessError::Label
             | AccessError::PersonName(..)
             | AccessError::Password
             | AccessError::OfUser

@@ -25,7 +25,7 @@ pub const GATE_PLACE: u32 = 0;
 /// The number of the place that says that an idempotency key is in use.
 pub const KEY_PLACE: u32 = u32::MAX;
 /// The number of the place among the open executions of its principal.
-pub const PRINCIPAL_PLACE: u32 = u32::MAX - 1;
+pub const PRINCIPAL_PLACE: u32 = u32::MAX - 2;
 
 /// Longest key of a limit, in bytes.
 const KEY_MAX: usize = 200;

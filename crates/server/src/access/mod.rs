@@ -32,7 +32,7 @@ use axum::response::Response;
 use engine::{ActsOn, AuditEntry, Authored, Engine, Proved};
 use kernel::Timestamp;
 use kernel::access::{
-    KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, Role, decide,
+    KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, Resource, Role, decide,
 };
 
 use crate::guard::{self, Peer};
@@ -106,6 +106,19 @@ impl Actor {
     /// Whether it may do something more than its path needs. Without access control anybody may.
     pub(crate) fn may(&self, api: &Api, permission: Permission) -> bool {
         decide(api.settings.auth, permission.into(), self.principal()).is_ok()
+    }
+
+    /// Names what it may see, so that those of the same name are shown the same. Whoever has roles on some
+    /// things only is alone with it.
+    pub(crate) fn reach(&self, api: &Api) -> String {
+        let Some(who) = self.principal() else { return "anybody".to_owned() };
+        let granted = |it: &Resource| who.selectors(Permissions::ALL, *it).next().is_some();
+        if Resource::ALL.iter().any(granted) {
+            return who.id.to_string();
+        }
+        let may = Permission::ALL.into_iter().filter(|it| self.may(api, *it));
+        let may: Vec<&str> = may.map(Permission::as_str).collect();
+        format!("{} {}", if self.is_stale { "stale" } else { "young" }, may.join(" "))
     }
 
     /// Checks that it may do something that its path does not always need; `what` is that, in words.
