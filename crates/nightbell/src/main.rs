@@ -21,6 +21,7 @@ mod sso;
 mod testing;
 mod tour;
 mod traces;
+mod upkeep;
 mod values;
 
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             let (config, effective) = Config::from_process(&flags)?;
             logging::start(&config);
             exposed::tell(&config, &effective);
-            run(serve::run(config))?;
+            run(serve::run(config, &effective))?;
         }
         Command::Dev(arguments) => {
             let config = Config::load(arguments.flags.flags(), DevFlags::env, None)?;

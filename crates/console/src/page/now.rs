@@ -190,6 +190,8 @@ async fn health(cx: &Context<'_>) -> Markup {
             " · " (cut(text(problem, "reason"), 160))
         }
         @if count(disk, "size") > 0 { " · disk: " (bytes(count(disk, "free"))) " of " (bytes(count(disk, "size"))) " free" }
+        @if let Some(full) = at(disk, "fullAt") { " · full: " (cx.clock.when(full)) }
+        @if let Some(last) = at(&health["backup"]["last"], "at") { " · backup: " (cx.clock.ago(last)) }
         " · " a href=(href(&["system", "health"])) { "health" }
     }
 }

@@ -29,6 +29,7 @@ mod summary;
 pub(crate) mod tags;
 mod tasks;
 mod unsupported;
+pub(crate) mod upkeep;
 mod uses;
 pub mod view;
 pub(crate) mod why;
@@ -60,6 +61,7 @@ pub(crate) fn router() -> Routes {
         .merge(scheduler::routes())
         .merge(event::routes())
         .merge(admin::routes())
+        .merge(upkeep::routes())
         .merge(access::routes())
         .merge(access_check::routes())
         .merge(people::routes())

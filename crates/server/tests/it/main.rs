@@ -15,6 +15,7 @@ mod console_large;
 mod console_monitors;
 mod console_pages;
 mod console_runs;
+mod console_system;
 mod control;
 mod durable;
 mod durable_code;
