@@ -20,6 +20,7 @@ mod incident_search;
 mod page;
 mod piece;
 mod reply;
+mod report;
 mod seal;
 mod seen;
 mod shell;
@@ -36,6 +37,7 @@ use serde_json::Value;
 pub use asset::{PREFIX as ASSETS, asset};
 pub use page::answering::Answering;
 pub use reply::Reply;
+pub use report::Report;
 pub use shell::Page;
 pub use visit::{Pairs, Visit, Visitor};
 
@@ -111,11 +113,8 @@ impl Console {
             api,
             clock: clock::Clock::new(now, visit.zone.as_deref()),
         };
-        let answered = if visit.method == Method::POST {
-            form::post(&cx).await
-        } else {
-            page::show(&cx).await.map(|page| Reply::page(&cx, &page))
-        };
+        let answered =
+            if visit.method == Method::POST { form::post(&cx).await } else { shown(&cx).await };
         answered.unwrap_or_else(|failure| Reply::page(&cx, &failure.page()))
     }
 
@@ -148,6 +147,14 @@ impl Console {
             clock: clock::Clock::new(self.engine.now(), visit.zone.as_deref()),
         };
         Reply::page(&cx, &page(&cx))
+    }
+}
+
+/// What is at an address: a file to keep, or a page.
+async fn shown(cx: &Context<'_>) -> Result<Reply, Failure> {
+    match page::file::at(cx).await? {
+        Some(file) => Ok(file),
+        None => page::show(cx).await.map(|page| Reply::page(cx, &page)),
     }
 }
 

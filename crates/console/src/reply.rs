@@ -23,6 +23,13 @@ pub enum Reply {
         /// Whether it is for anybody: then caches between may keep it for a while.
         is_public: bool,
     },
+    /// A document of HTML to keep, which needs nothing else.
+    File {
+        /// The name of the file: letters, digits, `-` and `.`.
+        name: String,
+        /// The document.
+        html: String,
+    },
     /// Another page is to be looked at now: after an act, so that reloading does not repeat it.
     Moved {
         /// Its address.
@@ -53,6 +60,14 @@ impl Reply {
                 if let Some(cookie) = cookie.and_then(|it| HeaderValue::try_from(it).ok()) {
                     response.headers_mut().insert(header::SET_COOKIE, cookie);
                 }
+                response
+            }
+            Self::File { name, html } => {
+                let mut response = page(StatusCode::OK, &html, true, asked);
+                let kept = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
+                let plain = HeaderValue::from_static("attachment");
+                let kept = kept.unwrap_or(plain);
+                response.headers_mut().insert(header::CONTENT_DISPOSITION, kept);
                 response
             }
             Self::Page { status, html, is_private, is_public } => {

@@ -46,6 +46,8 @@ pub struct Page {
     pub(crate) json: Option<String>,
     /// The command that shows the same.
     pub(crate) command: Option<String>,
+    /// The address of the same as one file to keep.
+    pub(crate) file: Option<String>,
     /// What the page is about, so that it is looked at again when that changes: topics of commits.
     pub(crate) topics: &'static str,
     /// The one machine that it is about, if it is about one.
@@ -67,6 +69,7 @@ impl Page {
             body,
             json: None,
             command: None,
+            file: None,
             topics: "",
             about: None,
             is_public: false,
@@ -86,6 +89,13 @@ impl Page {
     pub(crate) fn same_as(mut self, json: impl Into<String>, command: impl Into<String>) -> Self {
         self.json = Some(json.into());
         self.command = Some(command.into()).filter(|command: &String| !command.is_empty());
+        self
+    }
+
+    /// Says where the same can be had as a file.
+    #[must_use]
+    pub(crate) fn with_file(mut self, href: impl Into<String>) -> Self {
+        self.file = Some(href.into());
         self
     }
 
@@ -218,6 +228,7 @@ fn foot(cx: &Context<'_>, page: &Page) -> Markup {
                 @if let Some(command) = &page.command {
                     li { details { summary { "As command" } code { (command) } } }
                 }
+                @if let Some(file) = &page.file { li { a href=(file) download { "As a file" } } }
                 li { a href=(cx.visit.address) data-copy="" { "Copy link" } }
                 li { a href="/console/help" { "Help" } }
             }

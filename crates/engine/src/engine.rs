@@ -45,7 +45,7 @@ use crate::meter::Meters;
 use crate::monitors::{Monitors, Receivers};
 use crate::mutants::{self, Mutant};
 use crate::outputs::Outputs;
-use crate::pacing::{Delayed, Rates};
+use crate::pacing::{Counted, Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
 use crate::publishing;
 use crate::queues::{Queues, TaskKey};
@@ -157,6 +157,7 @@ pub(crate) struct Inner {
     pub(crate) suspects: Suspects,
     pub(crate) lineages: Lineages,
     pub(crate) rates: Rates,
+    pub(crate) rates_of_principals: Rates,
     pub(crate) delayed: Delayed,
     pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
@@ -254,7 +255,11 @@ impl Engine {
             deciding: Mutex::default(),
             suspects,
             lineages: Lineages::default(),
-            rates: Rates::new(parts.options.starts_per_minute),
+            rates: Rates::new(Counted::Definition, parts.options.starts_per_minute),
+            rates_of_principals: Rates::new(
+                Counted::Principal,
+                parts.options.principal_starts_per_minute,
+            ),
             delayed: Delayed::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use kernel::ExecutionId;
-use kernel::graph::{GATE_PLACE, KEY_PLACE};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -78,7 +77,7 @@ impl Engine {
     }
 
     fn forget_rows(&self, id: &ExecutionId, tasks: &[u32]) {
-        for sequence in tasks.iter().copied().chain([GATE_PLACE, KEY_PLACE]) {
+        for sequence in tasks.iter().copied().chain(gates::PLACES) {
             let key = (id.clone(), sequence);
             if gates::is_place(sequence) {
                 self.leave_place(&key);

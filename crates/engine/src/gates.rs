@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::graph::{GATE_PLACE, Input, KEY_PLACE};
+use kernel::graph::{GATE_PLACE, Input, KEY_PLACE, PRINCIPAL_PLACE};
 use kernel::{ExecutionId, PermitRequest, Timestamp};
 
 use crate::engine::{Engine, Error};
@@ -20,9 +20,12 @@ const BATCH_MAX: usize = 16;
 /// Pause before a gate is looked at again when the store is away.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// The numbers of rows that are places and not tasks.
+pub(crate) const PLACES: [u32; 3] = [GATE_PLACE, KEY_PLACE, PRINCIPAL_PLACE];
+
 /// Whether a row's number says that it is a place and not a task.
 pub(crate) fn is_place(sequence: u32) -> bool {
-    sequence == GATE_PLACE || sequence == KEY_PLACE
+    PLACES.contains(&sequence)
 }
 
 /// The row of a place.
@@ -71,7 +74,7 @@ impl Engine {
 
     /// Gives back the places that an execution was promised in a decision that was not committed.
     pub(crate) fn forget_places(&self, id: &ExecutionId) {
-        for sequence in [GATE_PLACE, KEY_PLACE] {
+        for sequence in PLACES {
             if let Some(gate) = self.inner.queues.unreserve(&(id.clone(), sequence)) {
                 self.open_gate(gate);
             }

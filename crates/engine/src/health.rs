@@ -66,7 +66,7 @@ pub struct DeadMan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `files`,
-    /// `traces`.
+    /// `traces`, `secrets`.
     pub code: &'static str,
     /// What is wrong, in a sentence.
     pub reason: String,
@@ -102,6 +102,8 @@ pub(crate) struct Vitals {
     space: Mutex<Option<Space>>,
     room: Mutex<Room>,
     dead_man: Mutex<Option<DeadMan>>,
+    /// Secrets that are kept elsewhere and cannot be read.
+    secrets: RwLock<Vec<Problem>>,
     /// By who reads them.
     rejected: RwLock<BTreeMap<&'static str, BTreeMap<Arc<str>, String>>>,
 }
@@ -131,6 +133,7 @@ impl Default for Vitals {
             space: Mutex::default(),
             room: Mutex::default(),
             dead_man: Mutex::default(),
+            secrets: RwLock::default(),
             rejected: RwLock::default(),
         }
     }
@@ -292,6 +295,7 @@ impl Engine {
             health.warnings.push(Problem { code, reason, since });
         }
         health.warnings.extend(self.trace_warnings());
+        health.warnings.extend(vitals.secrets.read().iter().cloned());
         if !health.rejected.is_empty() {
             let files: Vec<&str> = health.rejected.keys().map(|file| &**file).collect();
             let reason = format!("files were refused, see rejectedFiles: {}", files.join(", "));
@@ -303,6 +307,12 @@ impl Engine {
     /// before is forgotten.
     pub fn set_rejected_files(&self, reader: &'static str, files: BTreeMap<Arc<str>, String>) {
         self.inner.vitals.rejected.write().insert(reader, files);
+    }
+
+    /// What is wrong now with reading secrets that are kept elsewhere; what was said before is forgotten.
+    pub fn set_secret_troubles(&self, troubles: Vec<(String, Timestamp)>) {
+        let problem = |(reason, since)| Problem { code: "secrets", reason, since: Some(since) };
+        *self.inner.vitals.secrets.write() = troubles.into_iter().map(problem).collect();
     }
 
     /// Tells how the dead man's switch took the last call.

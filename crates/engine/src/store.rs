@@ -145,6 +145,20 @@ pub trait Store: Send + Sync {
     /// Every document of a kind, by name and version.
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError>;
 
+    /// Documents of a kind whose names come after this one, by name, at most so many: for going through
+    /// thousands of a kind that has no versions.
+    async fn documents_after(
+        &self,
+        kind: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let mut documents = self.documents(kind).await?;
+        documents.retain(|it| *it.name > *after);
+        documents.truncate(limit);
+        Ok(documents)
+    }
+
     /// Adds log lines of a task. Lines beyond [`LOG_LINES_MAX`] per task drop the oldest; lines
     /// for an execution that is not there are dropped.
     async fn append_log(

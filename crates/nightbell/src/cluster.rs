@@ -253,11 +253,14 @@ impl Serving {
         None
     }
 
-    /// Whether a server is an earlier process on this machine at the address that is ours now.
+    /// Whether a server is an earlier process on this machine at the address that is ours now. Only the port
+    /// that we have says so: at another one both may be said to be reached by mistake, and each would take
+    /// the other's place for ever.
     fn is_predecessor(&self, owner: &MemberNode) -> bool {
         let (name, address) = self.0.options.whom();
         let machine = |name: &str| name.rsplit_once(" (process ").map(|it| it.0.to_owned());
-        address.is_some()
+        let port = address.and_then(|it| it.rsplit_once(':')?.1.parse().ok());
+        port == Some(self.0.peer_address.port())
             && owner.address.as_deref() == address
             && machine(&owner.name) == machine(name)
     }

@@ -27,8 +27,8 @@ use crate::config::{Auth, Config, Effective, StoreUrl, access_of, process_env};
 use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
+use crate::secrets::{self, Outside};
 use crate::upkeep::{OfProcess, Reloads};
-use crate::values::FromEnvironment;
 use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso, traces};
 
 /// A server that is open but not yet told when to stop.
@@ -45,6 +45,8 @@ pub(crate) struct Server {
     certificates: Option<acme::Asked>,
     /// Exports runs as traces.
     exporter: Option<JoinHandle<()>>,
+    /// Secrets that are kept elsewhere.
+    secrets: Arc<Outside>,
 }
 
 /// Who answers where the server listens.
@@ -88,7 +90,7 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
     };
     let server = server?;
     let (engine, calls) = (server.engine.clone(), server.calls.clone());
-    let tls = server.api.settings.tls.clone();
+    let (tls, secrets) = (server.api.settings.tls.clone(), server.secrets.clone());
     let (options, loaded) = (robopager.clone(), load::Loaded::pruning(config.load_prune));
     let (paths, seen) = (config.load.clone(), loaded.clone());
     let owned = server.shared.clone();
@@ -113,7 +115,8 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
     let watching = load::watch(engine.clone(), &paths, seen, move || options.checklist())
         .context("the files of --load cannot be watched")?;
     let asked = (hangups, reloads);
-    let reading = tokio::spawn(read_when_asked(asked, engine, config, robopager, loaded, tls));
+    let reading = read_when_asked(asked, engine, config, robopager, loaded, tls, secrets);
+    let reading = tokio::spawn(reading);
     let result = server.serve(stop).await;
     reading.abort();
     drop(watching);
@@ -145,8 +148,8 @@ async fn prepare(
     robopager.start(engine).await
 }
 
-/// Reads the certificate, `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP, or
-/// somebody asks for it by the API.
+/// Reads the certificate, secrets, `etl.cfg` and the files of `--load` again whenever the process is sent
+/// SIGHUP, or somebody asks for it by the API.
 async fn read_when_asked(
     (mut hangups, mut reloads): (Signal, Reloads),
     engine: Engine,
@@ -154,6 +157,7 @@ async fn read_when_asked(
     robopager: Arc<Robopager>,
     loaded: load::Loaded,
     tls: Option<Arc<Tls>>,
+    secrets: Arc<Outside>,
 ) {
     loop {
         let asked = tokio::select! {
@@ -166,6 +170,7 @@ async fn read_when_asked(
         if let Some(tls) = &tls {
             tls.look();
         }
+        secrets.look_again();
         robopager.reload(&engine, &config).await;
         load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
         if let Some(asked) = asked {
@@ -211,6 +216,7 @@ impl Server {
         let has_provider = sso::is_set(config, auth)?;
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
+        let outside = Outside::of(config, settings.http.clone())?;
         let waits = config.standby && config.peer_listen.is_none();
         let taken_over = if waits { stand_by(config).await? } else { None };
         // The port first: a second server must not touch the store.
@@ -253,12 +259,13 @@ impl Server {
             (Ports::Closed(listener), store, owned)
         };
         let key = secret_key::find(config, &*store).await?;
+        outside.begin().await;
         let engine = Engine::open(Parts {
             store,
             clock,
             scripts: Engines::new(javascript_limits(config), jq_limits(config)),
             runners: tasks::registry::runners(&settings)?,
-            values: Arc::new(FromEnvironment),
+            values: outside.clone(),
             describe: server::rest::view::describe,
             options: engine::Options {
                 key: Some(key),
@@ -269,6 +276,7 @@ impl Server {
         })
         .await
         .context("the store cannot be read")?;
+        secrets::keep(outside.clone(), engine.clone());
         if auth != Mode::Open {
             bootstrap::begin(&engine, config).await?;
         }
@@ -282,7 +290,17 @@ impl Server {
         let served = Settings { cluster, oidc, upkeep, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
         let exporter = traces::export(&engine, config, calls.clone())?;
-        Ok(Self { engine, api, ports, address, shared: owned, calls, certificates, exporter })
+        Ok(Self {
+            engine,
+            api,
+            ports,
+            address,
+            shared: owned,
+            calls,
+            certificates,
+            exporter,
+            secrets: outside,
+        })
     }
 
     /// Where it listens.

@@ -42,6 +42,7 @@ use engine::Engine;
 use ipnet::IpNet;
 use kernel::access::Mode;
 
+pub use ::console::Report;
 pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use local::LocalSocket;

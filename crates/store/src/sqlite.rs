@@ -495,6 +495,16 @@ impl Store for Sqlite {
         self.read(move |connection, _| documents::of_kind(connection, &kind)).await
     }
 
+    async fn documents_after(
+        &self,
+        kind: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let (kind, after) = (kind.to_owned(), after.to_owned());
+        self.read(move |connection, _| documents::after(connection, &kind, &after, limit)).await
+    }
+
     async fn append_log(
         &self,
         execution: &ExecutionId,

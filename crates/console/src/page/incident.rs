@@ -46,6 +46,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         .same_as(format!("{path}/explain"), command)
         .on("incident")
         .about(machine)
+        .with_file(href(&["incidents", name, "file"]))
         .with_payloads())
 }
 

@@ -19,6 +19,8 @@ mod ended;
 mod entities;
 mod events;
 mod facets;
+pub(crate) mod file;
+mod handover;
 mod health;
 mod help;
 mod history;
@@ -75,6 +77,7 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
     }
     match segments[..] {
         [] => now::show(cx).await,
+        ["handover"] => handover::show(cx).await,
         ["incidents"] => incidents::show(cx).await,
         ["incidents", id] => incident::show(cx, id).await,
         ["monitors"] => monitors::show(cx).await,

@@ -47,6 +47,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
             div { dt { "Next" } dd { (next(cx).await?) } }
             div { dt { "Server" } dd { (health) } }
         }
+        p { a href="/console/handover" { "Handover: what rang, and who did what" } }
         @if count(&monitors, "totalHits") == 0 {
             (piece::nothing_yet("no monitor is defined", "nightbell monitor apply FILE"))
         }

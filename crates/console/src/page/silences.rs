@@ -133,7 +133,7 @@ async fn hid(cx: &Context<'_>) -> Result<Markup, Failure> {
     ))
 }
 
-fn matchers(matchers: &Value) -> String {
+pub(super) fn matchers(matchers: &Value) -> String {
     let pairs = matchers.as_object().into_iter().flatten();
     let shown = pairs.map(|(label, value)| match value.get("not") {
         Some(not) => format!("{label}≠{}", plain(not)),

@@ -84,7 +84,7 @@ impl Core {
     pub(super) fn new(store: Arc<dyn Store>, state: State) -> Arc<Self> {
         Arc::new(Self {
             store,
-            has_bootstrap: AtomicBool::new(state.keys.values().any(|it| it.is_bootstrap())),
+            has_bootstrap: AtomicBool::new(state.keys.all().any(|it| it.is_bootstrap())),
             state: RwLock::new(state),
             revoked: watch::Sender::new(()),
             writing: Arc::default(),
@@ -167,7 +167,7 @@ impl Core {
     }
 
     fn take(&self, next: State) {
-        let has_bootstrap = next.keys.values().any(|it| it.is_bootstrap());
+        let has_bootstrap = next.keys.all().any(|it| it.is_bootstrap());
         *self.state.write() = next;
         self.has_bootstrap.store(has_bootstrap, Ordering::Relaxed);
         self.revoked.send_replace(());

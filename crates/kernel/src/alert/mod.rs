@@ -27,6 +27,7 @@ pub mod definition;
 mod event;
 mod explain;
 mod fallback;
+mod handover;
 mod heartbeat;
 mod incident;
 mod input;
@@ -57,7 +58,7 @@ pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};
 pub use heartbeat::{Beat, PING_TEXT_MAX};
 pub use incident::{
-    Acknowledged, Entry, Evidence, Incident, NotificationEvent, ReceiverState, Rung, State,
+    Acknowledged, Entry, Evidence, Held, Incident, NotificationEvent, ReceiverState, Rung, State,
     Suppressed,
 };
 pub use input::{Context, Input, Ping, PingKind, ProviderAction, ProviderEvent};

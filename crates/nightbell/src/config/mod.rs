@@ -18,6 +18,7 @@ mod network;
 mod otlp;
 mod problem;
 mod provider;
+mod secrets;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub(crate) use otlp::{HeaderSource, Headers, Share, TraceUrl};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use provider::SecretReference;
 use provider::{GroupMap, Issuer, Text};
+pub(crate) use secrets::{Place, Places, VaultDocument};
 use server::{ConsoleServing, HostPattern};
 pub(crate) use template::{default_file, literal as default_of};
 pub(crate) use url::access_of;
@@ -320,6 +322,44 @@ settings! {
     ///
     /// Meant for the environment variable: everybody on the machine can see options.
     secret_key: Option<SecretKey> = ["off"];
+
+    /// Secrets that are kept elsewhere: `NAME=env:VARIABLE`, `file:PATH`, `credential:NAME` or `vault:MOUNT/PATH#FIELD`.
+    ///
+    /// In the file also below [secrets]. They are read before the server begins and again and again after
+    /// that, and win over secrets of the same names in the store. See docs/secret-backends.md.
+    secrets: Places = [];
+
+    /// How often secrets that are kept elsewhere are read again; SIGHUP does it at once.
+    secrets_refresh: Duration = ["1m"];
+
+    /// How long a secret counts as it was last read while it cannot be read again.
+    ///
+    /// After that, tasks that need it fail, and are tried again as their definitions say.
+    secrets_stale_max: Duration = ["1h"];
+
+    /// Vault or OpenBao, for secrets that are kept there: `https://vault.example:8200`.
+    vault_url: Option<HttpUrl> = ["off"];
+
+    /// The namespace in Vault.
+    vault_namespace: Option<Text> = ["off"];
+
+    /// File with a token for Vault, as its agent keeps one; it is read anew each time.
+    vault_token_file: Option<PathBuf> = ["off"];
+
+    /// The role id of this server in Vault, for a login by `AppRole`.
+    vault_role_id: Option<Text> = ["off"];
+
+    /// File with the secret id of that role.
+    vault_secret_id_file: Option<PathBuf> = ["off"];
+
+    /// The role of this server in Vault, for a login by a JWT, such as that of a Kubernetes service account.
+    vault_jwt_role: Option<Text> = ["off"];
+
+    /// File with that JWT; it is read anew for each login.
+    vault_jwt_file: PathBuf = ["/var/run/secrets/kubernetes.io/serviceaccount/token"];
+
+    /// Where the login is mounted in Vault; `off` = `approle` or `jwt`.
+    vault_auth_mount: Option<Text> = ["off"];
 
     /// Files and folders of definitions, schedules, monitors and checklists to load.
     ///

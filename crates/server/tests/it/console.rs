@@ -140,6 +140,8 @@ async fn seeded() -> (Browser, Vec<String>) {
         "silences",
         "silences?match=monitor%3Dbackup&for=1h",
         "silences?hid=s",
+        "handover",
+        "handover?hours=168",
         "deliveries",
         "receivers",
         "receivers/noc",

@@ -11,6 +11,7 @@ mod code_worker;
 mod connections;
 mod console;
 mod console_acts;
+mod console_files;
 mod console_large;
 mod console_monitors;
 mod console_pages;

@@ -238,7 +238,7 @@ fn any_roster() -> impl Strategy<Value = Roster> {
     (prop::collection::vec(layer(), 1..4), zone, otherwise, overrides).prop_map(
         |(layers, zone, otherwise, overrides)| {
             let otherwise = otherwise.map(|it| it.into_iter().map(Into::into).collect());
-            let rotation = Rotation { tz: zone.into(), layers, otherwise };
+            let rotation = Rotation { tz: zone.into(), layers, otherwise, ..Rotation::default() };
             let overrides = overrides.into_iter().map(|(from, length, who)| Override {
                 rotation: "primary".into(),
                 who: vec![["ann", "bo", "lee"][who].into()],

@@ -8,11 +8,12 @@ mod gatus;
 mod gatus_condition;
 mod healthchecks;
 mod kuma;
+mod oncall;
 mod page;
 mod receiver;
+mod web;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use engine::Engine;
@@ -26,10 +27,6 @@ use page::Page;
 
 /// Standard output, in the place of a file.
 const STDOUT: &str = "-";
-/// How long another server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of what it may answer.
-const ANSWER_MAX: usize = 32 << 20;
 
 /// Where to import from.
 #[derive(Debug, Subcommand)]
@@ -64,6 +61,12 @@ Examples:
   HEALTHCHECKS_API_KEY=… nightbell import healthchecks --from https://hc.example.com -O monitors.yaml
   curl -H \"X-Api-Key: …\" https://hc.example.com/api/v3/checks/ | nightbell import healthchecks -")]
     Healthchecks(healthchecks::Arguments),
+    /// From Grafana OnCall: people, rotations and routes of what its public API (v1) lists
+    #[command(after_help = "\
+Examples:
+  ONCALL_API_TOKEN=… nightbell import oncall --url https://oncall.example.com -O on-call.yaml
+  nightbell check on-call.yaml && nightbell oncall who -f on-call.yaml")]
+    Oncall(oncall::Arguments),
 }
 
 /// A file, and what is made of it.
@@ -100,6 +103,7 @@ pub(super) async fn run(verb: Verb, output: &Output) -> anyhow::Result<()> {
         }
         Verb::Crontab(arguments) => crontab::run(&arguments, output).await,
         Verb::Healthchecks(arguments) => healthchecks::run(&arguments, output).await,
+        Verb::Oncall(arguments) => oncall::run(&arguments, output).await,
     }
 }
 
@@ -177,11 +181,14 @@ fn tell(page: &Page, output: &Output) {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
-    let made = [
+    let mut made = vec![
         counted(page.monitors.len(), "monitor"),
         counted(page.receivers.len(), "receiver"),
         counted(page.maintenance.len(), "maintenance window"),
     ];
+    // Most tools have none of these.
+    let on_call = [(page.rotations.len(), "rotation"), (page.overrides.len(), "override")];
+    made.extend(on_call.iter().filter(|it| it.0 > 0).map(|(count, what)| counted(*count, what)));
     output.note(format_args!("translated {}", made.join(", ")));
     match page.remarks() {
         0 => output.note("everything has an equivalent"),

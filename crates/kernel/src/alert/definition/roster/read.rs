@@ -10,7 +10,7 @@ use super::super::calendar::{Clock, Days};
 use super::super::reader::{self, Object, Report, parsed};
 use super::super::yaml::{Content, Node};
 use super::layer::{local_of, minutes_of};
-use super::{Contact, Layer, ON_CALL, Override, Person, Roster, Rotation, WEEK};
+use super::{Contact, Follow, Layer, ON_CALL, Override, Person, Roster, Rotation, WEEK};
 use crate::expression::parse_until;
 use crate::place::Place;
 use crate::time::Timestamp;
@@ -170,8 +170,16 @@ fn rotation(
     let otherwise = object.peek("else").is_some_and(|node| !node.is_null());
     let otherwise = otherwise.then(|| names(&mut object, "else", speaks, report));
     object.know("else");
+    let follow = object.read("follow", report, |node, path, report| {
+        parsed(node, path, report, |text| match text {
+            "stay" => Ok(Follow::Stay),
+            "digest" => Ok(Follow::Digest),
+            "move" => Ok(Follow::Move),
+            _ => Err(format!("follow is stay, digest or move, not {text:?}")),
+        })
+    });
     object.finish(report);
-    Some(Rotation { tz, layers, otherwise })
+    Some(Rotation { tz, layers, otherwise, follow: follow.unwrap_or_default() })
 }
 
 /// People, by name.
