@@ -30,7 +30,7 @@ pub(crate) mod tags;
 mod tasks;
 mod unsupported;
 pub(crate) mod upkeep;
-mod uses;
+pub(crate) mod uses;
 pub mod view;
 pub(crate) mod why;
 pub(crate) mod workflow;
