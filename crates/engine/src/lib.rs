@@ -75,8 +75,8 @@ mod watchdog;
 mod wheel;
 
 pub use access::{
-    Access, AccessError, Arrival, Grantee, GroupRecord, Holder, Identity, KeyRecord, NewKey,
-    NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
+    Access, AccessError, Arrival, Described, Grantee, GroupRecord, Holder, Identity, KeyRecord,
+    NewKey, NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
 };
 pub use ack_token::{AckError, AckMessage, Acked};
 pub use acting::{ActsOn, FORBIDDEN};

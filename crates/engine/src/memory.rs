@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::durable;
-use kernel::{ExecutionId, MachineKind, Record, Timestamp};
+use kernel::{ExecutionId, MachineKind, Record, RowKind, Timestamp};
 use parking_lot::Mutex;
 
 use crate::search::{
-    Filter, Mark, PAGE_MAX, Page, RecordPage, RecordSearch, Search, SortField, TextField,
-    TimeField, like, words,
+    BEGUN_MAX, Filter, Mark, PAGE_MAX, Page, RecordPage, RecordSearch, Search, SortField, Spans,
+    TextField, TimeField, like, words,
 };
 use crate::store::{
     AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow,
@@ -79,7 +79,7 @@ struct Entry {
     head: Head,
     history: Vec<String>,
     plans: BTreeSet<Arc<str>>,
-    queue: BTreeMap<u32, QueueRow>,
+    queue: BTreeMap<RowKind, QueueRow>,
     logs: BTreeMap<u32, Vec<KeptLine>>,
     words: BTreeSet<String>,
     brief: Option<String>,
@@ -293,6 +293,15 @@ impl Store for Memory {
         })
     }
 
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError> {
+        self.read("begun", |state| {
+            let mut search = search.clone();
+            search.filters.extend(spans.filters());
+            let heads = state.matching(&search).take(BEGUN_MAX as usize).map(|entry| &entry.head);
+            spans.sum(heads.map(|head| (head.created_at.since(spans.from) / spans.length, 1)))
+        })
+    }
+
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {
         self.read("head", |state| state.executions.get(id).map(|entry| entry.head.clone()))
     }
@@ -472,10 +481,10 @@ impl State {
             match change {
                 QueueChange::Put(row) => {
                     let row = QueueRow { execution: id.clone(), ..row.clone() };
-                    entry.queue.insert(row.sequence, row);
+                    entry.queue.insert(row.kind, row);
                 }
-                QueueChange::Remove { sequence } => {
-                    entry.queue.remove(sequence);
+                QueueChange::Remove { kind } => {
+                    entry.queue.remove(kind);
                 }
             }
         }
@@ -632,16 +641,20 @@ impl State {
         pruned
     }
 
-    fn search(&self, search: &Search) -> Page {
-        let matches = |entry: &&Entry| {
+    /// What matches a search, in no order.
+    fn matching<'a>(&'a self, search: &'a Search) -> impl Iterator<Item = &'a Entry> {
+        self.executions.values().filter(move |entry| {
             search.machines().any(|machine| entry.head.id.machine() == machine)
                 && search.filters.iter().all(|filter| holds(filter, &entry.head))
                 && search.free_text.iter().flat_map(|text| text.split_whitespace()).all(|word| {
                     let id = like(&literal_but_last_star(word), entry.head.id.as_str());
                     id || entry.has_word(word)
                 })
-        };
-        let mut rows: Vec<_> = self.executions.values().filter(matches).collect();
+        })
+    }
+
+    fn search(&self, search: &Search) -> Page {
+        let mut rows: Vec<_> = self.matching(search).collect();
         let order = |a: &&Entry, b: &&Entry| {
             let keys = search.sort.iter().map(|sort| {
                 let order = compare(sort.by, &a.head, &b.head);

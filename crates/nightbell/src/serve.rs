@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use kernel::access::Mode;
 use server::backtests::Backtests;
 use server::upkeep::Upkeep;
-use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
+use server::{Api, LocalSocket, QuotaSettings, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -394,6 +394,10 @@ fn server_settings(
         tls,
         socket,
         auth,
+        quotas: QuotaSettings {
+            requests_per_second: config.principal_requests_per_second.map_or(0, NonZeroU32::get),
+            bytes_per_minute: config.principal_bytes_per_minute.map_or(0, |bytes| bytes.0),
+        },
         console: config.console,
         editor_schema: crate::schemas::named,
         backtests: Some(Backtests::new(Arc::new(WithinServer))),
@@ -577,11 +581,13 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             payload_max: usize::try_from(config.payload_max.0).unwrap_or(usize::MAX),
             iterations_max: config.loop_iterations_max.get(),
             executions_max: config.workflow_open_max.map_or(0, NonZeroU32::get),
+            principal_open_max: config.principal_open_max.map_or(0, NonZeroU32::get),
             ..kernel::graph::Limits::default()
         },
         schedules: kernel::schedule::Limits::default(),
         runs_max: config.system_task_workers.get(),
         starts_per_minute: config.workflow_starts_per_minute.map_or(0, NonZeroU32::get),
+        principal_starts_per_minute: config.principal_starts_per_minute.map_or(0, NonZeroU32::get),
         leases: Leases {
             turn: config.turn_lease,
             activity: config.activity_lease,
@@ -632,6 +638,7 @@ pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
         allow: config.outgoing_allow.0.clone(),
         deny: config.outgoing_deny.0.clone(),
         own: config.outgoing_own,
+        public_only: !config.outgoing_private,
         listeners: tasks::outgoing::Listeners::default(),
     });
     settings.check.sources = tasks::check::Sources::of(&config.sources.0);

@@ -43,6 +43,7 @@ use ipnet::IpNet;
 use kernel::access::Mode;
 
 pub use ::console::Report;
+pub use access::QuotaSettings;
 pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use local::LocalSocket;
@@ -96,6 +97,8 @@ pub struct Settings {
     pub handshake_time: Duration,
     /// Whether credentials are asked for.
     pub auth: Mode,
+    /// What each principal may ask for, with access control.
+    pub quotas: QuotaSettings,
     /// How long ago whoever has a session in a browser may have signed in, for what needs `edit`,
     /// `write-secrets` or `admin`.
     pub proof_max: Duration,
@@ -135,6 +138,7 @@ impl Default for Settings {
             socket: None,
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
+            quotas: QuotaSettings::default(),
             proof_max: Duration::from_hours(12),
             console: ConsoleServing::Auto,
             editor_schema: |_| None,

@@ -36,7 +36,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use engine::search::{Page, RecordPage, RecordSearch, Search};
+use engine::search::{Page, RecordPage, RecordSearch, Search, Spans};
 use engine::store::{
     self, Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned,
     QueueRow, Retention, SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
@@ -414,6 +414,16 @@ impl Store for Sqlite {
         let search = search.clone();
         let counts = self.read(move |connection, words| plan::tallied(connection, words, &search));
         Ok(Some(store::Tally { counts: counts.await?, is_exact: true }))
+    }
+
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError> {
+        if search.free_text.is_some() {
+            self.index_texts().await?;
+        }
+        let search = search.clone();
+        let count =
+            move |connection: &Connection, _: &Words| search::begun(connection, &search, &spans);
+        Readers::read(&self.readers, self.search_steps_max, count).await
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

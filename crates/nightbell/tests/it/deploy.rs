@@ -117,3 +117,30 @@ fn nodes_are_as_confined_as_a_single_server() {
     let about_it = told.lines().any(|line| line.contains("nightbell"));
     assert!(output.status.success() && !about_it, "{told}");
 }
+
+/// Commands in the templates for CI have the options that they name, and end as the templates believe.
+#[test]
+fn the_templates_for_ci_say_what_the_commands_know() {
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    for file in ["ci/github.yml", "ci/gitlab.yml"] {
+        for line in read(file).lines() {
+            let line = line.trim_start().trim_start_matches("- ").trim_start_matches("run: ");
+            let Some((verb, rest)) =
+                line.strip_prefix("nightbell ").and_then(|it| it.split_once(' '))
+            else {
+                continue;
+            };
+            let help = said(&[verb, "--help"]);
+            for option in rest.split_whitespace().filter(|word| word.starts_with('-')) {
+                assert!(help.contains(option), "{file}: nightbell {verb} has no {option}");
+            }
+            *seen.entry(verb.to_owned()).or_default() += 1;
+        }
+    }
+    let each = ["apply", "check", "plan", "test"].map(|verb| (verb.to_owned(), 2));
+    assert_eq!(seen, std::collections::BTreeMap::from(each));
+    // A plan with changes, which is no failure.
+    assert!(said(&["plan", "--help"]).contains("0 nothing to change, 7 something"));
+    assert!(read("ci/github.yml").contains("[ \"$code\" -eq 7 ]"));
+    assert!(read("ci/gitlab.yml").contains("exit_codes: [7]"));
+}

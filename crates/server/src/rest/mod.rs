@@ -17,6 +17,7 @@ pub mod extract;
 mod facets;
 pub(crate) mod metadata;
 mod monitor;
+mod orkes;
 mod people;
 pub mod query;
 mod queue;
@@ -65,6 +66,7 @@ pub(crate) fn router() -> Routes {
         .merge(access::routes())
         .merge(access_check::routes())
         .merge(people::routes())
+        .merge(orkes::routes())
         .merge(audit::routes())
         .merge(secret::routes())
         .merge(environment::routes())
