@@ -42,6 +42,7 @@ pub(crate) mod runs;
 mod schedule;
 mod schedules;
 mod secrets;
+mod settings;
 mod silences;
 pub(crate) mod start;
 mod status;

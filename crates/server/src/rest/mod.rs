@@ -30,7 +30,8 @@ mod summary;
 pub(crate) mod tags;
 mod tasks;
 mod unsupported;
-mod uses;
+pub(crate) mod upkeep;
+pub(crate) mod uses;
 pub mod view;
 pub(crate) mod why;
 pub(crate) mod workflow;
@@ -61,6 +62,7 @@ pub(crate) fn router() -> Routes {
         .merge(scheduler::routes())
         .merge(event::routes())
         .merge(admin::routes())
+        .merge(upkeep::routes())
         .merge(access::routes())
         .merge(access_check::routes())
         .merge(people::routes())

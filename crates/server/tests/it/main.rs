@@ -17,6 +17,7 @@ mod console_monitors;
 mod console_pages;
 mod console_parts;
 mod console_runs;
+mod console_system;
 mod control;
 mod durable;
 mod durable_code;
