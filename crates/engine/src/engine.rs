@@ -9,7 +9,8 @@ use futures_util::FutureExt as _;
 use kernel::alert::Sample;
 use kernel::graph::{Execution, Limits, Message, Status};
 use kernel::{
-    CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, Scripts, Timestamp,
+    CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, RowKind, Scripts,
+    Timestamp,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -492,9 +493,8 @@ impl Engine {
         let mut work = self.work(id, &state, version, decided.effects);
         work.ending = self.tell_traces(id, changes.ends).await;
         // What was put and is changed again is written once.
-        let changed = |earlier: &QueueChange| {
-            work.queue.iter().any(|later| later.sequence() == earlier.sequence())
-        };
+        let changed =
+            |earlier: &QueueChange| work.queue.iter().any(|later| later.kind() == earlier.kind());
         queue.retain(|earlier| !changed(earlier));
         queue.extend(work.queue.iter().cloned());
         let size = events.len();
@@ -565,7 +565,7 @@ impl Engine {
                     if state.is_queued(dispatch.sequence) && !mutants::is(Mutant::DispatchLost) {
                         work.queue.push(QueueChange::Put(QueueRow {
                             execution: id.clone(),
-                            sequence: dispatch.sequence,
+                            kind: RowKind::of(dispatch.sequence),
                             queue: dispatch.queue,
                             name: dispatch.name,
                             priority: dispatch.priority,
@@ -578,7 +578,7 @@ impl Engine {
                     }
                 }
                 Effect::Withdraw { sequence } => {
-                    work.queue.push(QueueChange::Remove { sequence });
+                    work.queue.push(QueueChange::Remove { kind: RowKind::of(sequence) });
                 }
                 Effect::Hold { sequence } => {
                     let key = (id.clone(), sequence);
@@ -622,14 +622,14 @@ impl Engine {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
-                QueueChange::Put(row) if gates::is_place(row.sequence) => self.take_place(row, now),
-                QueueChange::Put(row) if row.held => {
-                    self.inner.queues.hold(&(row.execution, row.sequence));
+                QueueChange::Put(row) if matches!(row.kind, RowKind::Permit(_)) => {
+                    self.take_place(row, now);
                 }
+                QueueChange::Put(row) if row.held => self.inner.queues.hold(&row.key()),
                 QueueChange::Put(row) => self.put_row(row, now),
-                QueueChange::Remove { sequence } => {
-                    let key = (id.clone(), sequence);
-                    if gates::is_place(sequence) {
+                QueueChange::Remove { kind } => {
+                    let key = (id.clone(), kind.number());
+                    if matches!(kind, RowKind::Permit(_)) {
                         self.leave_place(&key);
                         continue;
                     }
@@ -715,7 +715,7 @@ impl Engine {
             // These were ready when they were written. The clock may have been ahead then, and nobody
             // writes them anew by the right one.
             let machine = row.execution.machine();
-            if gates::is_place(row.sequence)
+            if matches!(row.kind, RowKind::Permit(_))
                 || matches!(machine, MachineKind::Instance | MachineKind::Entity)
             {
                 row.ready_at = row.ready_at.min(now);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::durable;
-use kernel::{ExecutionId, MachineKind, Record, Timestamp};
+use kernel::{ExecutionId, MachineKind, Record, RowKind, Timestamp};
 use parking_lot::Mutex;
 
 use crate::search::{
@@ -79,7 +79,7 @@ struct Entry {
     head: Head,
     history: Vec<String>,
     plans: BTreeSet<Arc<str>>,
-    queue: BTreeMap<u32, QueueRow>,
+    queue: BTreeMap<RowKind, QueueRow>,
     logs: BTreeMap<u32, Vec<KeptLine>>,
     words: BTreeSet<String>,
     brief: Option<String>,
@@ -481,10 +481,10 @@ impl State {
             match change {
                 QueueChange::Put(row) => {
                     let row = QueueRow { execution: id.clone(), ..row.clone() };
-                    entry.queue.insert(row.sequence, row);
+                    entry.queue.insert(row.kind, row);
                 }
-                QueueChange::Remove { sequence } => {
-                    entry.queue.remove(sequence);
+                QueueChange::Remove { kind } => {
+                    entry.queue.remove(kind);
                 }
             }
         }

@@ -19,13 +19,14 @@ use crate::definition::RateLimitPolicy;
 use crate::expression::Template;
 use crate::id::{ExecutionId, MachineKind};
 use crate::machine::{Decision, Effect, PermitRequest, Rejected};
+use crate::queue_row::Permit;
 
 /// The number of an execution's place at its gate.
-pub const GATE_PLACE: u32 = 0;
+pub const GATE_PLACE: u32 = Permit::Workflow.number();
 /// The number of the place that says that an idempotency key is in use.
-pub const KEY_PLACE: u32 = u32::MAX;
+pub const KEY_PLACE: u32 = Permit::IdempotencyKey.number();
 /// The number of the place among the open executions of its principal.
-pub const PRINCIPAL_PLACE: u32 = u32::MAX - 2;
+pub const PRINCIPAL_PLACE: u32 = Permit::Principal.number();
 
 /// Longest key of a limit, in bytes.
 const KEY_MAX: usize = 200;
@@ -227,7 +228,7 @@ pub(super) fn take_places(draft: &mut Draft<'_>) {
     let state = &*draft.state;
     let (priority, since) = (state.priority, state.created_at);
     let gate = state.gate.as_ref().zip(state.gate_name()).map(|(gate, name)| PermitRequest {
-        sequence: GATE_PLACE,
+        permit: Permit::Workflow,
         gate: name,
         limit: gate.limit,
         priority,
@@ -235,7 +236,7 @@ pub(super) fn take_places(draft: &mut Draft<'_>) {
         held: gate.admitted,
     });
     let key = state.idempotency_key.as_deref().map(|key| PermitRequest {
-        sequence: KEY_PLACE,
+        permit: Permit::IdempotencyKey,
         gate: key_name(&state.plan().definition.name, key),
         limit: 1,
         priority,
@@ -243,7 +244,7 @@ pub(super) fn take_places(draft: &mut Draft<'_>) {
         held: true,
     });
     let principal = state.acts_as.as_deref().filter(|_| state.counts).map(|it| PermitRequest {
-        sequence: PRINCIPAL_PLACE,
+        permit: Permit::Principal,
         gate: principal_name(it),
         limit: draft.context.limits.principal_open_max,
         priority,

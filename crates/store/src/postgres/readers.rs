@@ -7,7 +7,7 @@ use engine::store::{
     Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, QueueRow, SampleBlock,
     StoreError, Stored,
 };
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, RowKind, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -183,7 +183,7 @@ impl Readers {
         let row = |row: &Row| {
             Ok(QueueRow {
                 execution: id(row.get(0))?,
-                sequence: number(row, 1),
+                kind: RowKind::of(number(row, 1)),
                 queue: text(row, 2),
                 name: text(row, 3),
                 priority: row.get::<_, i16>(4) as u8,
