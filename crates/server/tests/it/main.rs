@@ -56,6 +56,7 @@ mod tags;
 mod task_queues;
 mod tls;
 mod triggers;
+mod uses;
 mod webhooks;
 mod why;
 mod workers;
