@@ -177,7 +177,11 @@ fn collect(value: &Value, named: &mut BTreeSet<(Used, String)>) {
                 collect(it, named);
             }
         }
-        Value::Array(items) => items.iter().for_each(|it| collect(it, named)),
+        Value::Array(items) => {
+            for it in items {
+                collect(it, named);
+            }
+        }
         Value::String(text) => collect_secrets(text, named),
         _ => {}
     }
@@ -187,7 +191,11 @@ fn collect(value: &Value, named: &mut BTreeSet<(Used, String)>) {
 fn collect_receivers(value: &Value, named: &mut BTreeSet<(Used, String)>) {
     match value {
         Value::String(name) => _ = named.insert((Used::Receiver, name.clone())),
-        Value::Array(items) => items.iter().for_each(|it| collect_receivers(it, named)),
+        Value::Array(items) => {
+            for it in items {
+                collect_receivers(it, named);
+            }
+        }
         _ => {}
     }
 }
