@@ -85,7 +85,7 @@ pub use authors::{Author, Authored};
 pub use batches::{
     BATCH_RUNS_MAX, Batch, BatchAct, BatchPreview, BatchState, PREVIEW_MILLIS, Refusal,
 };
-pub use board::{Figures, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
+pub use board::{Figures, LateHeartbeat, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
 pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};
 pub use catalogue::Catalogue;
 pub use changing::Change;

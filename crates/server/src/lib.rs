@@ -29,6 +29,7 @@ mod room;
 mod serve;
 mod tls;
 pub mod triggers;
+pub mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,8 @@ pub struct Settings {
     pub editor_schema: fn(&str) -> Option<&'static str>,
     /// What tries definitions of monitors on the past; without it nobody does.
     pub backtests: Option<backtests::Backtests>,
+    /// What knows how the server was started.
+    pub upkeep: Option<Arc<dyn upkeep::Upkeep>>,
     /// Whether the port is for the other servers of the store.
     pub is_for_servers: bool,
     /// What knows the servers that share the store, if it may be shared.
@@ -140,6 +143,7 @@ impl Default for Settings {
             console: ConsoleServing::Auto,
             editor_schema: |_| None,
             backtests: None,
+            upkeep: None,
             is_for_servers: false,
             cluster: None,
             oidc: None,

@@ -291,6 +291,12 @@ settings! {
     /// A relative file is looked up in the folder in which the server is started.
     store: StoreUrl = ["sqlite:nightbell.db"];
 
+    /// Folder for backups of the store that are asked for in the console or by `POST /api/admin/backup`.
+    ///
+    /// It is made if it is not there. Each backup is a file that `store` can name; none is ever removed. Only
+    /// for a store in a file: a database has means of its own. `off` for none.
+    backup_dir: Option<PathBuf> = ["off"];
+
     /// Wait while another server has the store, and take over when that one ends.
     ///
     /// Until then nothing is answered and nobody is paged. Both need the same key of secrets.
