@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kernel::definition::{SchemaDef, TaskDef};
-use kernel::graph::{Context, GATE_PLACE, World};
+use kernel::graph::{Context, World};
 use kernel::{ExecutionId, Json, Rejected, Scripts};
 use tokio::sync::MutexGuard;
 
@@ -267,8 +267,8 @@ impl World for Knowledge<'_> {
         self.inner.outputs.get(name, key, self.inner.clock.now())
     }
 
-    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId) -> bool {
-        let key = (execution.clone(), GATE_PLACE);
+    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId, sequence: u32) -> bool {
+        let key = (execution.clone(), sequence);
         self.inner.queues.place(gate, limit, key, self.inner.clock.now())
     }
 }

@@ -13,6 +13,7 @@ mod pages;
 mod sbom;
 mod sdks;
 mod services;
+mod suite;
 mod supply;
 mod test;
 mod tidy;

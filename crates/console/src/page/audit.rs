@@ -19,7 +19,7 @@ fn when(clock: &Clock, line: &Value) -> Markup {
 }
 
 /// A change in few words; `None` for other lines.
-pub(super) fn change(cx: &Context<'_>, it: &Value) -> Option<Markup> {
+pub(crate) fn change(cx: &Context<'_>, it: &Value) -> Option<Markup> {
     let line = line(it);
     let act = said(&line, "act").filter(|act| {
         !matches!(*act, "login" | "logout" | "logout everywhere" | "password" | "outcome")

@@ -185,6 +185,7 @@ fn page(cx: &Context<'_>, kind: &str, name: &str, stored: &str, edited: Option<&
         @if let Some(edited) = edited { (verdict(edited)) }
         @if cx.may(Permission::Edit) {
             form method="post" action=(href(&["definitions", kind, name, "edit"])) {
+                (piece::proof())
                 // What was looked at: what somebody else saves meanwhile is shown, not overwritten.
                 input type="hidden" name="seen" value=(mark(stored));
                 @if let Some(version) = version { input type="hidden" name="version" value=(version); }

@@ -6,11 +6,10 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{Page, Shown, incidents};
-use crate::Context;
-use crate::piece;
 use crate::shell::Place;
 use crate::value::{at, cut, list, plain, said, text};
 use crate::visit::{encoded, href};
+use crate::{Context, piece, seen};
 
 pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let path = format!("/api/incidents/{}", encoded(name));
@@ -47,6 +46,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         .same_as(format!("{path}/explain"), command)
         .on("incident")
         .about(machine)
+        .with_file(href(&["incidents", name, "file"]))
         .with_payloads())
 }
 
@@ -93,23 +93,24 @@ fn is_web(url: &str) -> bool {
 fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
     let need = Permission::Respond;
     let hidden = format!("monitor={}", text(it, "monitor"));
+    let seen = seen::field(&seen::incident(it));
     html! {
         @if cx.may(need) {
             div.acts.big.hang {
                 @if text(it, "state") == "acknowledged" {
-                    (piece::act(cx, need, "unacknowledge", id, "Take the acknowledgement back"))
+                    (piece::act_with(cx, need, "unacknowledge", id, "Take the acknowledgement back", seen.clone()))
                 } @else {
                     span data-key="a" { (piece::act(cx, need, "acknowledge", id, "Acknowledge")) }
                 }
                 details {
                     summary { "More" }
                     div.acts {
-                        span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", piece::for_how_long())) }
+                        span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", html! { (seen) (piece::for_how_long()) })) }
                         span data-key="e" { (piece::preview(cx, need, "escalate", id, "Escalate")) }
                         (piece::preview(cx, need, "resolve", id, "Resolve"))
                         a.button href={ "/console/silences?match=" (encoded(&hidden)) } { "Silence…" }
                         (piece::act(cx, Permission::Run, "check", text(it, "monitor"), "Check now"))
-                        (piece::act(cx, need, "resend", id, "Send again what was given up"))
+                        (piece::act_with(cx, need, "resend", id, "Send again what was given up", seen.clone()))
                     }
                 }
             }

@@ -5,11 +5,10 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{Page, Shown, schedules};
-use crate::piece;
 use crate::shell::Place;
 use crate::value::{at, count, cut, list, said, text};
 use crate::visit::encoded;
-use crate::{Context, Failure};
+use crate::{Context, Failure, piece, seen};
 
 pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let path = format!("/api/scheduler/schedules/{}", encoded(name));
@@ -21,6 +20,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         cx.get(&format!("/api/scheduler/search/executions?size=50&query={query}")).await?;
     let is_paused = it["paused"] == true;
     let starts = text(&it["startWorkflowRequest"], "name");
+    let seen = seen::field(&seen::schedule(&it));
     let body = html! {
         (piece::note(if is_paused { "warn" } else { "" }, html! {
             @if is_paused { (piece::status("PAUSED")) " · it starts nothing" @if let Some(why) = said(&it, "pausedReason") { ": " (cut(why, 300)) } }
@@ -28,8 +28,8 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             @else { "Nothing is planned any more." }
         }))
         div.acts {
-            @if is_paused { (piece::act(cx, Permission::Run, "resume-schedule", name, "Resume")) }
-            @else { (piece::act(cx, Permission::Run, "pause-schedule", name, "Pause")) }
+            @if is_paused { (piece::act_with(cx, Permission::Run, "resume-schedule", name, "Resume", seen.clone())) }
+            @else { (piece::act_with(cx, Permission::Run, "pause-schedule", name, "Pause", seen.clone())) }
             (piece::preview(cx, Permission::Run, "trigger", name, "Trigger now"))
         }
         (backfill(cx, name, &it["backfill"]))

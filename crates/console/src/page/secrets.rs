@@ -61,6 +61,7 @@ fn set(cx: &Context<'_>) -> Markup {
         details {
             summary { "Set a secret" }
             form.acts method="post" action="/console/act" {
+                (piece::proof())
                 input type="hidden" name="act" value="put-secret";
                 input type="hidden" name="back" value="/console/system/secrets";
                 (piece::field("id", "Name; the value of one that is there is replaced", name, "API_KEY"))

@@ -13,7 +13,7 @@ use crate::deed::LONGER;
 use crate::shell::Place;
 use crate::value::{at, cut, plain, said, text};
 use crate::visit::encoded;
-use crate::{Context, Failure, piece};
+use crate::{Context, Failure, piece, seen};
 
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let all = cx.get("/api/silences").await?;
@@ -62,7 +62,7 @@ fn row(cx: &Context<'_>, it: &Value) -> Markup {
             td {
                 @if let Some(source) = said(it, "source") { span.faint { "in " (source) } }
                 @else if it["over"] != true {
-                    @if at(it, "to").is_some() { (piece::act_with(cx, Permission::Respond, "extend-silence", id, "Extend", longer())) " " }
+                    @if at(it, "to").is_some() { (piece::act_with(cx, Permission::Respond, "extend-silence", id, "Extend", html! { (seen::field(&seen::silence(it))) (longer()) })) " " }
                     (piece::preview(cx, Permission::Respond, "end-silence", id, "End"))
                 }
             }
@@ -133,7 +133,7 @@ async fn hid(cx: &Context<'_>) -> Result<Markup, Failure> {
     ))
 }
 
-fn matchers(matchers: &Value) -> String {
+pub(super) fn matchers(matchers: &Value) -> String {
     let pairs = matchers.as_object().into_iter().flatten();
     let shown = pairs.map(|(label, value)| match value.get("not") {
         Some(not) => format!("{label}≠{}", plain(not)),
@@ -166,6 +166,7 @@ async fn new(cx: &Context<'_>) -> Result<Markup, Failure> {
                     (piece::note("warn", html! { "It would hide " (open.len()) " open incidents, and what opens later." }))
                     ul { @for it in open.iter().take(20) { li { (incidents::line(cx, it)) } } }
                     form method="post" action="/console/act" {
+                        (piece::proof())
                         input type="hidden" name="act" value="silence";
                         input type="hidden" name="id" value="new";
                         input type="hidden" name="match" value=(value("match"));

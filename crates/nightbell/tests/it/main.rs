@@ -30,6 +30,7 @@ mod example;
 mod faults;
 mod functions_client;
 mod importing;
+mod importing_oncall;
 mod inbound;
 mod influx_lark;
 mod limits;
@@ -58,6 +59,7 @@ mod screenshots;
 mod sdk_keys;
 mod sdks;
 mod secret;
+mod secret_backends;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;

@@ -346,10 +346,10 @@ fn change_queue(
 ) -> rusqlite::Result<()> {
     match change {
         QueueChange::Put(row) => put_queue(desk, execution, row),
-        QueueChange::Remove { sequence } => {
+        QueueChange::Remove { kind } => {
             desk.connection
                 .prepare_cached("DELETE FROM queue WHERE execution = ?1 AND sequence = ?2")?
-                .execute(params![execution, sequence])?;
+                .execute(params![execution, kind.number()])?;
             Ok(())
         }
     }
@@ -366,7 +366,7 @@ fn put_queue(desk: &mut WriteContext, execution: i64, row: &QueueRow) -> rusqlit
         )?
         .execute(params![
             execution,
-            row.sequence,
+            row.kind.number(),
             queue,
             name,
             row.priority,
