@@ -117,7 +117,9 @@ fn kept(output: &Json, columns: &BTreeSet<String>) -> Json {
     }
     let mut output = output.parse();
     if let Value::Object(members) = &mut output {
-        LEFT_OUT.iter().for_each(|name| drop(members.remove(*name)));
+        for name in LEFT_OUT {
+            members.remove(name);
+        }
     }
     if !columns.is_empty() {
         match output.get_mut("observations") {
