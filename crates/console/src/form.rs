@@ -25,13 +25,15 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
         ["name"] => name(cx),
         ["monitors", name, "try"] => {
             let file = cx.visit.form.get("file").unwrap_or_default();
-            let page = crate::page::monitor::try_out(cx, name, Some(file)).await?;
+            let page = crate::page::monitor_edit::try_out(cx, name, Some(file)).await?;
             Ok(Reply::page(cx, &page))
         }
-        ["monitors", name, "edit"] => Ok(match crate::page::monitor::edited(cx, name).await? {
-            Ok(to) => Reply::Moved { to, cookie: None },
-            Err(page) => Reply::page(cx, &page),
-        }),
+        ["monitors", name, "edit"] => {
+            Ok(match crate::page::monitor_edit::edited(cx, name).await? {
+                Ok(to) => Reply::Moved { to, cookie: None },
+                Err(page) => Reply::page(cx, &page),
+            })
+        }
         ["definitions", "workflow", name, "rehearse"] => {
             Ok(Reply::page(cx, &crate::page::rehearse::rehearsed(cx, name).await?))
         }

@@ -601,6 +601,15 @@ impl Store for Postgres {
         self.readers.documents(kind).await
     }
 
+    async fn documents_after(
+        &self,
+        kind: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.readers.documents_after(kind, after, limit).await
+    }
+
     async fn append_log(
         &self,
         execution: &ExecutionId,

@@ -6,6 +6,7 @@
 //! memory.
 
 mod archive;
+mod backup;
 mod checkpoint;
 mod chores;
 mod commit;
@@ -165,6 +166,17 @@ impl Sqlite {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Copies the store as it stands now to another file, which must not be there; answers its bytes. Whoever
+    /// reads and writes goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the file is there, or the file system refuses; nothing is left of it then.
+    pub async fn back_up(&self, to: PathBuf) -> Result<u64, StoreError> {
+        let path = self.path.clone();
+        let done = tokio::task::spawn_blocking(move || backup::copy(&path, &to)).await;
+        done.map_err(|error| StoreError::Unavailable(format!("a backup was lost: {error}")))?
     }
 
     /// How much all reads so far took, in steps of `SQLite`'s machine, to a hundred each. It tells
@@ -491,6 +503,16 @@ impl Store for Sqlite {
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError> {
         let kind = kind.to_owned();
         self.read(move |connection, _| documents::of_kind(connection, &kind)).await
+    }
+
+    async fn documents_after(
+        &self,
+        kind: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let (kind, after) = (kind.to_owned(), after.to_owned());
+        self.read(move |connection, _| documents::after(connection, &kind, &after, limit)).await
     }
 
     async fn append_log(

@@ -5,6 +5,7 @@ pub(crate) mod login;
 mod access;
 pub(crate) mod answering;
 pub(crate) mod audit;
+mod backtest;
 mod batches;
 mod brief;
 mod compare;
@@ -25,9 +26,11 @@ mod help;
 mod history;
 pub(crate) mod incident;
 pub(crate) mod incidents;
+mod keys;
 mod logs;
 mod loops;
-pub(crate) mod monitor;
+mod monitor;
+pub(crate) mod monitor_edit;
 mod monitors;
 mod nearby;
 mod now;
@@ -40,6 +43,7 @@ pub(crate) mod runs;
 mod schedule;
 mod schedules;
 mod secrets;
+mod settings;
 mod silences;
 pub(crate) mod start;
 mod status;
@@ -79,8 +83,8 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
         ["incidents", id] => incident::show(cx, id).await,
         ["monitors"] => monitors::show(cx).await,
         ["monitors", name] => monitor::show(cx, name).await,
-        ["monitors", name, "edit"] => monitor::edit(cx, name).await,
-        ["monitors", name, "try"] => monitor::try_out(cx, name, None).await,
+        ["monitors", name, "edit"] => monitor_edit::edit(cx, name).await,
+        ["monitors", name, "try"] => monitor_edit::try_out(cx, name, None).await,
         ["silences"] => silences::show(cx).await,
         ["deliveries"] => deliveries::show(cx).await,
         ["receivers"] => deliveries::receivers(cx).await,

@@ -149,6 +149,7 @@ impl Monitor {
             | Event::Moved(_)
             | Event::Stepped { .. }
             | Event::Contacted { .. }
+            | Event::HandedOver { .. }
             | Event::Rerouted { .. }
             | Event::FellBack { .. }
             | Event::Owed { .. }

@@ -97,8 +97,11 @@ pub(super) fn escalate(
     if let Some(quiet) = quiet(draft.state, incident, draft.now) {
         return Err(Rejected::Stale(format!("nobody is told: {}", quiet.reason)));
     }
-    let Some(route) = draft.state.route_of(incident) else {
-        return Err(Rejected::Stale("no route matches the incident: nobody is told".into()));
+    let Some(route) = draft.state.route_at(incident, draft.now) else {
+        return Err(Rejected::Stale(match draft.state.hours_begin(incident) {
+            Some(at) => format!("no route takes the incident before {at}, when its hours begin"),
+            None => "no route matches the incident: nobody is told".to_owned(),
+        }));
     };
     let taken = incident.steps as usize;
     let mut left = route.steps.iter().enumerate().skip(taken);

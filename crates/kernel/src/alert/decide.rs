@@ -14,7 +14,8 @@ use super::observation::{Observation, Status};
 use super::observe::Coverage;
 use super::rollup::{Counted, Counter, ROLLUP_LEDGER};
 use super::{
-    by_hand, check, clock, heartbeat, observe, parents, provider_event, received, resend, settle,
+    by_hand, check, clock, handover, heartbeat, observe, parents, provider_event, received, resend,
+    settle,
 };
 use crate::graph::{Message, Observed};
 use crate::json::Json;
@@ -386,6 +387,7 @@ fn define(draft: &mut Draft<'_>, spec: Spec) -> Result<(), Rejected> {
             draft.push(Event::Parent { monitor: parent, down: false, failing: false });
         }
     }
+    handover::look_anew(draft);
     if replan {
         check::plan(draft, draft.now);
         heartbeat::plan(draft);
@@ -431,6 +433,7 @@ fn wake(draft: &mut Draft<'_>) {
         check::look_at_clock(draft);
         heartbeat::look_at_clock(draft);
         received::look_at_clock(draft);
+        handover::look_at_clock(draft);
     }
     let now = draft.now;
     let over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);

@@ -129,6 +129,18 @@ pub enum Event {
         #[serde(rename = "t")]
         to: Vec<Arc<str>>,
     },
+    /// A rotation that was called, and whose incidents follow hand-overs, was looked at again.
+    HandedOver {
+        /// The key.
+        #[serde(rename = "k")]
+        key: Arc<str>,
+        /// Who is on call now; how they are reached only if they are called.
+        #[serde(rename = "c")]
+        called: Box<Called>,
+        /// They are called in the place of who was before.
+        #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
+        moves: bool,
+    },
     /// It got worse, and another route is for that: its steps begin.
     Rerouted {
         /// The key.
@@ -252,6 +264,7 @@ impl Event {
             Self::Absent { key, .. }
             | Self::Stepped { key, .. }
             | Self::Contacted { key, .. }
+            | Self::HandedOver { key, .. }
             | Self::Rerouted { key }
             | Self::FellBack { key, .. }
             | Self::Owed { key, .. }

@@ -254,7 +254,10 @@ fn deliveries_awaited(monitor: &Monitor, incident: &Incident) -> Vec<String> {
         let rings_from = monitor.spec.as_ref().and_then(|spec| spec.monitor.rings_from);
         return vec![match rings_from.filter(|from| incident.worst < *from) {
             Some(from) => format!("it was never {} (rings_from): nobody is told", from.as_str()),
-            None => "no route matches: nobody is told".to_owned(),
+            None => match monitor.hours_begin(incident) {
+                Some(at) => format!("the hours of its route, which begin at {at}"),
+                None => "no route matches: nobody is told".to_owned(),
+            },
         }];
     };
     if incident.suppressed.is_some() {

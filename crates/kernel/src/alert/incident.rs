@@ -75,6 +75,8 @@ pub enum NotificationEvent {
     Resolve,
     /// Only to see whether notifications arrive.
     Test,
+    /// What is open at a hand-over, to who is on call from now on.
+    Digest,
 }
 
 impl NotificationEvent {
@@ -87,6 +89,7 @@ impl NotificationEvent {
             Self::Acknowledge => "acknowledge",
             Self::Resolve => "resolve",
             Self::Test => "test",
+            Self::Digest => "digest",
         }
     }
 
@@ -171,6 +174,9 @@ pub struct ReceiverState {
     /// Who is reached by it, where people on call were called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub people: Vec<Arc<str>>,
+    /// Who was reached by it has handed over: it hears that somebody takes care, and the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
     /// In the place of a receiver that could not be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<Arc<str>>,
@@ -199,6 +205,27 @@ pub struct Rung {
     pub after: i64,
     /// The step of the route that called them, from 0.
     pub step: u32,
+}
+
+/// Whom a rotation called whose incidents follow hand-overs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// As the route has it.
+    #[serde(rename = "t")]
+    pub target: Arc<str>,
+    /// Who was called, or has heard of it in a digest.
+    #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Arc<str>>,
+    /// The step of the route that called it, from 0.
+    #[serde(rename = "s", default, skip_serializing_if = "is_first")]
+    pub step: u32,
+    /// When the rotation is looked at again.
+    #[serde(rename = "u")]
+    pub until: Timestamp,
+}
+
+fn is_first(step: &u32) -> bool {
+    *step == 0
 }
 
 impl Rung {
@@ -283,6 +310,9 @@ pub struct Incident {
     /// By which receivers people who were called are told later.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ladder: Vec<Rung>,
+    /// Whom rotations called whose incidents follow hand-overs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
     /// What each receiver knows.
     pub told: BTreeMap<Arc<str>, ReceiverState>,
     /// What receivers said last of what was done there, by their own clocks; what is not later
@@ -333,10 +363,13 @@ impl Incident {
         match self.state {
             State::Pending | State::Snoozed => None,
             State::Resolved => told.must_hear().then_some((Resolve, now)),
-            State::Acknowledged if told.severity.is_none() => reached.then_some((first, now)),
+            State::Acknowledged if told.severity.is_none() => {
+                (reached && !told.left).then_some((first, now))
+            }
             State::Acknowledged => {
                 (told.must_hear() && !told.acknowledged).then_some((Acknowledge, now))
             }
+            State::Open if told.left => None,
             State::Open => match told.severity {
                 None => reached.then_some((first, now)),
                 Some(_) if told.nudged => Some((if told.ringing { Reminder } else { first }, now)),
@@ -452,9 +485,7 @@ impl Incident {
                 self.opened_at.get_or_insert(now);
                 if self.acknowledged.take().is_some() {
                     // The steps begin anew: who was to be told only if nobody cared is told now.
-                    self.told_from = None;
-                    self.steps = 0;
-                    self.ladder.clear();
+                    self.begin_steps();
                 }
                 for told in self.told.values_mut() {
                     told.acknowledged = false;
@@ -476,6 +507,7 @@ impl Incident {
             State::Snoozed => self.snoozed_until = moved.until,
             State::Resolved => {
                 self.ladder.clear();
+                self.held.clear();
                 // Also where it was done: it may have been told anew since, before we heard of it.
                 self.resolved_at = Some(now);
             }
@@ -497,19 +529,45 @@ impl Incident {
     ) {
         self.told_from.get_or_insert(now);
         self.steps = steps;
-        let step = steps.saturating_sub(1);
+        self.call(steps.saturating_sub(1), to, called, by_hand, now);
+    }
+
+    /// The steps of its route begin anew.
+    pub(super) fn begin_steps(&mut self) {
+        (self.told_from, self.steps) = (None, 0);
+        self.ladder.clear();
+        self.held.clear();
+    }
+
+    /// These are told from now on, and these were called.
+    fn call(
+        &mut self,
+        step: u32,
+        to: &[Arc<str>],
+        called: &[Called],
+        by_hand: bool,
+        now: Timestamp,
+    ) {
         // A provider that hears that somebody takes care goes quiet: whoever is called on for help does not
         // hear it.
         let acknowledged = by_hand && self.state == State::Acknowledged;
         let known: BTreeSet<Arc<str>> = self.told.keys().cloned().collect();
         for receiver in to {
-            self.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
+            let told = self.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
                 acknowledged,
                 step,
                 ..ReceiverState::default()
             });
+            told.left = false;
         }
         for call in called {
+            self.held.retain(|held| held.target != call.target);
+            self.held.extend(call.until.map(|until| Held {
+                target: call.target.clone(),
+                people: call.people.clone(),
+                step,
+                until,
+            }));
             let people =
                 if call.people.is_empty() { "nobody".to_owned() } else { call.people.join(", ") };
             let what = format!("{} called {people}", call.target);
@@ -527,6 +585,36 @@ impl Incident {
                 }
             }
         }
+    }
+
+    /// A rotation was looked at again: others are on call, and called if the incident moves.
+    pub(super) fn hand_over(&mut self, called: &Called, moves: bool, now: Timestamp) {
+        let Some(at) = self.held.iter().position(|held| held.target == called.target) else {
+            return;
+        };
+        let former = self.held.remove(at);
+        if !moves {
+            let Called { target, people, .. } = called.clone();
+            let held = called.until.map(|until| Held { target, people, until, ..former });
+            self.held.extend(held);
+            return;
+        }
+        let has_left =
+            |person: &Arc<str>| former.people.contains(person) && !called.people.contains(person);
+        self.ladder.retain(|rung| rung.step != former.step || !has_left(&rung.person));
+        for told in self.told.values_mut().filter(|told| !told.people.is_empty()) {
+            told.people.retain(|person| !has_left(person));
+            told.left |= told.people.is_empty();
+        }
+        let at_once = called.contacts.iter().filter(|it| it.after == 0);
+        let to: Vec<Arc<str>> = at_once.map(|it| it.to.clone()).collect();
+        self.call(former.step, &to, std::slice::from_ref(called), false, now);
+    }
+
+    /// When a rotation is looked at again that was called.
+    pub(super) fn next_handover(&self) -> Option<Timestamp> {
+        let held = self.held.iter().filter(|_| self.state.is_open());
+        held.map(|held| held.until).filter(|until| *until < Timestamp::MAX).min()
     }
 
     /// The rungs that are due are done; those of these receivers are told.
@@ -587,7 +675,8 @@ impl Incident {
                 }
                 NotificationEvent::Acknowledge
                 | NotificationEvent::Reminder
-                | NotificationEvent::Test => {}
+                | NotificationEvent::Test
+                | NotificationEvent::Digest => {}
             }
             if event == NotificationEvent::Resolve && state == State::Pending {
                 self.told.remove(receiver);
@@ -612,7 +701,9 @@ impl Incident {
         match event {
             NotificationEvent::Acknowledge => told.acknowledged = false,
             // That is told by itself: nothing is owed for it.
-            NotificationEvent::Resolve | NotificationEvent::Test => return,
+            NotificationEvent::Resolve | NotificationEvent::Test | NotificationEvent::Digest => {
+                return;
+            }
             // It rings there already: a reminder will do.
             _ if told.ringing => told.nudged = true,
             _ => (told.severity, told.at, told.acknowledged) = (None, None, false),
@@ -628,9 +719,7 @@ impl Incident {
         self.senders.clear();
         (self.since, self.last_bad_at) = (now, now);
         (self.opened_at, self.resolved_at, self.acknowledged) = (None, None, None);
-        self.told_from = None;
-        self.steps = 0;
-        self.ladder.clear();
+        self.begin_steps();
         self.worst = Severity::Info;
         self.severity = Severity::Info;
         // Where an alert still rings nothing is said anew; all others may hear of it.

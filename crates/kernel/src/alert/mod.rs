@@ -17,6 +17,7 @@
 mod agenda;
 mod alertmanager;
 mod by_hand;
+mod by_key;
 mod check;
 mod clock;
 mod condition;
@@ -26,6 +27,7 @@ pub mod definition;
 mod event;
 mod explain;
 mod fallback;
+mod handover;
 mod heartbeat;
 mod incident;
 mod input;
@@ -50,12 +52,13 @@ use sha2::{Digest, Sha256};
 
 pub use alertmanager::{Compiled, LabelMatcher};
 pub use by_hand::NOTE_MAX;
+pub use by_key::{Cells, StandingKey, by_key};
 pub use condition::{Condition, Operand, Operator};
 pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};
 pub use heartbeat::{Beat, PING_TEXT_MAX};
 pub use incident::{
-    Acknowledged, Entry, Evidence, Incident, NotificationEvent, ReceiverState, Rung, State,
+    Acknowledged, Entry, Evidence, Held, Incident, NotificationEvent, ReceiverState, Rung, State,
     Suppressed,
 };
 pub use input::{Context, Input, Ping, PingKind, ProviderAction, ProviderEvent};

@@ -313,12 +313,31 @@ impl Monitor {
     /// What an incident's route is: the first that fits, or the monitor's own receivers; none for
     /// what is not bad enough to tell.
     pub fn route_of(&self, incident: &Incident) -> Option<Route> {
+        self.route_at(incident, self.updated_at)
+    }
+
+    /// The same at an instant. Hours of routes are those in which it was first to be told, so that
+    /// its steps are those of one route.
+    pub(super) fn route_at(&self, incident: &Incident, now: Timestamp) -> Option<Route> {
         let spec = self.spec.as_ref()?;
         if let Some(receiver) = self.broken_receiver(incident) {
             return self.route_around(receiver);
         }
-        let (_, route) = route::choose(&spec.monitor, &spec.routes, self.subject(incident))?;
+        let at = incident.told_from.unwrap_or(now);
+        let (_, route) = route::choose(&spec.monitor, &spec.routes, self.subject(incident), at)?;
         Some(route)
+    }
+
+    /// When the hours of a route begin for which an incident waits, as none takes it before.
+    pub(super) fn hours_begin(&self, incident: &Incident) -> Option<Timestamp> {
+        let climbs = matches!(incident.state, State::Open | State::Acknowledged);
+        let waits = climbs && incident.told_from.is_none();
+        let spec = self.spec.as_ref().filter(|_| waits)?;
+        if self.broken_receiver(incident).is_some() {
+            return None;
+        }
+        let subject = self.subject(incident);
+        route::waits_until(&spec.monitor, &spec.routes, subject, self.updated_at)
     }
 
     /// What matchers see of an incident.
@@ -374,8 +393,10 @@ impl Monitor {
             *until < Timestamp::MAX && incident.state != State::Resolved && !self.removed
         });
         let expires = self.ack_expires_at(incident);
+        let handover = incident.next_handover().filter(|_| !self.removed);
         if let Some(suppressed) = &incident.suppressed {
-            return [suppressed.until, snoozed, expires, lease].into_iter().flatten().min();
+            let waits = [suppressed.until, snoozed, expires, lease, handover];
+            return waits.into_iter().flatten().min();
         }
         let route = self.route_of(incident).unwrap_or_default();
         let from = incident.told_from.filter(|_| incident.state != State::Resolved);
@@ -393,7 +414,11 @@ impl Monitor {
             })
         });
         let rung = incident.next_rung();
-        [snoozed, expires, lease, step, rung].into_iter().flatten().chain(told).chain(overdue).min()
+        // While parents are asked, their answer is what it waits for.
+        let is_asking = self.asked.is_some_and(|asked| asked.until.is_some());
+        let hours = if is_asking { None } else { self.hours_begin(incident) };
+        let waits = [snoozed, expires, lease, step, rung, hours, handover];
+        waits.into_iter().flatten().chain(told).chain(overdue).min()
     }
 
     /// Folds one fact.
@@ -462,6 +487,7 @@ impl Monitor {
             | Event::Dropped { key }
             | Event::Stepped { key, .. }
             | Event::Contacted { key, .. }
+            | Event::HandedOver { key, .. }
             | Event::FellBack { key, .. }
             | Event::Rerouted { key }
             | Event::Owed { key, .. }
@@ -507,6 +533,7 @@ impl Monitor {
                 incident.step(*steps, to, called, *by_hand, now);
             }
             Event::Contacted { to, .. } => incident.contact(to, now),
+            Event::HandedOver { called, moves, .. } => incident.hand_over(called, *moves, now),
             Event::FellBack { to, from, .. } => {
                 let told =
                     ReceiverState { instead_of: Some(from.clone()), ..ReceiverState::default() };
@@ -527,10 +554,7 @@ impl Monitor {
                 incident.suppressed = Some(Suppressed { reason: reason.clone(), until: *until });
                 incident.note(now, "suppressed", None, Some(reason.clone()));
             }
-            Event::Rerouted { .. } => {
-                (incident.told_from, incident.steps) = (None, 0);
-                incident.ladder.clear();
-            }
+            Event::Rerouted { .. } => incident.begin_steps(),
             Event::Released { .. } => {
                 incident.suppressed = None;
                 incident.note(now, "no longer suppressed", None, None);
@@ -632,6 +656,7 @@ impl Monitor {
             told_from: None,
             steps: 0,
             ladder: Vec::new(),
+            held: Vec::new(),
             told: BTreeMap::new(),
             heard: before.map(|before| before.heard.clone()).unwrap_or_default(),
             suppressed: None,
@@ -687,7 +712,9 @@ impl Monitor {
             told.nudged = false;
             match notified.event {
                 NotificationEvent::Acknowledge => told.acknowledged = true,
-                NotificationEvent::Resolve | NotificationEvent::Test => {}
+                NotificationEvent::Resolve
+                | NotificationEvent::Test
+                | NotificationEvent::Digest => {}
                 NotificationEvent::Trigger
                 | NotificationEvent::Escalation
                 | NotificationEvent::Reminder => {

@@ -91,6 +91,7 @@ pub(super) fn test_notification(receiver: &str, who: Option<&str>, now: Timestam
 
 fn title_of_group(monitor: &Monitor, delivery: &Delivery, display: &str, count: usize) -> String {
     let what = match delivery.event {
+        NotificationEvent::Digest => "open at the hand-over",
         NotificationEvent::Resolve => "recovered",
         NotificationEvent::Acknowledge => "acknowledged",
         NotificationEvent::Reminder => "still failing",

@@ -223,10 +223,10 @@ fn judge_of(
     }
     let Some(before) = draft.state.incidents.get(&key) else { return };
     let seen = Seen { by, ..seen(before, observation, severity, check) };
-    let (worst, route) = (before.worst, draft.state.route_of(before));
+    let (worst, route) = (before.worst, draft.state.route_at(before, draft.now));
     draft.push(Event::Seen(Box::new(seen)));
     let after = draft.state.incidents.get(&key);
-    if after.is_some_and(|it| it.steps > 0 && draft.state.route_of(it) != route) {
+    if after.is_some_and(|it| it.steps > 0 && draft.state.route_at(it, draft.now) != route) {
         draft.push(Event::Rerouted { key: key.clone() });
     }
     match status {

@@ -68,7 +68,7 @@ fn matters(monitor: &Monitor, delivery: &Delivery) -> bool {
         let Some(incident) = monitor.numbered(key, *number) else { return false };
         let told = incident.told.get(&delivery.receiver);
         match delivery.event {
-            NotificationEvent::Test => false,
+            NotificationEvent::Test | NotificationEvent::Digest => false,
             NotificationEvent::Acknowledge => incident.state == State::Acknowledged,
             NotificationEvent::Trigger
             | NotificationEvent::Escalation

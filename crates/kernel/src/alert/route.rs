@@ -59,18 +59,21 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The route of an incident, with its place among the routes if it is one of them: the first that
-/// fits, or the monitor's own receivers; none for what is not bad enough to tell.
+/// The route of an incident that is first to be told at an instant, with its place among the routes
+/// if it is one of them: the first that fits and takes incidents then, or the monitor's own
+/// receivers; none for what is not bad enough to tell.
 pub(super) fn choose(
     own: &MonitorDef,
     routes: &[Route],
     subject: Subject<'_>,
+    at: Timestamp,
 ) -> Option<(Option<usize>, Route)> {
     if own.rings_from.is_some_and(|from| subject.severity < from) {
         return None;
     }
+    let takes = |route: &Route| subject.fits(&route.matchers) && route.takes_from(at) == at;
     let (at, mut route) = if own.to.is_empty() {
-        let at = routes.iter().position(|route| subject.fits(&route.matchers))?;
+        let at = routes.iter().position(takes)?;
         (Some(at), routes[at].clone())
     } else {
         let step = Step { to: own.to.clone(), after: own.to_after, ..Step::default() };
@@ -78,6 +81,19 @@ pub(super) fn choose(
     };
     route.remind = own.remind.or(route.remind);
     Some((at, route))
+}
+
+/// When a route takes an incident that none takes at an instant: the first of those that fit whose
+/// hours begin.
+pub(super) fn waits_until(
+    own: &MonitorDef,
+    routes: &[Route],
+    subject: Subject<'_>,
+    at: Timestamp,
+) -> Option<Timestamp> {
+    let is_told = own.to.is_empty() && own.rings_from.is_none_or(|from| subject.severity >= from);
+    let fit = routes.iter().filter(|route| is_told && subject.fits(&route.matchers));
+    fit.map(|route| route.takes_from(at)).min().filter(|begin| *begin > at)
 }
 
 /// An incident that might be.
@@ -164,7 +180,7 @@ pub struct ByReceiver {
 
 impl From<Called> for OnCall {
     fn from(called: Called) -> Self {
-        let Called { target, people, why, contacts } = called;
+        let Called { target, people, why, contacts, until: _ } = called;
         let by = |it: Contacted| ByReceiver { to: it.to, person: it.person, after: it.after };
         Self { target, people, why, contacts: contacts.into_iter().map(by).collect() }
     }
@@ -227,7 +243,8 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
         severity: subject.severity,
         ..Selected::default()
     };
-    let chosen = choose(own, &file.routes, subject);
+    let begin = waits_until(own, &file.routes, subject, at).unwrap_or(at);
+    let chosen = choose(own, &file.routes, subject, begin);
     let before = match &chosen {
         Some((Some(at), _)) => *at,
         Some((None, _)) => 0,
@@ -235,12 +252,17 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
     };
     let passed = file.routes[..before].iter().enumerate();
     told.passed_over = passed
-        .filter_map(|(at, route)| {
-            let misfit = subject.misfit(&route.matchers)?;
+        .map(|(at, route)| {
+            let Some(misfit) = subject.misfit(&route.matchers) else {
+                return format!(
+                    "routes[{at}] is out of its hours until {}",
+                    route.takes_from(begin)
+                );
+            };
             let wanted = misfit.values.join(" or ");
             let not = if misfit.negated { "not " } else { "" };
             let (label, found) = (&misfit.label, subject.value_of(&misfit.label));
-            Some(format!("routes[{at}] wants {label} {not}{wanted}; it is {found:?}"))
+            format!("routes[{at}] wants {label} {not}{wanted}; it is {found:?}")
         })
         .collect();
     let Some((place, route)) = chosen else {
@@ -260,7 +282,7 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
         .iter()
         .enumerate()
         .map(|(place, step)| {
-            let reached = route.due(place, at).unwrap_or(at);
+            let reached = route.due(place, begin).unwrap_or(begin);
             let called = step.to.iter().filter_map(|to| file.roster.call(to, reached));
             let on_call: Vec<OnCall> = called.map(OnCall::from).collect();
             let contacts = on_call.iter().flat_map(|it| &it.contacts).map(|it| &it.to);

@@ -122,7 +122,7 @@ struct Group {
 fn attend(draft: &mut Draft<'_>, key: &Arc<str>, ready: &mut Ready) {
     let now = draft.now;
     let Some(incident) = draft.state.incidents.get(key) else { return };
-    let route = draft.state.route_of(incident).unwrap_or_default();
+    let route = draft.state.route_at(incident, now).unwrap_or_default();
     let quiet = quiet(draft.state, incident, now);
     let was_quiet = incident.suppressed.clone();
     let overdue = overdue(draft.state, incident, &route, now);

@@ -6,6 +6,7 @@
 
 mod audit;
 mod auth;
+pub(crate) mod backtest;
 mod batch;
 mod browser;
 mod check;

@@ -129,7 +129,8 @@ pub(super) static INCIDENT: Keys = Keys {
 };
 
 /// What receivers are told.
-pub(super) const EVENTS: &[&str] = &["trigger", "escalation", "reminder", "acknowledge", "resolve"];
+pub(super) const EVENTS: &[&str] =
+    &["trigger", "escalation", "reminder", "acknowledge", "resolve", "digest"];
 const TELLING: &[(&str, Shape)] =
     &[("to", Text), ("event", Word(EVENTS)), ("key", Text), ("at", Text)];
 pub(super) static TOLD: Keys = Keys { what: "an entry of `told`", members: TELLING, required: &[] };

@@ -16,7 +16,7 @@ fn pairs(pairs: &[(&str, &str)]) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-async fn post(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn post(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
     let answer = browser.form(path, &[], &pairs(fields)).await;
     if !answer.status.is_redirection() {
         is_whole(path, &answer);
@@ -24,28 +24,28 @@ async fn post(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Answer 
     answer
 }
 
-async fn act(browser: &Browser, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn act(browser: &Browser, fields: &[(&str, &str)]) -> Answer {
     post(browser, "/console/act", fields).await
 }
 
 /// The page that is shown after an act.
-async fn after(browser: &Browser, done: &Answer) -> String {
+pub(crate) async fn after(browser: &Browser, done: &Answer) -> String {
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     shown(browser, done.headers["location"].to_str().expect("an address")).await
 }
 
-async fn shown(browser: &Browser, path: &str) -> String {
+pub(crate) async fn shown(browser: &Browser, path: &str) -> String {
     let page = browser.get(path).await;
     assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
     is_whole(path, &page);
     page.text
 }
 
-fn has(page: &str, words: &str) {
+pub(crate) fn has(page: &str, words: &str) {
     assert!(page.contains(words), "no “{words}” in {page}");
 }
 
-fn has_not(page: &str, words: &str) {
+pub(crate) fn has_not(page: &str, words: &str) {
     assert!(!page.contains(words), "“{words}” in {page}");
 }
 

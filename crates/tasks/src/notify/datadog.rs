@@ -52,9 +52,11 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
 fn alert_type(event: NotificationEvent, severity: Severity) -> &'static str {
     match (event, severity) {
         (NotificationEvent::Resolve, _) => "success",
-        (NotificationEvent::Acknowledge | NotificationEvent::Test, _) | (_, Severity::Info) => {
-            "info"
-        }
+        (
+            NotificationEvent::Acknowledge | NotificationEvent::Test | NotificationEvent::Digest,
+            _,
+        )
+        | (_, Severity::Info) => "info",
         (_, Severity::Warning) => "warning",
         (_, Severity::Error | Severity::Critical) => "error",
     }

@@ -144,8 +144,8 @@ fn group(raw: &Map<String, Value>, event: NotificationEvent) -> Result<Option<Gr
 }
 
 fn event(word: &str) -> Result<NotificationEvent, String> {
-    use NotificationEvent::{Acknowledge, Escalation, Reminder, Resolve, Test, Trigger};
-    let all = [Trigger, Acknowledge, Resolve, Reminder, Escalation, Test];
+    use NotificationEvent::{Acknowledge, Digest, Escalation, Reminder, Resolve, Test, Trigger};
+    let all = [Trigger, Acknowledge, Resolve, Reminder, Escalation, Test, Digest];
     let word = word.trim();
     all.into_iter().find(|event| event.as_str() == word).ok_or_else(|| {
         let names = all.map(NotificationEvent::as_str).join(", ");

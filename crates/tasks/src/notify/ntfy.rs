@@ -71,7 +71,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         "message": bounds::bytes(&text, MESSAGE_MAX),
         "priority": match notification.event {
             NotificationEvent::Acknowledge => 2,
-            NotificationEvent::Resolve | NotificationEvent::Test => 3,
+            NotificationEvent::Resolve | NotificationEvent::Test | NotificationEvent::Digest => 3,
             _ => own.unwrap_or(match notification.severity {
                 Severity::Critical => 5,
                 Severity::Error => 4,
@@ -110,6 +110,7 @@ fn tags(order: &Order<'_>) -> Vec<String> {
         (NotificationEvent::Resolve, _) => "white_check_mark",
         (NotificationEvent::Acknowledge, _) => "eyes",
         (NotificationEvent::Test, _) => "test_tube",
+        (NotificationEvent::Digest, _) => "clipboard",
         (_, Severity::Critical | Severity::Error) => "rotating_light",
         (_, Severity::Warning) => "warning",
         (_, Severity::Info) => "information_source",

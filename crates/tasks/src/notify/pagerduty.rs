@@ -31,6 +31,10 @@ const HOURS_MAX: i64 = 72;
 const DETAILS_MAX: usize = 400_000;
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
+    if order.notification.event == NotificationEvent::Digest {
+        // It opens alerts that somebody must close, and a digest is about those that are open.
+        return Ok(Vec::new());
+    }
     let first = is_v1(order.settings);
     let one = if first { v1 } else { v2 };
     let path = if first { "/generic/2010-04-15/create_event.json" } else { "/v2/enqueue" };
@@ -93,11 +97,11 @@ fn is_v1(settings: Settings<'_>) -> bool {
 }
 
 fn action(event: NotificationEvent) -> &'static str {
-    use NotificationEvent::{Acknowledge, Escalation, Reminder, Resolve, Test, Trigger};
+    use NotificationEvent::{Acknowledge, Digest, Escalation, Reminder, Resolve, Test, Trigger};
     match event {
         Acknowledge => "acknowledge",
         Resolve => "resolve",
-        Trigger | Escalation | Reminder | Test => "trigger",
+        Trigger | Escalation | Reminder | Test | Digest => "trigger",
     }
 }
 

@@ -21,7 +21,10 @@ const TAGS_MAX: usize = 30;
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let url = order.settings.needed("url")?;
-    if order.notification.event == NotificationEvent::Acknowledge {
+    if matches!(
+        order.notification.event,
+        NotificationEvent::Acknowledge | NotificationEvent::Digest
+    ) {
         return Ok(Vec::new());
     }
     let call = |about: &&Notification| {

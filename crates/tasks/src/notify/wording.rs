@@ -89,6 +89,7 @@ pub(super) fn word(notification: &Notification) -> String {
         NotificationEvent::Acknowledge => "ACKNOWLEDGED".to_owned(),
         NotificationEvent::Resolve => "RESOLVED".to_owned(),
         NotificationEvent::Test => "TEST".to_owned(),
+        NotificationEvent::Digest => "HAND-OVER".to_owned(),
     }
 }
 
@@ -112,7 +113,9 @@ impl Colour {
         match (notification.event, notification.severity) {
             (NotificationEvent::Resolve, _) => Self::Green,
             (NotificationEvent::Acknowledge, _) => Self::Grey,
-            (NotificationEvent::Test, _) | (_, Severity::Info) => Self::Blue,
+            (NotificationEvent::Test | NotificationEvent::Digest, _) | (_, Severity::Info) => {
+                Self::Blue
+            }
             (_, Severity::Warning) => Self::Orange,
             (_, Severity::Error | Severity::Critical) => Self::Red,
         }

@@ -97,6 +97,8 @@ fn route() -> Value {
         ("display", table(&text())),
         ("wait", span()),
         ("fallback_after", span()),
+        ("hours", texts()),
+        ("tz", text()),
     ];
     record(keys, &[])
 }
@@ -152,7 +154,16 @@ fn rotation() -> Value {
         ("count", word(&["active", "all"])),
     ];
     let layer = record(layer, &["people"]);
-    record([("tz", text()), ("layers", list(&layer)), ("else", texts())], &["layers"])
+    let follow = word(&["stay", "digest", "move"]);
+    let keys = [
+        ("tz", text()),
+        ("layers", list(&layer)),
+        ("ics", text()),
+        ("names", table(&text())),
+        ("else", texts()),
+        ("follow", follow),
+    ];
+    record(keys, &[])
 }
 
 fn ping_key() -> Value {

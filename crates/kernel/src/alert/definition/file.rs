@@ -326,6 +326,7 @@ fn route(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report
         display: object.read("display", report, reader::text_map).unwrap_or_default(),
         wait: object.read("wait", report, reader::span_or_zero).unwrap_or_default(),
         fallback_after: object.read("fallback_after", report, reader::span),
+        hours: hours(&mut object, report),
     };
     object.finish(report);
     Some(route)
@@ -347,6 +348,13 @@ fn step(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report)
         })
     });
     let after = object.read("after", report, reader::span_or_zero).unwrap_or_default();
+    let hours = hours(&mut object, report);
+    object.finish(report);
+    Some(Step { to, after, unless_acked: unless.unwrap_or_default(), hours })
+}
+
+/// `hours` in the zone `tz`.
+fn hours(object: &mut Object<'_>, report: &mut Report) -> Option<Hours> {
     let alone = object.peek("tz").filter(|_| object.peek("hours").is_none());
     if let Some(node) = alone {
         report.error(
@@ -357,9 +365,7 @@ fn step(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report)
     }
     let tz = object.read("tz", report, reader::zone);
     let active = object.read("hours", report, reader::hours).filter(|hours| !hours.is_empty());
-    object.finish(report);
-    let hours = active.map(|active| Hours { active, tz: tz.unwrap_or_default() });
-    Some(Step { to, after, unless_acked: unless.unwrap_or_default(), hours })
+    active.map(|active| Hours { active, tz: tz.unwrap_or_default() })
 }
 
 /// `{ team: data, severity: [error, critical], host: { not: "test-*" } }`

@@ -202,9 +202,18 @@ pub struct Route {
     /// Overrides its receivers' [`Receiver::fallback_after`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_after: Option<i64>,
+    /// Takes only incidents that are first to be told in these hours; others go on to the next
+    /// route, and wait for these hours if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
 }
 
 impl Route {
+    /// The first instant from then on at which it takes incidents.
+    pub fn takes_from(&self, from: Timestamp) -> Timestamp {
+        self.hours.as_ref().map_or(from, |hours| hours.begin_from(from))
+    }
+
     /// When a step is taken, counted from 0, of an incident that was first to be told then; `None` if
     /// there are not so many. None is taken before those that come before it.
     pub fn due(&self, step: usize, from: Timestamp) -> Option<Timestamp> {

@@ -45,6 +45,42 @@ fn supposed(monitor: Option<&str>, labels: &[(&str, &str)]) -> Supposed {
     }
 }
 
+/// 2026-01-01 is a Thursday.
+#[test]
+fn a_route_with_hours_leaves_the_rest_to_the_next_or_waits() {
+    let file = |more: &str| {
+        let text = format!(
+            "receivers: {{ desk: {{ slack: \"https://d\" }}, boss: {{ pagerduty: k }} }}\n\
+             routes:\n\
+             - {{ hours: [\"Mon-Fri 08:00-16:00\"], tz: Europe/Oslo, steps: [{{ to: desk }}, {{ to: boss, after: 5m }}] }}\n\
+             {more}\n"
+        );
+        let loaded = load(&text, &ChecklistOptions::default());
+        loaded.file.unwrap_or_else(|| panic!("{:?}", loaded.problems))
+    };
+    let told = |file: &File, at: &str| {
+        let at = at.parse::<jiff::Timestamp>().expect("an instant").into();
+        let told = who_is_told(file, &Supposed { at, ..Supposed::default() }).expect("routed");
+        let steps = told.steps.iter().map(|it| format!("{} {}", it.to[0], it.after / 60_000));
+        (told.passed_over, steps.collect::<Vec<_>>(), told.nobody)
+    };
+    let both = file("- { to: boss }");
+    // 07:59 and 08:00 in Oslo.
+    let passed = "routes[0] is out of its hours until 2026-01-01T07:00:00Z".to_owned();
+    assert_eq!(
+        told(&both, "2026-01-01T06:59:00Z"),
+        (vec![passed], vec!["boss 0".to_owned()], None)
+    );
+    let by_day = vec!["desk 0".to_owned(), "boss 5".to_owned()];
+    assert_eq!(told(&both, "2026-01-01T07:00:00Z"), (Vec::new(), by_day, None));
+    let alone = file("");
+    let waits = vec!["desk 1".to_owned(), "boss 6".to_owned()];
+    assert_eq!(told(&alone, "2026-01-01T06:59:00Z"), (Vec::new(), waits, None));
+    // Friday evening.
+    let (_, steps, _) = told(&alone, "2026-01-02T15:00:00Z");
+    assert_eq!(steps[0], format!("desk {}", 64 * 60));
+}
+
 #[test]
 fn labels_lead_to_receivers() {
     let told =

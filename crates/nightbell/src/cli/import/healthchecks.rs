@@ -7,8 +7,8 @@ use kernel::alert::definition::is_slug;
 use serde_json::{Value, json};
 
 use super::page::{Entry, Page};
-use super::{ANSWER_MAX, PATIENCE, To, finish, plain, span, text, unreadable};
-use crate::cli::failure::{Exit, Failure};
+use super::{To, finish, plain, span, text, unreadable, web};
+use crate::cli::failure::Failure;
 use crate::cli::input;
 use crate::cli::output::Output;
 
@@ -53,25 +53,12 @@ async fn asked(from: &str, token: Option<&str>) -> Result<String, Failure> {
     let base = from.trim_end_matches('/');
     let url =
         if base.contains("/api/") { format!("{base}/") } else { format!("{base}/api/v3/checks/") };
-    tasks::http::install_tls_provider();
-    let away = |error: reqwest::Error| {
-        Failure::new(Exit::Unreachable, format!("cannot reach {url}: {}", error.without_url()))
-    };
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().map_err(away)?;
-    let mut answer = client.get(&url).header("x-api-key", token).send().await.map_err(away)?;
-    let status = answer.status();
-    if !status.is_success() {
+    let answer = web::Client::new(&[("x-api-key", token)])?.get(&url).await?;
+    if !answer.status.is_success() {
         let hint = "is it the address of Healthchecks, and the API key of the project?";
-        return Err(Failure::error(format!("{url} answers {status}")).with_hint(hint));
+        return Err(Failure::error(format!("{url} answers {}", answer.status)).with_hint(hint));
     }
-    let mut body = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(away)? {
-        body.extend_from_slice(&part);
-        if body.len() > ANSWER_MAX {
-            return Err(Failure::error(format!("{url} answers more than {ANSWER_MAX} bytes")));
-        }
-    }
-    String::from_utf8(body).map_err(|_| Failure::error(format!("{url} answers what is no text")))
+    Ok(answer.body)
 }
 
 /// Makes a file of monitors of a list of checks.

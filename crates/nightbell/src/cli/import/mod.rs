@@ -3,16 +3,18 @@
 //! Each importer is a function from what the tool keeps to a [`Page`]. What was made is judged as
 //! `nightbell check` would: a monitor that is refused all the same is left out, with the reason.
 
+mod calendar;
 mod crontab;
 mod gatus;
 mod gatus_condition;
 mod healthchecks;
 mod kuma;
+mod oncall;
 mod page;
 mod receiver;
+mod web;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use engine::Engine;
@@ -26,10 +28,6 @@ use page::Page;
 
 /// Standard output, in the place of a file.
 const STDOUT: &str = "-";
-/// How long another server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of what it may answer.
-const ANSWER_MAX: usize = 32 << 20;
 
 /// Where to import from.
 #[derive(Debug, Subcommand)]
@@ -64,6 +62,20 @@ Examples:
   HEALTHCHECKS_API_KEY=… nightbell import healthchecks --from https://hc.example.com -O monitors.yaml
   curl -H \"X-Api-Key: …\" https://hc.example.com/api/v3/checks/ | nightbell import healthchecks -")]
     Healthchecks(healthchecks::Arguments),
+    /// From Grafana OnCall: people, rotations and routes of what its public API (v1) lists
+    #[command(after_help = "\
+Examples:
+  ONCALL_API_TOKEN=… nightbell import oncall --url https://oncall.example.com -O on-call.yaml
+  nightbell check on-call.yaml && nightbell oncall who -f on-call.yaml")]
+    Oncall(oncall::Arguments),
+    /// From a calendar (iCalendar): a rotation of its events
+    #[command(after_help = "\
+Examples:
+  nightbell import calendar https://calendar.example.com/on-call.ics --rotation primary -O primary.yaml --force
+  nightbell import calendar on-call.ics --rotation primary --tz Europe/Oslo --name 'Ann Olsen=ann'
+
+Again and again, from a crontab: a calendar that cannot be read whole leaves the file as it is.")]
+    Calendar(calendar::Arguments),
 }
 
 /// A file, and what is made of it.
@@ -100,6 +112,8 @@ pub(super) async fn run(verb: Verb, output: &Output) -> anyhow::Result<()> {
         }
         Verb::Crontab(arguments) => crontab::run(&arguments, output).await,
         Verb::Healthchecks(arguments) => healthchecks::run(&arguments, output).await,
+        Verb::Oncall(arguments) => oncall::run(&arguments, output).await,
+        Verb::Calendar(arguments) => calendar::run(&arguments, output).await,
     }
 }
 
@@ -177,11 +191,14 @@ fn tell(page: &Page, output: &Output) {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
-    let made = [
+    let mut made = vec![
         counted(page.monitors.len(), "monitor"),
         counted(page.receivers.len(), "receiver"),
         counted(page.maintenance.len(), "maintenance window"),
     ];
+    // Most tools have none of these.
+    let on_call = [(page.rotations.len(), "rotation"), (page.overrides.len(), "override")];
+    made.extend(on_call.iter().filter(|it| it.0 > 0).map(|(count, what)| counted(*count, what)));
     output.note(format_args!("translated {}", made.join(", ")));
     match page.remarks() {
         0 => output.note("everything has an equivalent"),

@@ -46,6 +46,9 @@ pub(super) struct Page {
     pub(super) words: Vec<String>,
     pub(super) ping_keys: Vec<Entry>,
     pub(super) receivers: Vec<Entry>,
+    pub(super) people: Vec<Entry>,
+    pub(super) rotations: Vec<Entry>,
+    pub(super) overrides: Vec<Entry>,
     pub(super) routes: Vec<Entry>,
     pub(super) monitors: Vec<Entry>,
     pub(super) maintenance: Vec<Entry>,
@@ -104,8 +107,16 @@ impl Page {
 
     /// How many remarks there are on what was left out.
     pub(super) fn remarks(&self) -> usize {
-        let all =
-            [&self.ping_keys, &self.receivers, &self.routes, &self.monitors, &self.maintenance];
+        let all = [
+            &self.ping_keys,
+            &self.receivers,
+            &self.people,
+            &self.rotations,
+            &self.overrides,
+            &self.routes,
+            &self.monitors,
+            &self.maintenance,
+        ];
         let of_entries: usize = all.into_iter().flatten().map(|it| it.left_out.len()).sum();
         of_entries + self.left_out.len()
     }
@@ -116,6 +127,9 @@ impl Page {
         comment(&mut text, "", &self.words);
         section(&mut text, "ping_keys", &self.ping_keys, true);
         section(&mut text, "receivers", &self.receivers, true);
+        section(&mut text, "people", &self.people, true);
+        section(&mut text, "rotations", &self.rotations, true);
+        section(&mut text, "overrides", &self.overrides, false);
         section(&mut text, "routes", &self.routes, false);
         section(&mut text, "monitors", &self.monitors, true);
         section(&mut text, "maintenance", &self.maintenance, false);
@@ -162,7 +176,7 @@ fn comment(text: &mut String, indent: &str, lines: &[String]) {
 }
 
 /// A value in one line.
-fn flow(value: &Value) -> String {
+pub(super) fn flow(value: &Value) -> String {
     match value {
         Value::String(text) => scalar(text),
         Value::Array(items) => {

@@ -119,6 +119,11 @@ pub(super) const OBJECTS: &[Object] = &[
             ("display", "texts for values: `{ ROY: \"R&M\" }`"),
             ("wait", "how long others are waited for"),
             ("fallback_after", "as of a receiver"),
+            (
+                "hours",
+                "takes only what is first to be told then, such as `Mon-Fri 08:00-16:00`, or a list; the rest goes on to the next route, or waits if there is none",
+            ),
+            ("tz", "the zone of `hours`; UTC without it"),
         ],
     },
     Object {
@@ -171,7 +176,13 @@ pub(super) const OBJECTS: &[Object] = &[
         keys: &[
             ("tz", "the time zone of all its times; UTC"),
             ("layers", "a list; of those in force the last one decides"),
+            ("ics", "the text of a calendar (iCalendar): its events decide where there are any"),
+            ("names", "who is meant by the names in it: `{ \"Ann Olsen\": ann }`"),
             ("else", "who is on call when none is in force"),
+            (
+                "follow",
+                "at a hand-over open incidents `stay`, the next person gets a `digest` of them, or they `move`; stay",
+            ),
         ],
     },
     Object {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::super::is_default;
-use super::{By, Roster};
+use super::{By, Follow, Roster};
 use crate::time::Timestamp;
 
 /// Before the name of a rotation where a receiver may stand.
@@ -50,6 +50,10 @@ pub struct Called {
     /// How they are reached, those without delay first.
     #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
     pub contacts: Vec<Contacted>,
+    /// When to look at the rotation again, as its incidents follow hand-overs; [`Timestamp::MAX`] =
+    /// there is none to come.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// A receiver by which somebody is reached.
@@ -98,7 +102,22 @@ impl Roster {
             }
         };
         let contacts = self.contacts(&people);
-        Some(Called { target: to.into(), people, why: why.into(), contacts })
+        let follows = self.follow(target.rotation) != Follow::Stay;
+        let until = follows.then(|| {
+            let shift = self.on_call(target.rotation, at);
+            shift.and_then(|it| it.until).unwrap_or(Timestamp::MAX)
+        });
+        Some(Called { target: to.into(), people, why: why.into(), contacts, until })
+    }
+
+    /// What a hand-over does to open incidents for which a rotation was called.
+    pub fn follow(&self, rotation: &str) -> Follow {
+        self.rotations.get(rotation).map(|it| it.follow).unwrap_or_default()
+    }
+
+    /// Whether nobody is on call by mistake.
+    pub fn is_gap(&self, rotation: &str, at: Timestamp) -> bool {
+        self.decide(rotation, at).is_some_and(|(by, _)| by == By::Gap)
     }
 
     /// How people are reached, each receiver once, the soonest first.
