@@ -164,7 +164,8 @@ fn silence_these(cx: &Context<'_>, words: &str, monitor: &str) -> Markup {
 /// The table, with boxes to acknowledge many at once.
 fn table(cx: &Context<'_>, rows: &[&Value]) -> Markup {
     let may = cx.may(Permission::Respond);
-    let mut heads = vec!["State", "Severity", "What", "Since", "Acknowledged", "Told, and next"];
+    let mut heads =
+        vec!["State", "Severity", "What", "Since", "Acknowledged", "Notified, and next"];
     if may {
         heads.insert(0, "Select");
     }

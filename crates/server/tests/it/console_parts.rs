@@ -38,7 +38,7 @@ async fn many_open_pages_are_served_by_few_renderings_that_know_every_commit() {
     assert_eq!(hidden(&first.text, "csrf"), "");
     let page = browser.get("/console/runs").await.text;
     assert!(page.contains(&format!("data-csrf=\"{}\"", hidden(&page, "csrf"))), "{page}");
-    // Told of a commit, all look at once: each sees it, and it is made for them together.
+    // After a commit all look at once: each sees it, and it is made for them together.
     let run = browser.server().start("waits", &json!({})).await;
     let before = counted();
     let parts = join_all((0..PAGES).map(|_| look())).await;
