@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(lines, expected);
         assert_eq!(json["times"][2]["afterMs"], 65_000);
         assert!(
-            json["payloads"]["load, attempt 2: input"].as_str().is_some_and(|it| it.contains("7"))
+            json["payloads"]["load, attempt 2: input"].as_str().is_some_and(|it| it.contains('7'))
         );
         let (markdown, html) = (report.markdown(), report.html());
         assert!(markdown.starts_with("# Run 01a2/x: etl 3\n"), "{markdown}");
