@@ -12,7 +12,6 @@ use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
 
 use crate::head;
-use crate::machine::AnyMachine;
 
 /// Schedules whose runs are shown one by one; further ones are left out, so that the number of time
 /// series stays bounded.
@@ -125,16 +124,8 @@ impl AllWatched {
 }
 
 impl Board {
-    /// Notes how a machine stands, after it was loaded or has changed.
-    pub(crate) fn note(&self, state: &AnyMachine) {
-        match state {
-            AnyMachine::Monitor(monitor) => self.note_monitor(monitor),
-            AnyMachine::Schedule(schedule) => self.note_schedule(schedule),
-            AnyMachine::Execution(_) | AnyMachine::Instance(_) | AnyMachine::Entity(_) => {}
-        }
-    }
-
-    fn note_monitor(&self, monitor: &Monitor) {
+    /// Notes how a monitor stands, after it was loaded or has changed.
+    pub(crate) fn note_monitor(&self, monitor: &Monitor) {
         if monitor.spec.is_none() || monitor.removed {
             return self.monitors.lock().set(&monitor.id, None);
         }
@@ -162,7 +153,8 @@ impl Board {
         self.monitors.lock().set(&monitor.id, Some(watched));
     }
 
-    fn note_schedule(&self, schedule: &Schedule) {
+    /// As [`Board::note_monitor`], of a schedule.
+    pub(crate) fn note_schedule(&self, schedule: &Schedule) {
         let name = schedule.id.name();
         let mut schedules = self.schedules.lock();
         if !schedule.is_defined() {

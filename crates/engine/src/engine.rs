@@ -508,7 +508,7 @@ impl Engine {
         let bytes = if forget { size } else { slot.bytes + size };
         let brief = match (bytes >= LONG_BYTES, slot.bytes >= LONG_BYTES) {
             (true, was_long) if decided.is_news || !was_long => state.brief(),
-            (false, true) if matches!(state, AnyMachine::Execution(_)) => Some(String::new()),
+            (false, true) => state.brief().map(|_| String::new()),
             _ => None,
         };
         let commit = Commit {
@@ -539,7 +539,7 @@ impl Engine {
         }
         self.inner.meters.commits.observe(begun.elapsed());
         self.inner.vitals.wrote();
-        self.inner.vitals.board.note(&state);
+        state.note(&self.inner.vitals.board);
         self.inner.vitals.board.count(&work.records);
         slot.unwritten = None;
         (slot.is_known, slot.is_presumed_new) = (true, false);
@@ -596,7 +596,8 @@ impl Engine {
                 }
                 Effect::Send { .. } if mutants::is(Mutant::MessageLost) => {}
                 Effect::Send { to, mut message } => {
-                    if let (AnyMachine::Schedule(_), Message::Start(start)) = (state, &mut *message)
+                    if let Message::Start(start) = &mut *message
+                        && state.authors_inputs()
                     {
                         // A schedule's document is its author's, as a definition is.
                         start.input = self.refer(id.as_str(), &start.input);
@@ -705,7 +706,7 @@ impl Engine {
         {
             state.fold(&unwritten.events, &self.inner.definitions).await?;
         }
-        self.inner.vitals.board.note(&state);
+        state.note(&self.inner.vitals.board);
         self.clear_up(id, &state, slot.version).await;
         slot.state = Some(state);
         Ok(())

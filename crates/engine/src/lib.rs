@@ -80,7 +80,7 @@ pub use access::{
 };
 pub use ack_token::{AckError, AckMessage, Acked};
 pub use acting::{ActsOn, FORBIDDEN};
-pub use audit::{Audit, AuditEntry, AuditLine, AuditSearch};
+pub use audit::{Audit, AuditEntry, AuditLine, AuditPage, AuditSearch};
 pub use authors::{Author, Authored};
 pub use batches::{
     BATCH_RUNS_MAX, Batch, BatchAct, BatchPreview, BatchState, PREVIEW_MILLIS, Refusal,

@@ -81,7 +81,8 @@ struct Entry {
     plans: BTreeSet<Arc<str>>,
     queue: BTreeMap<RowKind, QueueRow>,
     logs: BTreeMap<u32, Vec<KeptLine>>,
-    words: BTreeSet<String>,
+    /// What free text finds; split into words when it is searched, which on a stage is never.
+    text: String,
     brief: Option<String>,
 }
 
@@ -468,7 +469,7 @@ impl State {
             plans: BTreeSet::new(),
             queue: BTreeMap::new(),
             logs: BTreeMap::new(),
-            words: BTreeSet::new(),
+            text: String::new(),
             brief: None,
         });
         entry.head = Head { version: version + 1, ..commit.head.clone() };
@@ -489,7 +490,7 @@ impl State {
             }
         }
         if let Some(text) = &commit.text {
-            entry.words = words(text).collect();
+            entry.text.clone_from(text);
         }
         if let Some(brief) = &commit.brief {
             entry.brief = Some(brief.clone()).filter(|brief| !brief.is_empty());
@@ -700,12 +701,13 @@ impl Entry {
     fn has_word(&self, word: &str) -> bool {
         let parts: Vec<_> = words(word).collect();
         let Some((last, others)) = parts.split_last() else { return false };
+        let has = |part: &String| words(&self.text).any(|found| found == *part);
         let ends = if word.ends_with('*') {
-            self.words.range(last.clone()..).next().is_some_and(|found| found.starts_with(last))
+            words(&self.text).any(|found| found.starts_with(last.as_str()))
         } else {
-            self.words.contains(last)
+            has(last)
         };
-        ends && others.iter().all(|part| self.words.contains(part))
+        ends && others.iter().all(has)
     }
 }
 

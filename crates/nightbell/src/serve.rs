@@ -19,6 +19,7 @@ use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Failure;
@@ -39,6 +40,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     /// The store, if it is one that another server may take over.
     shared: Option<Arc<Postgres>>,
+    /// Cancelled when another server is to lead in place of this one.
+    handing_over: CancellationToken,
     /// How this process calls others, under the one policy that knows where it listens itself.
     calls: tasks::http::Settings,
     /// What a certificate authority is asked for.
@@ -284,7 +287,10 @@ impl Server {
             engine.listen_for_updates(&queue.0);
         }
         let among_others = owned.clone().filter(|_| config.peer_listen.is_some());
-        let cluster = among_others.map(|store| Arc::new(cluster::OfStore(store)) as Arc<_>);
+        let handing_over = CancellationToken::new();
+        let cluster = among_others.map(|store| {
+            Arc::new(cluster::OfStore { store, handing_over: handing_over.clone() }) as Arc<_>
+        });
         let oidc = sso::options(config, &engine, calls.clone())?;
         let upkeep = upkeep.map(|it| it.clone() as Arc<dyn Upkeep>);
         let served = Settings { cluster, oidc, upkeep, ..served };
@@ -296,6 +302,7 @@ impl Server {
             ports,
             address,
             shared: owned,
+            handing_over,
             calls,
             certificates,
             exporter,
@@ -338,9 +345,20 @@ impl Server {
         let lost = Arc::new(OnceLock::new());
         let incarnation = self.shared.as_ref().map_or(0, |store| store.incarnation());
         let (shared, seen) = (self.shared, lost.clone());
+        let (told, handing_over) = (CancellationToken::new(), self.handing_over);
+        let hears = told.clone();
+        // It is also heard while another server is to lead.
+        let _hearing = AbortOnDropHandle::new(tokio::spawn(async move {
+            stop.told().await;
+            hears.cancel();
+        }));
+        let (is_told, is_handing_over) = (told.clone(), handing_over.clone());
         let stop = async move {
             tokio::select! {
-                () = stop.told() => tracing::info!("finishing what is being done"),
+                () = is_told.cancelled() => tracing::info!("finishing what is being done"),
+                () = is_handing_over.cancelled() => {
+                    tracing::info!("finishing what is being done; another server is to lead");
+                }
                 why = lost_store(shared) => {
                     let _ = seen.set(why);
                 }
@@ -348,11 +366,16 @@ impl Server {
             // Long polls and synchronous executions are answered now, or they would hold us up.
             engine.stop();
         };
+        let mut deadline = None;
         let (served, others) = match self.ports {
             Ports::Closed(listener) => (server::serve(listener, self.api, stop).await, None),
             Ports::Shared(serving) => {
                 serving.node().lead(incarnation, server::router(self.api));
                 stop.await;
+                // Whoever is told to stop has a deadline already.
+                deadline = handing_over
+                    .is_cancelled()
+                    .then(|| AbortOnDropHandle::new(tokio::spawn(end_overdue())));
                 if lost.get().is_none() {
                     serving.close_public().await;
                 }
@@ -369,8 +392,20 @@ impl Server {
             drop(tokio::time::timeout(EXPORT_END_MAX, exporter).await);
         }
         self.engine.close().await.context("the store cannot be closed")?;
+        drop(deadline);
         if let Some(serving) = others {
             serving.close_peers().await;
+            if handing_over.is_cancelled() {
+                tokio::select! {
+                    () = serving.succeeded() => {}
+                    () = told.cancelled() => {}
+                }
+                if !told.is_cancelled() {
+                    return Err(
+                        cluster::Lost("this server has let another one lead".to_owned()).into()
+                    );
+                }
+            }
         }
         tracing::info!("stopped");
         served.context("the port failed")
@@ -718,12 +753,17 @@ fn end_at_the_latest() -> anyhow::Result<()> {
     std::thread::Builder::new().name("end".to_owned()).spawn(move || {
         runtime.block_on(async {
             stop.told().await;
-            tokio::time::sleep(END_MAX).await;
+            end_overdue().await;
         });
-        tracing::error!("the server did not end by itself within {END_MAX:?}: it is ended");
-        std::process::exit(1);
     })?;
     Ok(())
+}
+
+/// Ends the process if that takes too long.
+async fn end_overdue() {
+    tokio::time::sleep(END_MAX).await;
+    tracing::error!("the server did not end by itself within {END_MAX:?}: it is ended");
+    std::process::exit(1);
 }
 
 /// Hears when the process is told to stop, from when it was made: by the service manager or by the

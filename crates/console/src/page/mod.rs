@@ -32,6 +32,7 @@ mod loops;
 mod monitor;
 pub(crate) mod monitor_edit;
 mod monitors;
+mod nearby;
 mod now;
 mod past;
 mod payload;

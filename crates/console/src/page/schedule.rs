@@ -28,8 +28,8 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             @else { "Nothing is planned any more." }
         }))
         div.acts {
-            @if is_paused { (piece::act_with(cx, Permission::Run, "resume-schedule", name, "Resume", seen.clone())) }
-            @else { (piece::act_with(cx, Permission::Run, "pause-schedule", name, "Pause", seen.clone())) }
+            @if is_paused { (piece::act_with(cx, Permission::Run, "resume-schedule", name, "Resume", html! { (seen) })) }
+            @else { (piece::act_with(cx, Permission::Run, "pause-schedule", name, "Pause", html! { (seen) })) }
             (piece::preview(cx, Permission::Run, "trigger", name, "Trigger now"))
         }
         (backfill(cx, name, &it["backfill"]))

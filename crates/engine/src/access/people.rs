@@ -83,6 +83,17 @@ impl Access {
         found.ok_or_else(|| AccessError::Missing(Grantee::Group(which.into())))
     }
 
+    /// What the user is called who is the principal of this id (`user:ID`), or whose key it is (`key:ID`).
+    pub fn user_name(&self, id: &str) -> Option<Arc<str>> {
+        let state = self.core.state.read();
+        let user = match id.split_once(':')? {
+            ("user", id) => state.users.get(id)?,
+            ("key", id) => state.users.get(&state.keys.get(id)?.record().user?)?,
+            _ => return None,
+        };
+        Some(user.record.name.clone())
+    }
+
     /// A user by name or id, with when they were seen last since the start.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod event;
 mod execute;
 pub mod extract;
 mod facets;
+mod human;
 pub(crate) mod metadata;
 mod monitor;
 mod orkes;
@@ -58,6 +59,7 @@ pub(crate) fn router() -> Routes {
         .merge(status_page::routes())
         .merge(badge::routes())
         .merge(tasks::routes())
+        .merge(human::routes())
         .merge(queue::routes())
         .merge(scheduler::routes())
         .merge(event::routes())

@@ -28,6 +28,7 @@ mod execute;
 mod fork;
 mod grpc;
 mod heard;
+mod human;
 mod inbound;
 mod listener;
 mod metadata;

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Server, send_through};
 
 /// A server that asks for keys, and an administrator's key.
-struct House {
+pub(crate) struct House {
     _server: Server,
     router: Router,
-    admin: String,
+    pub(crate) admin: String,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = Server::new().await.with(|settings| settings.auth = Mode::On);
         let (engine, now) = (&server.engine, server.engine.now());
         let made = engine.access().create_key("root", vec![Role::Admin], None, "test", now).await;
@@ -25,22 +25,34 @@ impl House {
         Self { _server: server, router, admin }
     }
 
-    async fn ask(&self, method: Method, path: &str, credential: &str, body: &Value) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        credential: &str,
+        body: &Value,
+    ) -> Answer {
         let headers = [("x-authorization", credential), ("content-type", "application/json")];
         let headers = if credential.is_empty() { &headers[1..] } else { &headers[..] };
         let body = if body.is_null() { String::new() } else { body.to_string() };
         send_through(self.router.clone(), method, path, headers, body).await
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         self.ask(Method::GET, path, &self.admin, &Value::Null).await.ok()
     }
 
-    async fn send(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Value {
         self.ask(method, path, &self.admin, &body).await.ok()
     }
 
-    async fn refused(&self, method: Method, path: &str, body: Value, status: u16) -> String {
+    pub(crate) async fn refused(
+        &self,
+        method: Method,
+        path: &str,
+        body: Value,
+        status: u16,
+    ) -> String {
         self.ask(method, path, &self.admin, &body).await.failed(status)
     }
 }

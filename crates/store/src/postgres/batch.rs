@@ -410,12 +410,6 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// The number that stands for a kind of machine.
-pub(super) const fn machine(kind: MachineKind) -> i16 {
-    match kind {
-        MachineKind::Execution => 0,
-        MachineKind::Schedule => 1,
-        MachineKind::Monitor => 2,
-        MachineKind::Instance => 3,
-        MachineKind::Entity => 4,
-    }
+pub(super) fn machine(kind: MachineKind) -> i16 {
+    i16::from(kind.number())
 }

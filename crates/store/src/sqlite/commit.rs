@@ -216,14 +216,8 @@ fn insert(
 }
 
 /// The number that stands for a kind of machine.
-pub(super) const fn machine(kind: MachineKind) -> i64 {
-    match kind {
-        MachineKind::Execution => 0,
-        MachineKind::Schedule => 1,
-        MachineKind::Monitor => 2,
-        MachineKind::Instance => 3,
-        MachineKind::Entity => 4,
-    }
+pub(super) fn machine(kind: MachineKind) -> i64 {
+    i64::from(kind.number())
 }
 
 /// Drops all history up to a version.
