@@ -18,6 +18,7 @@ mod guard;
 mod hooks;
 mod inbound;
 mod local;
+pub mod mcp;
 mod metrics;
 pub mod oidc;
 mod openapi;
@@ -164,6 +165,7 @@ fn described() -> Routes {
         .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(console::routes())
+        .merge(mcp::routes())
         .merge(access::session::routes())
         .merge(access::login::routes())
         .merge(access::sso::routes())
