@@ -302,7 +302,7 @@ impl Server {
             ports,
             address,
             shared: owned,
-handing_over,
+            handing_over,
             calls,
             certificates,
             exporter,
