@@ -345,7 +345,7 @@ settings! {
     /// After that, tasks that need it fail, and are tried again as their definitions say.
     secrets_stale_max: Duration = ["1h"];
 
-    /// Vault or OpenBao, for secrets that are kept there: `https://vault.example:8200`.
+    /// Vault or `OpenBao`, for secrets that are kept there: `https://vault.example:8200`.
     vault_url: Option<HttpUrl> = ["off"];
 
     /// The namespace in Vault.
