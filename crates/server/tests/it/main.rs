@@ -61,3 +61,4 @@ mod uses;
 mod webhooks;
 mod why;
 mod workers;
+mod workload;
