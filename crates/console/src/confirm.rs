@@ -1,8 +1,8 @@
 //! The page before what cannot be taken back: what would happen, in numbers, and a form with the token
 //! that allows exactly that.
 
-use http::Method;
-use maud::html;
+use http::{Method, StatusCode};
+use maud::{Markup, html};
 use serde_json::json;
 
 use crate::act::{Act, IDS_MAX, is_ours, named};
@@ -10,7 +10,7 @@ use crate::piece;
 use crate::shell::{Page, Place};
 use crate::value::{count, list, text};
 use crate::visit::Pairs;
-use crate::{Context, Failure, consequence, incident_search};
+use crate::{Context, Failure, consequence, incident_search, seen};
 
 /// Above so many the number has to be typed.
 const TYPED_ABOVE: usize = 100;
@@ -58,18 +58,22 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
     let back = asked.get("back").filter(|back| is_ours(back)).unwrap_or("/console/");
     let (consequence, children) = consequence::of(cx, act, &ids, asked).await?;
     let token = cx.seal.token(act.name, &bound(&ids, asked), who(cx), cx.clock.now);
+    let (seen, standing) = seen::in_preview(cx, act, &ids, asked).await;
     let count = ids.len();
     let body = html! {
         (piece::note("warn", html! { (consequence) " " (act.harms.unwrap_or_default()) }))
+        (standing)
         (children)
         @if count <= SHOWN_MAX {
             ul { @for id in &ids { li { code { (id) } } } }
         }
         form method="post" action="/console/act" {
+            (piece::proof())
             input type="hidden" name="act" value=(act.name);
             input type="hidden" name="back" value=(back);
             input type="hidden" name="token" value=(token);
             @for id in &ids { input type="hidden" name="id" value=(id); }
+            (seen)
             @for name in BOUND {
                 @if let Some(value) = asked.get(name) { input type="hidden" name=(name) value=(value); }
             }
@@ -77,6 +81,7 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
                 label.field { span { (label) } textarea name="input" { (asked.get("input").unwrap_or_default()) } }
             }
             @if act.name == "snooze" { (piece::for_how_long()) }
+            @else if let Some(length) = asked.get("for") { input type="hidden" name="for" value=(length); }
             (piece::field("why", "Why, for the record", asked.get("why").unwrap_or_default(), ""))
             @if count > TYPED_ABOVE && act.harms.is_some() {
                 (piece::field("count", &format!("Type {count} to go on"), "", ""))
@@ -104,6 +109,21 @@ pub(crate) async fn again(cx: &Context<'_>, refused: &Failure) -> Result<Page, F
     let mut page = show(cx, &cx.visit.form).await?;
     page.status = refused.status;
     page.body = html! { (piece::refusal(refused)) (page.body) };
+    Ok(page)
+}
+
+/// The preview once more, for what stands otherwise than it was shown, with what happened since.
+///
+/// # Errors
+/// As [`show`].
+pub(crate) async fn after(cx: &Context<'_>, moved: &[Markup]) -> Result<Page, Failure> {
+    let mut page = show(cx, &cx.visit.form).await?;
+    page.status = StatusCode::CONFLICT;
+    page.body = html! {
+        (piece::note("bad", html! { "Nothing was changed: it has moved on since it was shown to you." }))
+        ul { @for it in moved { li { (it) } } }
+        (page.body)
+    };
     Ok(page)
 }
 
@@ -150,6 +170,7 @@ async fn batch(cx: &Context<'_>, act: &Act, asked: &Pairs) -> Result<Page, Failu
             @if left_out > 0 { " Left out: " (piece::counted(left_out, true)) " sub-workflows that are found, as their parents take care of them." } }
         ul { @for run in list(&found, "workflowIds") { li { (piece::run(run.as_str().unwrap_or_default())) } } }
         form method="post" action="/console/act" {
+            (piece::proof())
             input type="hidden" name="act" value=(act.name);
             input type="hidden" name="back" value=(back);
             input type="hidden" name="batch" value=(id);

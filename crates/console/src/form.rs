@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use crate::act::{Act, IDS_MAX, is_ours, named, object, silence_of};
 use crate::visit::{CALLED, NAME_MAX, Pairs, ZONE, encoded, is_name};
-use crate::{Context, Failure, Reply, confirm, deed};
+use crate::{Context, Failure, Reply, confirm, deed, seen};
 
 /// Answers a form.
 ///
 /// # Errors
 /// It is not understood, not allowed, or the API refuses what it asks for.
 pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
+    must_be_ours(cx)?;
     let segments: Vec<&str> = cx.visit.segments.iter().map(String::as_str).collect();
     match segments[..] {
         // A preview of many ids: too long for an address. It changes nothing.
@@ -24,13 +25,15 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
         ["name"] => name(cx),
         ["monitors", name, "try"] => {
             let file = cx.visit.form.get("file").unwrap_or_default();
-            let page = crate::page::monitor::try_out(cx, name, Some(file)).await?;
+            let page = crate::page::monitor_edit::try_out(cx, name, Some(file)).await?;
             Ok(Reply::page(cx, &page))
         }
-        ["monitors", name, "edit"] => Ok(match crate::page::monitor::edited(cx, name).await? {
-            Ok(to) => Reply::Moved { to, cookie: None },
-            Err(page) => Reply::page(cx, &page),
-        }),
+        ["monitors", name, "edit"] => {
+            Ok(match crate::page::monitor_edit::edited(cx, name).await? {
+                Ok(to) => Reply::Moved { to, cookie: None },
+                Err(page) => Reply::page(cx, &page),
+            })
+        }
         ["definitions", "workflow", name, "rehearse"] => {
             Ok(Reply::page(cx, &crate::page::rehearse::rehearsed(cx, name).await?))
         }
@@ -46,6 +49,21 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
         },
         _ => Err(Failure::missing(format!("There is no form at {}", cx.visit.path()))),
     }
+}
+
+/// Checks that a page of ours sent the form, also where the browser says nothing of its origin, which the
+/// guard has looked at.
+fn must_be_ours(cx: &Context<'_>) -> Result<(), Failure> {
+    let visitor = &cx.visit.visitor;
+    let token = cx.visit.form.get("csrf").unwrap_or_default();
+    if visitor.is_by_program || cx.seal.is_of_forms(token, &visitor.id) {
+        return Ok(());
+    }
+    let message = "The form has no token of a page that was shown to you, so nothing was changed";
+    Err(Failure::forbidden(message).with_hint(
+        "Go back, load the page anew and send it again. A program sends its key in a header, or \
+         the field `csrf` of a page.",
+    ))
 }
 
 fn zone(cx: &Context<'_>) -> Result<Reply, Failure> {
@@ -97,6 +115,10 @@ async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
     }
     if act.harms.is_some() {
         confirm::check(cx, act, &ids)?;
+    }
+    let moved = seen::moved(cx, act, &ids).await;
+    if !moved.is_empty() {
+        return Ok(Reply::page(cx, &confirm::after(cx, &moved).await?));
     }
     let (mut done, mut failed) = (0, Vec::new());
     let mut then = None;

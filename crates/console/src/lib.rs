@@ -18,9 +18,12 @@ mod graph;
 mod gzip;
 mod incident_search;
 mod page;
+mod part;
 mod piece;
 mod reply;
+mod report;
 mod seal;
+mod seen;
 mod shell;
 mod steer;
 mod strip;
@@ -34,7 +37,9 @@ use serde_json::Value;
 
 pub use asset::{PREFIX as ASSETS, asset};
 pub use page::answering::Answering;
+pub use part::Part;
 pub use reply::Reply;
+pub use report::Report;
 pub use shell::Page;
 pub use visit::{Pairs, Visit, Visitor};
 
@@ -78,6 +83,7 @@ pub struct Console {
     settings: Settings,
     seal: seal::Seal,
     made: page::Made,
+    parts: part::Parts,
 }
 
 /// Everything that a page is made of: who looks at what, and whom it asks.
@@ -95,7 +101,8 @@ impl Console {
     /// The console over an engine.
     pub fn new(engine: Engine, settings: Settings) -> Self {
         let seal = seal::Seal::new(&*engine.vault().derive_key("acts of the console"));
-        Self { engine, settings, seal, made: page::Made::default() }
+        let (made, parts) = (page::Made::default(), part::Parts::default());
+        Self { engine, settings, seal, made, parts }
     }
 
     /// Answers a visit. A GET never changes anything.
@@ -112,8 +119,10 @@ impl Console {
         };
         let answered = if visit.method == Method::POST {
             form::post(&cx).await
+        } else if visit.is_part {
+            self.parts.of(&cx).await.map(Reply::Part)
         } else {
-            page::show(&cx).await.map(|page| Reply::page(&cx, &page))
+            shown(&cx).await
         };
         answered.unwrap_or_else(|failure| Reply::page(&cx, &failure.page()))
     }
@@ -147,6 +156,14 @@ impl Console {
             clock: clock::Clock::new(self.engine.now(), visit.zone.as_deref()),
         };
         Reply::page(&cx, &page(&cx))
+    }
+}
+
+/// What is at an address: a file to keep, or a page.
+async fn shown(cx: &Context<'_>) -> Result<Reply, Failure> {
+    match page::file::at(cx).await? {
+        Some(file) => Ok(file),
+        None => page::show(cx).await.map(|page| Reply::page(cx, &page)),
     }
 }
 

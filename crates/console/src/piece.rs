@@ -5,7 +5,7 @@
 )]
 
 use kernel::access::Permission;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
 use crate::clock::bytes;
@@ -120,6 +120,20 @@ pub(crate) fn facts(pairs: &[(&str, Markup)]) -> Markup {
     }
 }
 
+/// What stands in a page for the token of its forms, until it is known for whom it is. Nothing that is
+/// escaped can be this.
+pub(crate) const PROOF: PreEscaped<&str> = PreEscaped("<proof>");
+
+/// The field by which a form shows that a page of ours sent it. Each form that is posted has it.
+pub(crate) fn proof() -> Markup {
+    html! { input type="hidden" name="csrf" value=(PROOF); }
+}
+
+/// The page for one visitor: with the token of their forms.
+pub(crate) fn with_proof(html: &str, token: &str) -> String {
+    html.replace(PROOF.0, token)
+}
+
 /// A button that does something at once, if whoever looks may do it.
 pub(crate) fn act(cx: &Context<'_>, need: Permission, act: &str, id: &str, label: &str) -> Markup {
     act_with(cx, need, act, id, label, html! {})
@@ -137,6 +151,7 @@ pub(crate) fn act_with(
     html! {
         @if cx.may(need) {
             form.act method="post" action="/console/act" {
+                (proof())
                 input type="hidden" name="act" value=(act);
                 input type="hidden" name="id" value=(id);
                 input type="hidden" name="back" value=(cx.visit.path());

@@ -1,5 +1,5 @@
 //! Tokens of destructive acts: they bind exactly one act, one list of ids and one visitor, for five
-//! minutes.
+//! minutes. And those of all forms, which bind a visitor alone (decision 0073).
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kernel::Timestamp;
@@ -7,6 +7,9 @@ use sha2::Sha256;
 
 /// For how long a preview can be acted on, in milliseconds.
 const VALID: i64 = 5 * 60 * 1000;
+
+/// In the place of an act, of which none has this name, in the tokens of forms.
+const FORMS: &str = "any form";
 
 /// Makes tokens, and tells its own from others.
 pub(crate) struct Seal(Hmac<Sha256>);
@@ -38,6 +41,17 @@ impl Seal {
         now.millis() <= end && self.mac(act, ids, who, end).verify_slice(&proof).is_ok()
     }
 
+    /// What the forms of pages for somebody carry, so that no page of others can make their browser send one.
+    pub(crate) fn of_forms(&self, whose: &str) -> String {
+        hex(&self.mac(FORMS, &[], whose, 0).finalize().into_bytes())
+    }
+
+    /// Whether a form carries what the pages for somebody have.
+    pub(crate) fn is_of_forms(&self, token: &str, whose: &str) -> bool {
+        let proof = unhex(token);
+        proof.is_some_and(|proof| self.mac(FORMS, &[], whose, 0).verify_slice(&proof).is_ok())
+    }
+
     fn mac(&self, act: &str, ids: &[&str], who: &str, end: i64) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         // Lengths first: no two lists are one text.
@@ -67,6 +81,20 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_token_of_forms_is_for_one_person_and_no_preview() {
+        let seal = Seal::new(&[7; 32]);
+        let token = seal.of_forms("user:1");
+        assert!(seal.is_of_forms(&token, "user:1"));
+        assert!(!seal.is_of_forms(&token, "user:2") && !seal.is_of_forms(&token, ""));
+        assert!(!Seal::new(&[8; 32]).is_of_forms(&token, "user:1"));
+        for wrong in ["", "zz", "é", &token[1..]] {
+            assert!(!seal.is_of_forms(wrong, "user:1"), "{wrong}");
+        }
+        let preview = format!("0.{token}");
+        assert!(!seal.holds(&preview, FORMS, &[], "user:1", Timestamp::from_millis(1)));
+    }
 
     #[test]
     fn a_token_is_for_one_act_one_list_one_person_and_five_minutes() {

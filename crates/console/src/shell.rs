@@ -46,6 +46,8 @@ pub struct Page {
     pub(crate) json: Option<String>,
     /// The command that shows the same.
     pub(crate) command: Option<String>,
+    /// The address of the same as one file to keep.
+    pub(crate) file: Option<String>,
     /// What the page is about, so that it is looked at again when that changes: topics of commits.
     pub(crate) topics: &'static str,
     /// The one machine that it is about, if it is about one.
@@ -67,6 +69,7 @@ impl Page {
             body,
             json: None,
             command: None,
+            file: None,
             topics: "",
             about: None,
             is_public: false,
@@ -86,6 +89,13 @@ impl Page {
     pub(crate) fn same_as(mut self, json: impl Into<String>, command: impl Into<String>) -> Self {
         self.json = Some(json.into());
         self.command = Some(command.into()).filter(|command: &String| !command.is_empty());
+        self
+    }
+
+    /// Says where the same can be had as a file.
+    #[must_use]
+    pub(crate) fn with_file(mut self, href: impl Into<String>) -> Self {
+        self.file = Some(href.into());
         self
     }
 
@@ -113,8 +123,6 @@ impl Page {
 
 /// The whole document.
 pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
-    let title =
-        if page.is_public { page.title.clone() } else { format!("{} · Nightbell", page.title) };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -123,7 +131,7 @@ pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="robots" content="noindex";
-                title { (title) }
+                title { (title(page)) }
                 link rel="stylesheet" href=(ASSETS.style.path);
                 link rel="icon" type="image/svg+xml" href=(ASSETS.icon.path);
                 @if !page.is_public {
@@ -136,7 +144,7 @@ pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
             @if page.is_public {
                 body.public { main #main { h1 { (page.title) } (page.body) } }
             } @else {
-                body data-topics=(page.topics) data-about=[page.about.as_deref()] {
+                body data-topics=(page.topics) data-about=[page.about.as_deref()] data-csrf=(piece::PROOF) {
                     a.skip href="#main" { "Skip to the content" }
                     (top(cx, page))
                     (main(cx, page))
@@ -191,11 +199,27 @@ fn main(cx: &Context<'_>, page: &Page) -> Markup {
                     }
                 }
             }
-            div #live hx-get=(cx.visit.address) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
-                (page.body)
-            }
+            (live(cx, page))
         }
     }
+}
+
+/// What of a page is looked at again when something is committed.
+fn live(cx: &Context<'_>, page: &Page) -> Markup {
+    html! {
+        div #live hx-get=(cx.visit.address) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
+            (page.body)
+        }
+    }
+}
+
+/// That alone, for a page that is open.
+pub(crate) fn part(cx: &Context<'_>, page: &Page) -> Markup {
+    html! { title { (title(page)) } (live(cx, page)) }
+}
+
+fn title(page: &Page) -> String {
+    if page.is_public { page.title.clone() } else { format!("{} · Nightbell", page.title) }
 }
 
 /// One press that takes back what was done last, where that is possible.
@@ -218,6 +242,7 @@ fn foot(cx: &Context<'_>, page: &Page) -> Markup {
                 @if let Some(command) = &page.command {
                     li { details { summary { "As command" } code { (command) } } }
                 }
+                @if let Some(file) = &page.file { li { a href=(file) download { "As a file" } } }
                 li { a href=(cx.visit.address) data-copy="" { "Copy link" } }
                 li { a href="/console/help" { "Help" } }
             }

@@ -91,6 +91,13 @@ pub struct Visitor {
     pub name: Option<String>,
     /// What the visitor may do.
     pub may: Vec<Permission>,
+    /// What the tokens of forms are bound to: the id of whoever signed in; empty if nobody did.
+    pub id: String,
+    /// Whether the request has a header that no form and no page of others can make a browser send. It
+    /// needs no token then.
+    pub is_by_program: bool,
+    /// Names what the visitor may see: all who have the same are shown the same.
+    pub reach: String,
 }
 
 /// One request of a browser.
@@ -108,6 +115,8 @@ pub struct Visit {
     pub form: Pairs,
     /// Who asks.
     pub visitor: Visitor,
+    /// Whether an open page asks, which wants only what can have changed.
+    pub is_part: bool,
     /// The time zone in which the reader wants times, an IANA name.
     pub zone: Option<String>,
     /// What the reader wants to be called in records. It proves nothing: where there are accounts, the
@@ -135,6 +144,7 @@ impl Visit {
             query: Pairs::parse(query.unwrap_or_default()),
             form: Pairs::parse(body),
             visitor,
+            is_part: false,
             zone: None,
             called: None,
         }
@@ -199,7 +209,7 @@ mod tests {
     #[test]
     fn who_is_known_is_called_by_that_name() {
         let visit = |name: Option<&str>, cookies: &str| {
-            let visitor = Visitor { name: name.map(str::to_owned), may: Vec::new() };
+            let visitor = Visitor { name: name.map(str::to_owned), ..Visitor::default() };
             Visit::new(Method::GET, "/console", None, "", visitor).with_cookies(Some(cookies))
         };
         let cookies = "a=b; nightbell-name=Ida%20%C3%98; nightbell-zone=Europe%2FOslo";

@@ -6,10 +6,12 @@
 //! are in memory: a request is decided without a read of the store.
 
 mod arrival;
+mod keys;
 mod password;
 mod people;
 mod record;
 mod state;
+mod upsert;
 mod writing;
 
 use std::sync::Arc;
@@ -23,19 +25,23 @@ use zeroize::Zeroizing;
 
 use crate::documents::Damaged;
 use crate::store::{Document, Store, StoreError};
-use state::{Key, State};
+use keys::{Key, PREFIX};
+use state::State;
 use writing::{Change, Core, Writing};
 
 pub use arrival::Arrival;
 pub use password::LENGTH_MAX as PASSWORD_MAX;
 pub use people::NewUser;
 pub use record::{GroupRecord, Identity, KeyRecord, Rights, UserRecord};
+pub use upsert::Described;
 
 const KEYS: &str = "access_key";
 const USERS: &str = "access_user";
 const GROUPS: &str = "access_group";
 /// Keys at most, revoked ones included.
 const COUNT_MAX: usize = 10_000;
+/// Keys that are read at once.
+const READ_AT_ONCE: usize = 250;
 /// Narrowed grants of one key, user or group at most.
 const GRANTS_MAX: usize = 1000;
 /// Bytes of the longest name of a key.
@@ -75,6 +81,9 @@ pub enum AccessError {
          digit, and not 12 hexadecimal digits"
     )]
     PersonName(String, &'static str),
+    /// What people call a user, or what a group is for, breaks the rule.
+    #[error("a display name and a description have at most 200 bytes, without control characters")]
+    Label,
     /// Somebody has the name.
     #[error("there is a {1} '{0}' already")]
     Taken(String, &'static str),
@@ -256,8 +265,16 @@ impl Access {
         for user in store.documents(USERS).await?.iter().filter_map(|it| damaged.read(it)) {
             state.put_user(user);
         }
-        for key in store.documents(KEYS).await?.iter().filter_map(|it| damaged.read(it)) {
-            state.put_key(key);
+        let mut after: Arc<str> = "".into();
+        loop {
+            let some = store.documents_after(KEYS, &after, READ_AT_ONCE).await?;
+            for key in some.iter().filter_map(|it| damaged.read(it)) {
+                state.put_key(key);
+            }
+            match some.last() {
+                Some(last) if some.len() == READ_AT_ONCE => after = last.name.clone(),
+                _ => break,
+            }
         }
         Ok(Self { core: Core::new(store, state), passwords: password::Pool::default() })
     }
@@ -266,7 +283,7 @@ impl Access {
     pub fn holder(&self, key: &KeyText<'_>, now: Timestamp) -> Proved {
         let state = self.core.state.read();
         match state.keys.get(key.id()) {
-            Some(found) if found.record.hash == key.hash() => proved(&state, found, now),
+            Some(found) if found.is_proved_by(key.hash()) => proved(&state, found, now),
             _ => Proved::Unknown,
         }
     }
@@ -274,7 +291,7 @@ impl Access {
     /// Who a principal is by its id (`key:ID`, `user:ID`), for whoever has proved it before.
     pub fn principal(&self, id: &str, now: Timestamp) -> Proved {
         let state = self.core.state.read();
-        if let Some(key) = id.strip_prefix("key:") {
+        if let Some(key) = id.strip_prefix(PREFIX) {
             return state.keys.get(key).map_or(Proved::Unknown, |key| proved(&state, key, now));
         }
         let user = id.strip_prefix("user:").and_then(|id| state.users.get(id));
@@ -313,8 +330,7 @@ impl Access {
     /// Every key, oldest first, with when it was used last since the start.
     pub fn keys(&self) -> Vec<(KeyRecord, Option<Timestamp>)> {
         let state = self.core.state.read();
-        let mut keys: Vec<_> =
-            state.keys.values().map(|key| (key.record.clone(), key.used.get())).collect();
+        let mut keys: Vec<_> = state.keys.all().map(|key| (key.record(), key.used.get())).collect();
         keys.sort_by(|(one, _), (other, _)| {
             (one.created_at, &one.id).cmp(&(other.created_at, &other.id))
         });
@@ -323,7 +339,7 @@ impl Access {
 
     /// Whether the user of a key counts; that of a key without one always does.
     pub fn user_counts(&self, key: &KeyRecord) -> bool {
-        self.core.state.read().user_counts(key)
+        self.core.state.read().user_counts(key.user.as_ref())
     }
 
     /// Changes whenever somebody may have lost a permission: what they hold open must end.
@@ -388,7 +404,7 @@ impl Access {
         let text = loop {
             let text = Zeroizing::new(KeyText::write(random(), random()));
             let id = KeyText::parse(&text).expect("it was just written").id().to_owned();
-            if !self.core.state.read().keys.contains_key(&*id) {
+            if self.core.state.read().keys.get(&id).is_none() {
                 break text;
             }
         };
@@ -423,7 +439,7 @@ impl Access {
         now: Timestamp,
     ) -> Result<KeyRecord, AccessError> {
         let writing = self.core.begin().await?;
-        let mut record = self.key(id)?.record.clone();
+        let mut record = self.key(id)?.record();
         if record.revoked_at.is_some() {
             return Ok(record);
         }
@@ -449,7 +465,7 @@ impl Access {
     /// There is no such one.
     pub fn holder_of(&self, whom: &Grantee) -> Result<Holder, AccessError> {
         Ok(match whom {
-            Grantee::Key(id) => Holder::of_key(&self.key(id)?.record),
+            Grantee::Key(id) => Holder::of_key(&self.key(id)?.record()),
             Grantee::User(name) => Holder::of_user(&self.user_of(name)?.record),
             Grantee::Group(name) => Holder::of_group(&self.group_of(name)?.record),
         })
@@ -520,7 +536,7 @@ impl Access {
         };
         let record = match whom {
             Grantee::Key(id) => {
-                let mut key = self.key(id)?.record.clone();
+                let mut key = self.key(id)?.record();
                 if key.revoked_at.is_some() {
                     return Err(AccessError::Missing(whom.clone()));
                 }
@@ -568,14 +584,13 @@ impl Access {
         }
         let former: Vec<Arc<Key>> = {
             let state = self.core.state.read();
-            let open =
-                state.keys.values().filter(|it| it.is_bootstrap() && it.record.is_valid(now));
+            let open = state.keys.all().filter(|it| it.is_bootstrap() && it.is_valid(now));
             open.cloned().collect()
         };
         let rights = Rights::from(vec![Role::Admin]);
         let made = self.make(BOOTSTRAP, rights, None, None, "server", now, true, &writing).await?;
         for key in former {
-            let mut record = key.record.clone();
+            let mut record = key.record();
             record.revoked_at = Some(now);
             record.revoked_by = Some("server".into());
             self.write(Record::Key(record), now, &writing).await?;
@@ -600,9 +615,8 @@ impl Access {
     pub async fn end_bootstrap(&self, by: &str, now: Timestamp) -> Result<(), AccessError> {
         let ids: Vec<Arc<str>> = {
             let state = self.core.state.read();
-            let open =
-                state.keys.values().filter(|it| it.is_bootstrap() && it.record.is_valid(now));
-            open.map(|it| it.record.id.clone()).collect()
+            let open = state.keys.all().filter(|it| it.is_bootstrap() && it.is_valid(now));
+            open.map(|it| it.id().into()).collect()
         };
         for id in ids {
             self.revoke_key(&id, by, now).await?;
@@ -640,10 +654,10 @@ fn check_key(
 }
 
 fn proved(state: &State, key: &Key, now: Timestamp) -> Proved {
-    if key.record.revoked_at.is_some() || !state.user_counts(&key.record) {
+    if key.is_revoked() || !state.user_counts(key.user.as_ref()) {
         return Proved::Unknown;
     }
-    if !key.record.is_valid(now) {
+    if !key.is_valid(now) {
         return Proved::Expired;
     }
     key.used.set(now);

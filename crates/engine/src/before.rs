@@ -116,30 +116,31 @@ impl Changes {
         if let Some(run) = state.execution() {
             self.ends.add(before.ended, run);
         }
-        match state {
-            AnyMachine::Execution(_) | AnyMachine::Instance(_) => {
-                self.started += u64::from(!before.existed && state.exists());
-                match state.end().filter(|_| before.was_open || !before.existed) {
-                    Some(true) => self.completed += 1,
-                    Some(false) => self.failed += 1,
-                    None => {}
-                }
+        if state.is_run() {
+            self.started += u64::from(!before.existed && state.exists());
+            match state.end().filter(|_| before.was_open || !before.existed) {
+                Some(true) => self.completed += 1,
+                Some(false) => self.failed += 1,
+                None => {}
             }
-            AnyMachine::Monitor(monitor) => {
-                self.tells_dependents |= (monitor.is_down(), monitor.is_failing()) != before.was;
-                self.removes |= monitor.removed && !before.was_removed;
-                // One question may follow another in one decision.
-                let asked = question(monitor);
-                self.asks_parents |= asked.is_some() && asked != before.asked;
-                let check = monitor.check.as_ref();
-                if let Some(check) = check.filter(|it| Some(it.sequence) != before.check) {
-                    self.began.extend(before.due.filter(|due| *due <= check.started_at));
-                }
-            }
-            AnyMachine::Schedule(_) => {
-                self.fired = Fired::of(&decided.effects).or(self.fired.take());
-            }
-            AnyMachine::Entity(_) => {}
+        }
+        if let Some(monitor) = state.monitor() {
+            self.add_monitor(before, monitor);
+        }
+        if state.schedule().is_some() {
+            self.fired = Fired::of(&decided.effects).or(self.fired.take());
+        }
+    }
+
+    fn add_monitor(&mut self, before: &Before, monitor: &Monitor) {
+        self.tells_dependents |= (monitor.is_down(), monitor.is_failing()) != before.was;
+        self.removes |= monitor.removed && !before.was_removed;
+        // One question may follow another in one decision.
+        let asked = question(monitor);
+        self.asks_parents |= asked.is_some() && asked != before.asked;
+        let check = monitor.check.as_ref();
+        if let Some(check) = check.filter(|it| Some(it.sequence) != before.check) {
+            self.began.extend(before.due.filter(|due| *due <= check.started_at));
         }
     }
 }

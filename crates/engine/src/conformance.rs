@@ -11,7 +11,7 @@ mod searching;
 
 use std::sync::Arc;
 
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, RowKind, Timestamp};
 
 pub use differential::differ;
 
@@ -54,6 +54,7 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     searching::filters_together(&*fresh().await).await;
     searching::stars_match_any_run(&*fresh().await).await;
     searching::what_is_tallied_is_what_is_found(&*fresh().await).await;
+    searching::what_began_in_each_span_is_counted_at_once(&*fresh().await).await;
     searching::order_and_pages(&*fresh().await).await;
     searching::pages_by_name_and_status_are_whole(&*fresh().await).await;
     searching::counting_ends_behind_the_page(&*fresh().await).await;
@@ -156,7 +157,7 @@ fn message(from: &ExecutionId, sequence: u64, to: &ExecutionId) -> Outgoing {
 fn queue_row(execution: &ExecutionId, sequence: u32) -> QueueRow {
     QueueRow {
         execution: execution.clone(),
-        sequence,
+        kind: RowKind::of(sequence),
         queue: "ping".into(),
         name: "ping".into(),
         priority: 0,
@@ -178,7 +179,7 @@ async fn history(store: &dyn Store, id: &ExecutionId) -> Option<Vec<String>> {
 /// Every queue row, in an order to compare.
 async fn queued(store: &dyn Store) -> Vec<QueueRow> {
     let mut rows = store.queued().await.expect("the queue can be read");
-    rows.sort_by(|a, b| (&a.execution, a.sequence).cmp(&(&b.execution, b.sequence)));
+    rows.sort_by(|a, b| (&a.execution, a.kind).cmp(&(&b.execution, b.kind)));
     rows
 }
 

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kernel::definition::{SchemaDef, TaskDef};
-use kernel::graph::{Context, GATE_PLACE, World};
+use kernel::graph::{Context, World};
 use kernel::{ExecutionId, Json, Rejected, Scripts};
 use tokio::sync::MutexGuard;
 
 use crate::cache::{Shared, Slot};
 use crate::engine::{Engine, Error, Inner};
 use crate::evaluation::{self, Evaluation, Outcome, Watch, Watched};
-use crate::machine::{AnyInput, AnyMachine, Decided};
+use crate::machine::{AnyInput, AnyMachine, Decided, DecisionContext};
 use crate::mutants::{self, Mutant};
 use crate::parts::Options;
 use crate::store::StoreError;
@@ -114,9 +114,9 @@ impl Engine {
         let world = Knowledge { inner: &self.inner };
         let Options { limits, schedules, .. } = &self.inner.options;
         let context = Context { now: self.inner.clock.now(), scripts, world: &world, limits };
-        let hears = matches!(state, AnyMachine::Monitor(_));
-        let listening_since = hears.then(|| self.listening_since());
-        state.decide(input, &context, schedules, listening_since)
+        let listening_since = || self.listening_since();
+        let listening_since = &listening_since;
+        state.decide(input, &DecisionContext { context: &context, schedules, listening_since })
     }
 
     /// Takes an execution's slot for an operator who ends it, and does not wait behind an evaluation.
@@ -267,8 +267,8 @@ impl World for Knowledge<'_> {
         self.inner.outputs.get(name, key, self.inner.clock.now())
     }
 
-    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId) -> bool {
-        let key = (execution.clone(), GATE_PLACE);
+    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId, sequence: u32) -> bool {
+        let key = (execution.clone(), sequence);
         self.inner.queues.place(gate, limit, key, self.inner.clock.now())
     }
 }

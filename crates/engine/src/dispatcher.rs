@@ -152,7 +152,7 @@ impl Engine {
                 return self.inner.queues.put_back(key, self.now());
             }
         };
-        let refusal = match self.refusal_of_task(key, runner.requires()).await {
+        let refusal = match self.refusal_of_task(key, &*runner).await {
             Ok(refusal) => refusal,
             Err(error) => {
                 tracing::debug!(workflow = %key.0, %error, "store unavailable; task delayed");
@@ -166,11 +166,7 @@ impl Engine {
         let task_type = runner.task_type();
         let work = async {
             match refusal {
-                Some(reason) => Outcome {
-                    status: OutcomeStatus::FailedTerminally,
-                    output: Json::empty_object(),
-                    reason: Some(format!("{task_type}: {reason}")),
-                },
+                Some(refusal) => refusal,
                 None => runner.run(handoff, run.cancel.clone()).await,
             }
         };
@@ -205,20 +201,33 @@ impl Engine {
         self.inner.running.lock().remove(key);
     }
 
-    /// Why a task is not run, if the principal that its run acts as may not do what it does.
+    /// What comes of a task that is not run: the principal that its run acts as may not do what it
+    /// does, or a secret that it needs cannot be read now.
     async fn refusal_of_task(
         &self,
         key: &TaskKey,
-        requirement: Requirement,
-    ) -> Result<Option<String>, Error> {
-        let (permission, on) = match requirement {
+        runner: &dyn TaskRunner,
+    ) -> Result<Option<Outcome>, Error> {
+        let because = |status, why: String| Outcome {
+            status,
+            output: Json::empty_object(),
+            reason: Some(format!("{}: {why}", runner.task_type())),
+        };
+        if runner.takes_secrets()
+            && let Some(why) = self.lacking_secret(&key.0, key.1).await?
+        {
+            return Ok(Some(because(OutcomeStatus::Failed, why)));
+        }
+        let (permission, on) = match runner.requires() {
             Requirement::Nothing | Requirement::EachThing => return Ok(None),
             Requirement::OwnRun => (Permission::Run, ActsOn::Itself),
             Requirement::Everything(permission) => (permission, ActsOn::Everything),
         };
         match self.must_be_allowed(&key.0, permission, on).await {
             Ok(()) => Ok(None),
-            Err(Error::Rejected(Rejected::Forbidden(why))) => Ok(Some(why)),
+            Err(Error::Rejected(Rejected::Forbidden(why))) => {
+                Ok(Some(because(OutcomeStatus::FailedTerminally, why)))
+            }
             Err(error) => Err(error),
         }
     }

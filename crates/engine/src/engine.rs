@@ -9,7 +9,8 @@ use futures_util::FutureExt as _;
 use kernel::alert::Sample;
 use kernel::graph::{Execution, Limits, Message, Status};
 use kernel::{
-    CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, Scripts, Timestamp,
+    CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, RowKind, Scripts,
+    Timestamp,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -45,7 +46,7 @@ use crate::meter::Meters;
 use crate::monitors::{Monitors, Receivers};
 use crate::mutants::{self, Mutant};
 use crate::outputs::Outputs;
-use crate::pacing::{Delayed, Rates};
+use crate::pacing::{Counted, Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
 use crate::publishing;
 use crate::queues::{Queues, TaskKey};
@@ -157,6 +158,7 @@ pub(crate) struct Inner {
     pub(crate) suspects: Suspects,
     pub(crate) lineages: Lineages,
     pub(crate) rates: Rates,
+    pub(crate) rates_of_principals: Rates,
     pub(crate) delayed: Delayed,
     pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
@@ -254,7 +256,11 @@ impl Engine {
             deciding: Mutex::default(),
             suspects,
             lineages: Lineages::default(),
-            rates: Rates::new(parts.options.starts_per_minute),
+            rates: Rates::new(Counted::Definition, parts.options.starts_per_minute),
+            rates_of_principals: Rates::new(
+                Counted::Principal,
+                parts.options.principal_starts_per_minute,
+            ),
             delayed: Delayed::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
@@ -320,6 +326,13 @@ impl Engine {
     /// Documents that are kept in memory as their readers need them.
     pub fn catalogue(&self) -> &Catalogue {
         &self.inner.catalogue
+    }
+
+    /// A number that grows whenever a definition changes that may name others: of a workflow, a task, an
+    /// event handler, a trigger, a webhook or monitors.
+    pub fn definition_changes(&self) -> u64 {
+        const KINDS: [&str; 4] = ["event_handler", "trigger", "webhook", "monitors"];
+        self.inner.definitions.changes() + self.catalogue().changes(&KINDS)
     }
 
     /// The queues.
@@ -487,16 +500,15 @@ impl Engine {
         let mut work = self.work(id, &state, version, decided.effects);
         work.ending = self.tell_traces(id, changes.ends).await;
         // What was put and is changed again is written once.
-        let changed = |earlier: &QueueChange| {
-            work.queue.iter().any(|later| later.sequence() == earlier.sequence())
-        };
+        let changed =
+            |earlier: &QueueChange| work.queue.iter().any(|later| later.kind() == earlier.kind());
         queue.retain(|earlier| !changed(earlier));
         queue.extend(work.queue.iter().cloned());
         let size = events.len();
         let bytes = if forget { size } else { slot.bytes + size };
         let brief = match (bytes >= LONG_BYTES, slot.bytes >= LONG_BYTES) {
             (true, was_long) if decided.is_news || !was_long => state.brief(),
-            (false, true) if matches!(state, AnyMachine::Execution(_)) => Some(String::new()),
+            (false, true) => state.brief().map(|_| String::new()),
             _ => None,
         };
         let commit = Commit {
@@ -527,7 +539,7 @@ impl Engine {
         }
         self.inner.meters.commits.observe(begun.elapsed());
         self.inner.vitals.wrote();
-        self.inner.vitals.board.note(&state);
+        state.note(&self.inner.vitals.board);
         self.inner.vitals.board.count(&work.records);
         slot.unwritten = None;
         (slot.is_known, slot.is_presumed_new) = (true, false);
@@ -560,7 +572,7 @@ impl Engine {
                     if state.is_queued(dispatch.sequence) && !mutants::is(Mutant::DispatchLost) {
                         work.queue.push(QueueChange::Put(QueueRow {
                             execution: id.clone(),
-                            sequence: dispatch.sequence,
+                            kind: RowKind::of(dispatch.sequence),
                             queue: dispatch.queue,
                             name: dispatch.name,
                             priority: dispatch.priority,
@@ -573,7 +585,7 @@ impl Engine {
                     }
                 }
                 Effect::Withdraw { sequence } => {
-                    work.queue.push(QueueChange::Remove { sequence });
+                    work.queue.push(QueueChange::Remove { kind: RowKind::of(sequence) });
                 }
                 Effect::Hold { sequence } => {
                     let key = (id.clone(), sequence);
@@ -584,7 +596,8 @@ impl Engine {
                 }
                 Effect::Send { .. } if mutants::is(Mutant::MessageLost) => {}
                 Effect::Send { to, mut message } => {
-                    if let (AnyMachine::Schedule(_), Message::Start(start)) = (state, &mut *message)
+                    if let Message::Start(start) = &mut *message
+                        && state.authors_inputs()
                     {
                         // A schedule's document is its author's, as a definition is.
                         start.input = self.refer(id.as_str(), &start.input);
@@ -617,14 +630,14 @@ impl Engine {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
-                QueueChange::Put(row) if gates::is_place(row.sequence) => self.take_place(row, now),
-                QueueChange::Put(row) if row.held => {
-                    self.inner.queues.hold(&(row.execution, row.sequence));
+                QueueChange::Put(row) if matches!(row.kind, RowKind::Permit(_)) => {
+                    self.take_place(row, now);
                 }
+                QueueChange::Put(row) if row.held => self.inner.queues.hold(&row.key()),
                 QueueChange::Put(row) => self.put_row(row, now),
-                QueueChange::Remove { sequence } => {
-                    let key = (id.clone(), sequence);
-                    if gates::is_place(sequence) {
+                QueueChange::Remove { kind } => {
+                    let key = (id.clone(), kind.number());
+                    if matches!(kind, RowKind::Permit(_)) {
                         self.leave_place(&key);
                         continue;
                     }
@@ -693,7 +706,7 @@ impl Engine {
         {
             state.fold(&unwritten.events, &self.inner.definitions).await?;
         }
-        self.inner.vitals.board.note(&state);
+        state.note(&self.inner.vitals.board);
         self.clear_up(id, &state, slot.version).await;
         slot.state = Some(state);
         Ok(())
@@ -710,7 +723,7 @@ impl Engine {
             // These were ready when they were written. The clock may have been ahead then, and nobody
             // writes them anew by the right one.
             let machine = row.execution.machine();
-            if gates::is_place(row.sequence)
+            if matches!(row.kind, RowKind::Permit(_))
                 || matches!(machine, MachineKind::Instance | MachineKind::Entity)
             {
                 row.ready_at = row.ready_at.min(now);

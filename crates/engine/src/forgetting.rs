@@ -6,14 +6,12 @@
 
 use std::time::Duration;
 
-use kernel::ExecutionId;
-use kernel::graph::{GATE_PLACE, KEY_PLACE};
+use kernel::{ExecutionId, Permit, RowKind};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::cache::Slot;
 use crate::engine::{Engine, Error};
-use crate::gates;
 use crate::machine::AnyMachine;
 use crate::store::StoreError;
 
@@ -70,7 +68,7 @@ impl Engine {
         }
         let tasks: Vec<u32> = if is_unread {
             let rows = self.inner.queues.rows(|row| row.execution == *id);
-            rows.into_iter().map(|row| row.sequence).collect()
+            rows.into_iter().map(|row| row.kind.number()).collect()
         } else {
             slot.state.as_ref().map_or_else(Vec::new, AnyMachine::queued)
         };
@@ -78,9 +76,10 @@ impl Engine {
     }
 
     fn forget_rows(&self, id: &ExecutionId, tasks: &[u32]) {
-        for sequence in tasks.iter().copied().chain([GATE_PLACE, KEY_PLACE]) {
-            let key = (id.clone(), sequence);
-            if gates::is_place(sequence) {
+        let permits = Permit::ALL.map(RowKind::Permit);
+        for kind in tasks.iter().map(|number| RowKind::of(*number)).chain(permits) {
+            let key = (id.clone(), kind.number());
+            if matches!(kind, RowKind::Permit(_)) {
                 self.leave_place(&key);
             } else {
                 self.inner.queues.remove(&key);

@@ -61,12 +61,12 @@ impl Engine {
         }
         let branch = self.branch_of(fork).await?;
         let plan = branch.plan.as_ref().unwrap_or_else(|| branch.original.plan());
-        let name = plan.definition.name.clone();
-        self.inner.rates.admit(&name)?;
+        let (name, by) = (plan.definition.name.clone(), branch.acts_as.clone());
+        self.admit_start(&name, by.as_deref())?;
         match self.step(&id, Input::Branch(Box::new(branch))).await {
             Ok(()) => Ok(Begun::New(id)),
             Err(error) => {
-                self.inner.rates.give_back(&name);
+                self.give_back_start(&name, by.as_deref());
                 match error {
                     Error::Rejected(Rejected::Stale(_)) if key.is_some() => Ok(Begun::Existing(id)),
                     error => Err(error),

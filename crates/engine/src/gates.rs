@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::graph::{GATE_PLACE, Input, KEY_PLACE};
-use kernel::{ExecutionId, PermitRequest, Timestamp};
+use kernel::graph::Input;
+use kernel::{ExecutionId, Permit, PermitRequest, RowKind, Timestamp};
 
 use crate::engine::{Engine, Error};
 use crate::queues::TaskKey;
@@ -20,16 +20,11 @@ const BATCH_MAX: usize = 16;
 /// Pause before a gate is looked at again when the store is away.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Whether a row's number says that it is a place and not a task.
-pub(crate) fn is_place(sequence: u32) -> bool {
-    sequence == GATE_PLACE || sequence == KEY_PLACE
-}
-
 /// The row of a place.
 pub(crate) fn row(execution: &ExecutionId, admission: PermitRequest) -> QueueRow {
     QueueRow {
         execution: execution.clone(),
-        sequence: admission.sequence,
+        kind: RowKind::Permit(admission.permit),
         queue: admission.gate.clone(),
         name: admission.gate,
         priority: admission.priority,
@@ -43,9 +38,19 @@ pub(crate) fn row(execution: &ExecutionId, admission: PermitRequest) -> QueueRow
 
 /// The row of a place that is taken before its commit.
 pub(crate) fn held(key: TaskKey, gate: Arc<str>, limit: u32, now: Timestamp) -> QueueRow {
-    let (execution, sequence) = key;
-    let admission = PermitRequest { sequence, gate, limit, priority: 0, since: now, held: true };
-    row(&execution, admission)
+    let (execution, number) = key;
+    QueueRow {
+        execution,
+        kind: RowKind::of(number),
+        queue: gate.clone(),
+        name: gate,
+        priority: 0,
+        ready_at: now,
+        held: true,
+        concurrent_max: limit,
+        rate_max: 0,
+        rate_window_seconds: 1,
+    }
 }
 
 impl Engine {
@@ -71,8 +76,8 @@ impl Engine {
 
     /// Gives back the places that an execution was promised in a decision that was not committed.
     pub(crate) fn forget_places(&self, id: &ExecutionId) {
-        for sequence in [GATE_PLACE, KEY_PLACE] {
-            if let Some(gate) = self.inner.queues.unreserve(&(id.clone(), sequence)) {
+        for permit in Permit::ALL {
+            if let Some(gate) = self.inner.queues.unreserve(&(id.clone(), permit.number())) {
                 self.open_gate(gate);
             }
         }

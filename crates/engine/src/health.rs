@@ -12,7 +12,7 @@ use kernel::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use crate::board::{Board, Figures};
+use crate::board::{Board, Figures, LateHeartbeat};
 use crate::clock::ClockEvent;
 use crate::engine::{Engine, Error};
 use crate::room::Room;
@@ -66,7 +66,7 @@ pub struct DeadMan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `answers`,
-    /// `files`, `traces`.
+    /// `files`, `traces`, `secrets`.
     pub code: &'static str,
     /// What is wrong, in a sentence.
     pub reason: String,
@@ -102,6 +102,8 @@ pub(crate) struct Vitals {
     space: Mutex<Option<Space>>,
     room: Mutex<Room>,
     dead_man: Mutex<Option<DeadMan>>,
+    /// Secrets that are kept elsewhere and cannot be read.
+    secrets: RwLock<Vec<Problem>>,
     /// By who reads them.
     rejected: RwLock<BTreeMap<&'static str, BTreeMap<Arc<str>, String>>>,
 }
@@ -131,6 +133,7 @@ impl Default for Vitals {
             space: Mutex::default(),
             room: Mutex::default(),
             dead_man: Mutex::default(),
+            secrets: RwLock::default(),
             rejected: RwLock::default(),
         }
     }
@@ -296,6 +299,7 @@ impl Engine {
             health.warnings.push(Problem { code: "answers", reason, since: Some(since) });
         }
         health.warnings.extend(self.trace_warnings());
+        health.warnings.extend(vitals.secrets.read().iter().cloned());
         if !health.rejected.is_empty() {
             let files: Vec<&str> = health.rejected.keys().map(|file| &**file).collect();
             let reason = format!("files were refused, see rejectedFiles: {}", files.join(", "));
@@ -309,6 +313,12 @@ impl Engine {
         self.inner.vitals.rejected.write().insert(reader, files);
     }
 
+    /// What is wrong now with reading secrets that are kept elsewhere; what was said before is forgotten.
+    pub fn set_secret_troubles(&self, troubles: Vec<(String, Timestamp)>) {
+        let problem = |(reason, since)| Problem { code: "secrets", reason, since: Some(since) };
+        *self.inner.vitals.secrets.write() = troubles.into_iter().map(problem).collect();
+    }
+
     /// Tells how the dead man's switch took the last call.
     pub fn set_dead_man(&self, dead_man: DeadMan) {
         *self.inner.vitals.dead_man.lock() = Some(dead_man);
@@ -317,6 +327,11 @@ impl Engine {
     /// Figures about monitors and schedules, from memory.
     pub fn figures(&self) -> Figures {
         self.inner.vitals.board.figures()
+    }
+
+    /// Heartbeats that were not called in time and do not ring yet, the latest first; from memory.
+    pub fn late_heartbeats(&self) -> Vec<LateHeartbeat> {
+        self.inner.vitals.board.late(self.now())
     }
 
     /// Writes that failed because the store is unavailable, since start.

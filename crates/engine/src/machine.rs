@@ -1,89 +1,205 @@
 //! What the engine hosts: every durable state machine of the kernel behind one face.
 //!
 //! An id says which machine it names ([`ExecutionId::machine`]); the engine loads, decides, commits
-//! and wakes all alike. A further kind of machine is a variant here, with an arm wherever kinds differ;
-//! the compiler names each.
+//! and wakes all alike. A further kind of machine is a file here, which implements [`DurableMachine`], and a
+//! line in the list of [`machines!`] (decision 0080).
+
+mod entity;
+mod execution;
+mod instance;
+mod monitor;
+mod schedule;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use kernel::alert::{self, Monitor};
-use kernel::durable::entity::{self, Entity};
-use kernel::durable::instance::{self, Instance};
-use kernel::graph::{Context, Event, Execution, Input, Message, Plan, Status};
-use kernel::schedule::{self, Schedule};
-use kernel::{Effect, ExecutionId, Json, Machine, MachineKind, Rejected, Timestamp};
+use kernel::durable::entity::Entity;
+use kernel::durable::instance::Instance;
+use kernel::graph::{Context, Execution, Input, Message, Status};
+use kernel::schedule::Schedule;
+use kernel::{Effect, ExecutionId, MachineKind, Rejected, Timestamp};
 
-use crate::brief::{self, Brief};
+use crate::board::Board;
 use crate::definitions::Definitions;
-use crate::head;
 use crate::store::{Head, StoreError};
 
-/// Bytes of a definition times bytes of a state beyond which its expressions may take long: each
-/// may go through all of the state.
-const EXPRESSIONS_MAX: usize = 1 << 30;
+/// What the engine asks of a durable state machine of any kind.
+#[async_trait]
+pub(crate) trait DurableMachine: Send {
+    /// Whether it has begun.
+    fn exists(&self) -> bool;
 
-/// One machine, in whatever state.
-#[derive(Debug)]
-pub enum AnyMachine {
+    /// Whether more is to come.
+    fn is_open(&self) -> bool;
+
+    /// Where it stands, in the words of executions.
+    fn status(&self) -> Status;
+
+    /// When time alone may change something.
+    fn wakes_at(&self) -> Option<Timestamp>;
+
+    /// What lists and the waker know of it after its `version`-th commit.
+    fn head(&self, version: u64) -> Head;
+
+    /// Decides, and folds what was decided.
+    fn decide_any(
+        &mut self,
+        input: AnyInput,
+        context: &DecisionContext<'_>,
+    ) -> Result<Decided, Rejected>;
+
+    /// Folds one history row.
+    async fn fold(&mut self, row: &str, definitions: &Definitions) -> Result<(), StoreError>;
+
+    /// Everything as one history row that stands for all before it.
+    fn snapshot_row(&self) -> String;
+
+    /// Whether a row of this number belongs in the queues.
+    fn has_row(&self, _number: u32) -> bool {
+        false
+    }
+
+    /// The numbers of its rows in the queues.
+    fn rows(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Whoever waits for its end.
+    fn waits_for_end(&self) -> Option<ExecutionId> {
+        None
+    }
+
+    /// Nobody waits for its commits: monitors, their checks and their notifications, of which a
+    /// large number moves all the time.
+    fn is_deferrable(&self) -> bool {
+        false
+    }
+
+    /// Whether it runs and ends, and is counted among those that did.
+    fn is_run(&self) -> bool {
+        false
+    }
+
+    /// Of a run that has ended, whether it ended as it should.
+    fn end(&self) -> Option<bool> {
+        None
+    }
+
+    /// Whether a decision may take long: it evaluates something of users, or its expressions have
+    /// much to read. `bytes` is about what the state holds.
+    fn may_evaluate(&self, _input: &AnyInput, _bytes: usize) -> bool {
+        false
+    }
+
+    /// Bytes of history below which no snapshot is taken.
+    fn snapshot_bytes_min(&self) -> usize {
+        256 << 10
+    }
+
+    /// Whether its history stays as it was written, so that no snapshot takes the place of it.
+    fn keeps_history(&self) -> bool {
+        false
+    }
+
+    /// What lists show of it beyond its head, as text; `None` of what has no briefs.
+    fn brief(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether the inputs of what it starts are its author's text, in which secrets are named.
+    fn authors_inputs(&self) -> bool {
+        false
+    }
+
+    /// Notes how it stands, after it was loaded or has changed.
+    fn note(&self, _board: &Board) {}
+}
+
+/// What decisions look at besides the state.
+pub(crate) struct DecisionContext<'a> {
+    /// What all look at.
+    pub(crate) context: &'a Context<'a>,
+    /// The bounds of schedules.
+    pub(crate) schedules: &'a kernel::schedule::Limits,
+    /// Since when the server hears whoever calls it.
+    pub(crate) listening_since: &'a (dyn Fn() -> Timestamp + 'a),
+}
+
+/// Makes one enum of all machines and one of all inputs of the list of kinds, each with the name of what it
+/// is, the type of its state and that of its inputs.
+macro_rules! machines {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident($state:ty) takes $input:ty,)+) => {
+        /// One machine, in whatever state.
+        #[derive(Debug)]
+        pub enum AnyMachine {
+            $($(#[$doc])* $kind(Box<$state>),)+
+        }
+
+        /// What the world says to a machine.
+        #[derive(Clone, Debug)]
+        pub enum AnyInput {
+            /// Look at the clock.
+            Wake,
+            /// Another machine says something.
+            Message(Message),
+            $($(#[$doc])* $kind($input),)+
+        }
+
+        impl AnyMachine {
+            /// A machine that has not begun: its history is folded from here.
+            pub(crate) fn new(id: ExecutionId) -> Self {
+                match id.machine() {
+                    $(MachineKind::$kind => Self::$kind(Box::new(<$state>::new(id))),)+
+                }
+            }
+
+            fn hosted(&self) -> &dyn DurableMachine {
+                match self {
+                    $(Self::$kind(state) => &**state,)+
+                }
+            }
+
+            fn hosted_mut(&mut self) -> &mut dyn DurableMachine {
+                match self {
+                    $(Self::$kind(state) => &mut **state,)+
+                }
+            }
+
+            $(
+                /// The state of one of this kind.
+                pub fn $name(&self) -> Option<&$state> {
+                    match self {
+                        Self::$kind(state) => Some(state),
+                        _ => None,
+                    }
+                }
+            )+
+        }
+
+        impl AnyInput {
+            /// What it is for, as people call it.
+            fn addressee(&self) -> &'static str {
+                match self {
+                    Self::Wake | Self::Message(_) => MachineKind::Execution.word(),
+                    $(Self::$kind(_) => MachineKind::$kind.word(),)+
+                }
+            }
+        }
+    };
+}
+
+machines! {
     /// A run of a definition.
-    Execution(Box<Execution>),
+    execution: Execution(Execution) takes Box<Input>,
     /// What starts executions by the clock.
-    Schedule(Box<Schedule>),
+    schedule: Schedule(Schedule) takes kernel::schedule::Input,
     /// What watches, and rings.
-    Monitor(Box<Monitor>),
+    monitor: Monitor(Monitor) takes alert::Input,
     /// A run of an orchestrator.
-    Instance(Box<Instance>),
+    instance: Instance(Instance) takes Box<kernel::durable::instance::Input>,
     /// A named state.
-    Entity(Box<Entity>),
-}
-
-/// What the world says to a machine.
-#[derive(Clone, Debug)]
-pub enum AnyInput {
-    /// Look at the clock.
-    Wake,
-    /// Another machine says something.
-    Message(Message),
-    /// An input for an execution.
-    Execution(Box<Input>),
-    /// An input for a schedule.
-    Schedule(schedule::Input),
-    /// An input for a monitor.
-    Monitor(alert::Input),
-    /// An input for an instance.
-    Instance(Box<instance::Input>),
-    /// An input for an entity.
-    Entity(Box<entity::Input>),
-}
-
-impl From<Input> for AnyInput {
-    fn from(input: Input) -> Self {
-        Self::Execution(Box::new(input))
-    }
-}
-
-impl From<schedule::Input> for AnyInput {
-    fn from(input: schedule::Input) -> Self {
-        Self::Schedule(input)
-    }
-}
-
-impl From<alert::Input> for AnyInput {
-    fn from(input: alert::Input) -> Self {
-        Self::Monitor(input)
-    }
-}
-
-impl From<instance::Input> for AnyInput {
-    fn from(input: instance::Input) -> Self {
-        Self::Instance(Box::new(input))
-    }
-}
-
-impl From<entity::Input> for AnyInput {
-    fn from(input: entity::Input) -> Self {
-        Self::Entity(Box::new(input))
-    }
+    entity: Entity(Entity) takes Box<kernel::durable::entity::Input>,
 }
 
 /// What came of an input, ready to be committed.
@@ -108,382 +224,112 @@ impl Decided {
 }
 
 impl AnyMachine {
-    /// A machine that has not begun: its history is folded from here.
-    pub(crate) fn new(id: ExecutionId) -> Self {
-        match id.machine() {
-            MachineKind::Schedule => Self::Schedule(Box::new(Schedule::new(id))),
-            MachineKind::Monitor => Self::Monitor(Box::new(Monitor::new(id))),
-            MachineKind::Execution => Self::Execution(Box::new(Execution::new(id))),
-            MachineKind::Instance => Self::Instance(Box::new(Instance::new(id))),
-            MachineKind::Entity => Self::Entity(Box::new(Entity::new(id))),
-        }
-    }
-
-    /// Whether it has begun.
+    /// As [`DurableMachine::exists`].
     pub(crate) fn exists(&self) -> bool {
-        match self {
-            Self::Execution(state) => state.is_started(),
-            Self::Schedule(state) => state.has_begun(),
-            Self::Monitor(state) => state.spec.is_some(),
-            Self::Instance(state) => state.has_begun(),
-            Self::Entity(state) => state.has_begun(),
-        }
+        self.hosted().exists()
     }
 
-    /// Whether more is to come.
+    /// As [`DurableMachine::is_open`].
     pub(crate) fn is_open(&self) -> bool {
-        match self {
-            Self::Execution(state) => state.is_started() && !state.status.is_closed(),
-            Self::Schedule(state) => state.is_defined() || !state.open.is_empty(),
-            Self::Monitor(state) => !head::is_over(state),
-            Self::Instance(state) => state.is_open(),
-            Self::Entity(state) => state.has_begun() && !state.is_empty(),
-        }
+        self.hosted().is_open()
     }
 
     /// Where it stands, in the words of executions.
     pub fn status(&self) -> Status {
-        match self {
-            Self::Execution(state) => state.status,
-            Self::Schedule(state) => state.status(),
-            Self::Monitor(state) if state.removed => Status::Terminated,
-            Self::Instance(state) => state.status.of_execution(),
-            Self::Monitor(_) | Self::Entity(_) => Status::Running,
-        }
+        self.hosted().status()
     }
 
-    /// When time alone may change something.
+    /// As [`DurableMachine::wakes_at`].
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
-        match self {
-            Self::Execution(state) => state.wake_at(),
-            Self::Schedule(state) => state.wake_at(),
-            Self::Monitor(state) => state.wake_at(),
-            Self::Instance(state) => state.wake_at(),
-            Self::Entity(state) => state.wake_at(),
-        }
+        self.hosted().wakes_at()
     }
 
-    /// What lists and the waker know of it after its `version`-th commit.
+    /// As [`DurableMachine::head`].
     pub(crate) fn head(&self, version: u64) -> Head {
-        match self {
-            Self::Execution(state) => head::of(state, version),
-            Self::Schedule(state) => head::of_schedule(state, version),
-            Self::Monitor(state) => head::of_monitor(state, version),
-            Self::Instance(state) => head::of_instance(state, version),
-            Self::Entity(state) => head::of_entity(state, version),
-        }
+        self.hosted().head(version)
     }
 
-    /// The execution, if it is one.
-    pub fn execution(&self) -> Option<&Execution> {
-        match self {
-            Self::Execution(state) => Some(state),
-            _ => None,
-        }
+    /// As [`DurableMachine::has_row`].
+    pub(crate) fn is_queued(&self, number: u32) -> bool {
+        self.hosted().has_row(number)
     }
 
-    /// The schedule, if it is one.
-    pub fn schedule(&self) -> Option<&Schedule> {
-        match self {
-            Self::Schedule(state) => Some(state),
-            _ => None,
-        }
-    }
-
-    /// The monitor, if it is one.
-    pub fn monitor(&self) -> Option<&Monitor> {
-        match self {
-            Self::Monitor(state) => Some(state),
-            _ => None,
-        }
-    }
-
-    /// The instance, if it is one.
-    pub fn instance(&self) -> Option<&Instance> {
-        match self {
-            Self::Instance(state) => Some(state),
-            _ => None,
-        }
-    }
-
-    /// The entity, if it is one.
-    pub fn entity(&self) -> Option<&Entity> {
-        match self {
-            Self::Entity(state) => Some(state),
-            _ => None,
-        }
-    }
-
-    /// Whether a row of this number belongs in the queues.
-    pub(crate) fn is_queued(&self, sequence: u32) -> bool {
-        match self {
-            Self::Execution(state) => {
-                state.task(sequence).is_some_and(|task| !task.status.is_closed())
-            }
-            Self::Instance(state) => state.is_queued(sequence),
-            Self::Entity(state) => state.is_queued(sequence),
-            Self::Schedule(_) | Self::Monitor(_) => false,
-        }
-    }
-
-    /// The numbers of its rows in the queues.
+    /// As [`DurableMachine::rows`].
     pub(crate) fn queued(&self) -> Vec<u32> {
-        match self {
-            Self::Execution(state) => state.open_tasks().map(|task| task.sequence).collect(),
-            Self::Instance(state) => state.queued(),
-            Self::Entity(_) => vec![kernel::durable::TURN],
-            Self::Schedule(_) | Self::Monitor(_) => Vec::new(),
-        }
+        self.hosted().rows()
     }
 
-    /// Whoever waits for its end.
+    /// As [`DurableMachine::waits_for_end`].
     pub(crate) fn parent(&self) -> Option<ExecutionId> {
-        match self {
-            Self::Execution(state) => state.parent.as_ref().map(|p| p.execution.clone()),
-            Self::Instance(state) => state.parent(),
-            Self::Schedule(_) | Self::Monitor(_) | Self::Entity(_) => None,
-        }
+        self.hosted().waits_for_end()
     }
 
-    /// Nobody waits for its commits: monitors, their checks and their notifications, of which a
-    /// large number moves all the time.
+    /// As [`DurableMachine::is_deferrable`].
     pub(crate) fn is_deferrable(&self) -> bool {
-        let is_monitor = |id: &ExecutionId| id.machine() == MachineKind::Monitor;
-        match self {
-            Self::Monitor(_) => true,
-            Self::Execution(state) => {
-                state.parent.as_ref().is_some_and(|parent| is_monitor(&parent.execution))
-            }
-            Self::Schedule(_) | Self::Instance(_) | Self::Entity(_) => false,
-        }
+        self.hosted().is_deferrable()
     }
 
-    /// Of an execution or instance that has ended, whether it ended as it should.
+    /// As [`DurableMachine::is_run`].
+    pub(crate) fn is_run(&self) -> bool {
+        self.hosted().is_run()
+    }
+
+    /// As [`DurableMachine::end`].
     pub(crate) fn end(&self) -> Option<bool> {
-        match self {
-            Self::Execution(state) => {
-                state.status.is_closed().then_some(state.status == Status::Completed)
-            }
-            Self::Instance(state) => {
-                let completed = state.status == kernel::durable::Status::Completed;
-                state.status.is_closed().then_some(completed)
-            }
-            Self::Schedule(_) | Self::Monitor(_) | Self::Entity(_) => None,
-        }
+        self.hosted().end()
     }
 
-    /// Whether a decision may take long: it evaluates something of users, or its expressions have
-    /// much to read. `bytes` is about what the state holds.
+    /// As [`DurableMachine::may_evaluate`].
     pub(crate) fn may_evaluate(&self, input: &AnyInput, bytes: usize) -> bool {
-        let Self::Execution(state) = self else { return false };
-        let takes_long = |plan: &Plan, bytes: usize| {
-            plan.evaluates || plan.text.len().saturating_mul(bytes) > EXPRESSIONS_MAX
-        };
-        let starts = match input {
-            AnyInput::Execution(input) => match &**input {
-                Input::Start(start) => Some((&start.plan, start.input.len())),
-                Input::Branch(branch) => {
-                    let plan = branch.plan.as_ref().unwrap_or_else(|| branch.original.plan());
-                    let tasks = branch.original.tasks().map(|task| task.output.len());
-                    Some((plan, branch.original.input.len() + tasks.sum::<usize>()))
-                }
-                // These lead to nothing else, unless something was put off.
-                Input::Claim { .. } | Input::Extend { .. } if !state.has_yielded() => return false,
-                input if input.ends() => return false,
-                _ => None,
-            },
-            _ => None,
-        };
-        match starts {
-            Some((plan, bytes)) => takes_long(plan, bytes),
-            None => state.is_started() && takes_long(state.plan(), bytes),
-        }
+        self.hosted().may_evaluate(input, bytes)
     }
 
-    /// Decides, and folds what was decided.
+    /// As [`DurableMachine::decide_any`].
     pub(crate) fn decide(
         &mut self,
         input: AnyInput,
-        context: &Context<'_>,
-        schedules: &schedule::Limits,
-        listening_since: Option<Timestamp>,
+        context: &DecisionContext<'_>,
     ) -> Result<Decided, Rejected> {
-        match self {
-            Self::Execution(state) => {
-                let input = match input {
-                    AnyInput::Wake => Input::Wake,
-                    AnyInput::Message(message) => Input::Message(message),
-                    AnyInput::Execution(input) => *input,
-                    other => return Err(other.misdirected(&state.id)),
-                };
-                let decision = state.decide(input, context)?;
-                Ok(Decided {
-                    plans: plans_of(&decision.events),
-                    text: head::text(state, &decision.events),
-                    is_news: brief::is_changed(&decision.events),
-                    events: row(&decision.events),
-                    effects: decision.effects,
-                })
-            }
-            Self::Schedule(state) => {
-                let input = match input {
-                    AnyInput::Wake => schedule::Input::Wake,
-                    AnyInput::Message(message) => schedule::Input::Message(message),
-                    AnyInput::Schedule(input) => input,
-                    other => return Err(other.misdirected(&state.id)),
-                };
-                let context = schedule::Context { now: context.now, limits: schedules };
-                let decision = state.decide(input, &context)?;
-                let defined =
-                    |event: &schedule::Event| matches!(event, schedule::Event::Defined { .. });
-                Ok(Decided {
-                    plans: Vec::new(),
-                    text: decision.events.iter().any(defined).then(|| head::schedule_text(state)),
-                    events: row(&decision.events),
-                    is_news: false,
-                    effects: decision.effects,
-                })
-            }
-            Self::Monitor(state) => {
-                let input = match input {
-                    AnyInput::Wake => alert::Input::Wake,
-                    AnyInput::Message(message) => alert::Input::Message(message),
-                    AnyInput::Monitor(input) => input,
-                    other => return Err(other.misdirected(&state.id)),
-                };
-                let context =
-                    alert::Context { now: context.now, asks_parents: true, listening_since };
-                let decision = state.decide(input, &context)?;
-                let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
-                Ok(Decided {
-                    plans: Vec::new(),
-                    text: decision.events.iter().any(defined).then(|| head::monitor_text(state)),
-                    events: row(&decision.events),
-                    is_news: false,
-                    effects: decision.effects,
-                })
-            }
-            Self::Instance(state) => {
-                let input = match input {
-                    AnyInput::Wake => instance::Input::Wake,
-                    AnyInput::Message(message) => instance::Input::Message(message),
-                    AnyInput::Instance(input) => *input,
-                    other => return Err(other.misdirected(&state.id)),
-                };
-                let context = instance::Context { now: context.now, limits: context.limits };
-                let decision = state.decide(input, &context)?;
-                let changed = |event: &instance::Event| {
-                    matches!(event, instance::Event::Started { .. } | instance::Event::Ended { .. })
-                };
-                Ok(Decided {
-                    plans: Vec::new(),
-                    text: decision.events.iter().any(changed).then(|| head::instance_text(state)),
-                    events: row(&decision.events),
-                    is_news: false,
-                    effects: decision.effects,
-                })
-            }
-            Self::Entity(state) => {
-                let input = match input {
-                    AnyInput::Wake => entity::Input::Wake,
-                    AnyInput::Message(message) => entity::Input::Message(message),
-                    AnyInput::Entity(input) => *input,
-                    other => return Err(other.misdirected(&state.id)),
-                };
-                let fresh = !state.has_begun();
-                let context = entity::Context { now: context.now, limits: context.limits };
-                let decision = state.decide(input, &context)?;
-                Ok(Decided {
-                    plans: Vec::new(),
-                    text: fresh.then(|| state.entity_id().to_string()),
-                    events: row(&decision.events),
-                    is_news: false,
-                    effects: decision.effects,
-                })
-            }
-        }
+        self.hosted_mut().decide_any(input, context)
     }
 
-    /// Folds one history row.
+    /// As [`DurableMachine::fold`].
     pub(crate) async fn fold(
         &mut self,
         row: &str,
         definitions: &Definitions,
     ) -> Result<(), StoreError> {
-        match self {
-            Self::Execution(state) => {
-                let mut events: Vec<Event> = parse(row, &state.id)?;
-                for event in &mut events {
-                    if let Some(plan) = event.plan_mut() {
-                        plan.plan = Some(definitions.pinned(&plan.hash).await?);
-                    }
-                    state.apply(event);
-                }
-            }
-            Self::Schedule(state) => {
-                let events: Vec<schedule::Event> = parse(row, &state.id)?;
-                for event in &events {
-                    state.apply(event);
-                }
-            }
-            Self::Monitor(state) => {
-                let events: Vec<alert::Event> = parse(row, &state.id)?;
-                for event in &events {
-                    state.apply(event);
-                }
-            }
-            Self::Instance(state) => {
-                let events: Vec<instance::Event> = parse(row, &state.id)?;
-                for event in &events {
-                    state.apply(event);
-                }
-            }
-            Self::Entity(state) => {
-                let events: Vec<entity::Event> = parse(row, &state.id)?;
-                for event in &events {
-                    state.apply(event);
-                }
-            }
-        }
-        Ok(())
+        self.hosted_mut().fold(row, definitions).await
     }
 
-    /// Bytes of history below which no snapshot is taken.
-    ///
-    /// Executions end; a monitor never does, and is small. With thousands of them, each checked every
-    /// few seconds, what they are folded from must stay small too, or neither memory nor disk has
-    /// room for it.
+    /// As [`DurableMachine::snapshot_bytes_min`].
     pub(crate) fn snapshot_bytes_min(&self) -> usize {
-        match self {
-            Self::Execution(_) | Self::Schedule(_) | Self::Instance(_) | Self::Entity(_) => {
-                256 << 10
-            }
-            Self::Monitor(_) => 4 << 10,
-        }
+        self.hosted().snapshot_bytes_min()
     }
 
-    /// Whether its history stays as it was written, so that no snapshot takes the place of it.
+    /// As [`DurableMachine::keeps_history`].
     pub(crate) fn keeps_history(&self) -> bool {
-        matches!(self, Self::Execution(state) if state.plan().definition.keep_history)
+        self.hosted().keeps_history()
     }
 
-    /// What lists show of it beyond its head, as text; `None` of what has no briefs.
+    /// As [`DurableMachine::brief`].
     pub(crate) fn brief(&self) -> Option<String> {
-        match self {
-            Self::Execution(state) => Json::of(&Brief::of(state)).text().to_owned().into(),
-            _ => None,
-        }
+        self.hosted().brief()
     }
 
-    /// Everything as one history row that stands for all before it.
+    /// As [`DurableMachine::authors_inputs`].
+    pub(crate) fn authors_inputs(&self) -> bool {
+        self.hosted().authors_inputs()
+    }
+
+    /// As [`DurableMachine::snapshot_row`].
     pub(crate) fn snapshot(&self) -> String {
-        match self {
-            Self::Execution(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
-            Self::Schedule(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
-            Self::Monitor(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
-            Self::Instance(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
-            Self::Entity(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
-        }
+        self.hosted().snapshot_row()
+    }
+
+    /// As [`DurableMachine::note`].
+    pub(crate) fn note(&self, board: &Board) {
+        self.hosted().note(board);
     }
 }
 
@@ -495,19 +341,17 @@ impl AnyInput {
 
     /// It is for another kind of machine than the id names.
     fn misdirected(&self, id: &ExecutionId) -> Rejected {
-        let kind = match self {
-            Self::Schedule(_) => "schedule",
-            Self::Monitor(_) => "monitor",
-            Self::Instance(_) => "orchestration",
-            Self::Entity(_) => "entity",
-            Self::Wake | Self::Message(_) | Self::Execution(_) => "workflow",
-        };
-        Rejected::Unknown(format!("No such {kind} found by id: {id}"))
+        Rejected::Unknown(format!("No such {} found by id: {id}", self.addressee()))
     }
 }
 
 fn row<E: serde::Serialize>(events: &[E]) -> Option<String> {
     (!events.is_empty()).then(|| serde_json::to_string(events).expect("events serialize to JSON"))
+}
+
+/// A snapshot as a history row of its own.
+fn whole<E: serde::Serialize>(snapshot: E) -> String {
+    serde_json::to_string(&[snapshot]).expect("events serialize to JSON")
 }
 
 fn parse<E: serde::de::DeserializeOwned>(
@@ -516,12 +360,4 @@ fn parse<E: serde::de::DeserializeOwned>(
 ) -> Result<Vec<E>, StoreError> {
     serde_json::from_str(row)
         .map_err(|error| StoreError::Corrupt(format!("history of {id}: {error}")))
-}
-
-fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {
-    events
-        .iter()
-        .filter_map(|event| event.plan()?.plan.as_ref())
-        .map(|plan: &Arc<Plan>| (plan.hash.clone(), plan.text.clone()))
-        .collect()
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kernel::durable::{DEFAULT_HUB, ORCHESTRATION};
@@ -17,14 +18,26 @@ use tokio::time::Instant;
 use crate::engine::{Engine, Error};
 use crate::store::Outgoing;
 
-/// Definitions whose starts are counted; beyond, those that could start at once are forgotten.
+/// Definitions and principals whose starts are counted; beyond, those that could start at once are forgotten.
 const NAMES_MAX: usize = 10_000;
 
-/// How often each definition may be started.
+/// Of what starts are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Of each definition.
+    Definition,
+    /// As each principal, what a caller starts.
+    Principal,
+}
+
+/// How often each definition may be started, or each principal may start something.
 pub(crate) struct Rates {
+    of: Counted,
     /// Starts in a minute; 0 = any number.
     per_minute: u32,
     names: Mutex<HashMap<Arc<str>, Allowance>>,
+    /// Starts that callers were refused.
+    refused: AtomicU64,
 }
 
 /// The starts that a definition has left.
@@ -34,25 +47,33 @@ struct Allowance {
 }
 
 impl Rates {
-    /// So many starts per definition in a minute; 0 = any number.
-    pub(crate) fn new(per_minute: u32) -> Self {
-        Self { per_minute, names: Mutex::default() }
+    /// So many starts in a minute; 0 = any number.
+    pub(crate) fn new(of: Counted, per_minute: u32) -> Self {
+        Self { of, per_minute, names: Mutex::default(), refused: AtomicU64::new(0) }
     }
 
-    /// A caller starts a definition.
+    /// A caller starts something.
     ///
     /// # Errors
-    /// [`Rejected::Full`] if it was started too often.
-    pub(crate) fn admit(&self, name: &str) -> Result<(), Rejected> {
+    /// [`Rejected::Full`] if that was done too often.
+    fn admit(&self, name: &str) -> Result<(), Rejected> {
         let wait = self.take(name, false);
         if wait.is_zero() {
             return Ok(());
         }
+        self.refused.fetch_add(1, Ordering::Relaxed);
         let (most, seconds) = (self.per_minute, wait.as_secs() + 1);
-        Err(Rejected::Full(format!(
-            "workflow '{name}' was started {most} times within a minute, as often as one definition \
-             may be (workflow_starts_per_minute); try again in {seconds} s"
-        )))
+        let why = match self.of {
+            Counted::Definition => format!(
+                "workflow '{name}' was started {most} times within a minute, as often as one \
+                 definition may be (workflow_starts_per_minute)"
+            ),
+            Counted::Principal => format!(
+                "{name} has started {most} runs within a minute, as many as one principal may \
+                 (principal_starts_per_minute)"
+            ),
+        };
+        Err(Rejected::Full(format!("{why}; try again in {seconds} s")))
     }
 
     /// The server starts a definition by itself: answers when it may.
@@ -61,7 +82,7 @@ impl Rates {
     }
 
     /// A start that was admitted came to nothing.
-    pub(crate) fn give_back(&self, name: &str) {
+    fn give_back(&self, name: &str) {
         if let Some(allowance) = self.names.lock().get_mut(name) {
             allowance.left += 1.0;
         }
@@ -122,6 +143,34 @@ pub(crate) struct Turn {
 }
 
 impl Engine {
+    /// A caller starts a definition, as this principal.
+    ///
+    /// # Errors
+    /// [`Rejected::Full`] if either was done too often.
+    pub(crate) fn admit_start(&self, name: &str, by: Option<&str>) -> Result<(), Rejected> {
+        if let Some(by) = by {
+            self.inner.rates_of_principals.admit(by)?;
+        }
+        self.inner.rates.admit(name).inspect_err(|_| self.give_back_to(by))
+    }
+
+    /// A start that was admitted came to nothing.
+    pub(crate) fn give_back_start(&self, name: &str, by: Option<&str>) {
+        self.inner.rates.give_back(name);
+        self.give_back_to(by);
+    }
+
+    fn give_back_to(&self, principal: Option<&str>) {
+        if let Some(principal) = principal {
+            self.inner.rates_of_principals.give_back(principal);
+        }
+    }
+
+    /// Starts that principals were refused because they had started too much.
+    pub fn starts_refused(&self) -> u64 {
+        self.inner.rates_of_principals.refused.load(Ordering::Relaxed)
+    }
+
     /// Until when, and why, the start of an execution that was asked for is put off.
     pub fn delay_of(&self, child: &ExecutionId) -> Option<(Timestamp, String)> {
         self.inner.delayed.0.lock().get(child).cloned()
@@ -230,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_definition_may_be_started_so_often_in_a_minute() {
-        let rates = Rates::new(60);
+        let rates = Rates::new(Counted::Definition, 60);
         for _ in 0..60 {
             rates.admit("w").expect("it may");
         }
@@ -246,7 +295,7 @@ mod tests {
 
     #[test]
     fn no_limit_is_no_limit() {
-        let rates = Rates::new(0);
+        let rates = Rates::new(Counted::Definition, 0);
         for _ in 0..100_000 {
             rates.admit("w").expect("it may");
         }

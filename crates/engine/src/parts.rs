@@ -7,6 +7,7 @@ use std::time::Duration;
 use kernel::graph::{Execution, Limits};
 use kernel::schedule;
 use kernel::{Json, Scripts};
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::durable::Leases;
@@ -52,6 +53,21 @@ pub trait Values: Send + Sync {
     fn environment_names(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Why a secret that is kept outside has no value now; `None` if it has one, or is not kept there.
+    fn lacking(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether there is such a secret; asked before every task.
+    fn lacks_any(&self) -> bool {
+        false
+    }
+
+    /// Values that a secret had before: a task that was handed one may still report it.
+    fn former_secrets(&self, _name: &str) -> Vec<Zeroizing<String>> {
+        Vec::new()
+    }
 }
 
 /// How an engine behaves.
@@ -65,6 +81,8 @@ pub struct Options {
     pub runs_max: usize,
     /// Starts of one definition in a minute; 0 = any number. What monitors start does not count.
     pub starts_per_minute: u32,
+    /// How many executions each principal may start in a minute by itself; 0 = any number.
+    pub principal_starts_per_minute: u32,
     /// Bytes of history whose executions are kept in memory.
     pub cache_bytes: usize,
     /// What is kept of what has finished.
@@ -106,6 +124,7 @@ impl Default for Options {
             schedules: schedule::Limits::default(),
             runs_max: 64,
             starts_per_minute: 0,
+            principal_starts_per_minute: 0,
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
             key: None,

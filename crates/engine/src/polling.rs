@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::durable::DURABLE_QUEUE;
-use kernel::graph::{Awaited, Execution, Input, Report, WEBHOOK_QUEUE, webhook_queue};
+use kernel::graph::{
+    Awaited, Execution, Input, Report, TaskStatus, Verdict, WEBHOOK_QUEUE, webhook_queue,
+};
 use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
 
@@ -110,6 +112,43 @@ impl Engine {
         match failure {
             Some(error) if held.is_empty() => Err(error),
             _ => Ok(held),
+        }
+    }
+
+    /// Why a task cannot be done now: it needs a secret that is kept elsewhere and cannot be read.
+    pub(crate) async fn lacking_secret(
+        &self,
+        execution: &ExecutionId,
+        sequence: u32,
+    ) -> Result<Option<String>, Error> {
+        if !self.inner.vault.lacks_any() {
+            return Ok(None);
+        }
+        let look = |state: &Execution| self.inner.vault.lacking(state, sequence);
+        Ok(self.read(execution, look).await?.flatten())
+    }
+
+    /// Fails a task that a worker took, if it needs a secret that cannot be read now: it is not handed
+    /// out without one, and is tried again as its definition says. Whether it did.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn fail_without_secret(&self, task: &TaskId) -> Result<bool, Error> {
+        let lacking = self.lacking_secret(&task.execution, task.sequence).await?;
+        let Some(reason) = lacking else { return Ok(false) };
+        let report = Report {
+            sequence: task.sequence,
+            verdict: Verdict::Done(TaskStatus::Failed),
+            output: None,
+            merge: false,
+            reason: Some(reason.into()),
+            worker: None,
+            started_at: None,
+            metadata: None,
+        };
+        match self.step(&task.execution, Input::Report(Box::new(report))).await {
+            Ok(()) | Err(Error::Rejected(_)) => Ok(true),
+            Err(error) => Err(error),
         }
     }
 

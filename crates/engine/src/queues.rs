@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::graph::WEBHOOK_QUEUE;
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, RowKind, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -245,7 +245,7 @@ impl Queues {
     /// The gates at which somebody waits.
     pub(crate) fn gates(&self) -> BTreeSet<Arc<str>> {
         let state = self.state.lock();
-        let places = state.rows.values().filter(|placed| gates::is_place(placed.row.sequence));
+        let places = state.rows.values().filter(|placed| placed.is_permit());
         places.map(|placed| placed.row.queue.clone()).collect()
     }
 
@@ -304,10 +304,10 @@ impl Queues {
     /// others, and a place at a gate is no work.
     pub(crate) fn are_at_work(&self, now: Timestamp) -> bool {
         let state = self.state.lock();
-        let mut rows = state.rows.values().filter(|placed| {
-            let QueueRow { sequence, queue, .. } = &placed.row;
-            !gates::is_place(*sequence) && !queue.starts_with(WEBHOOK_QUEUE)
-        });
+        let mut rows = state
+            .rows
+            .values()
+            .filter(|placed| !placed.is_permit() && !placed.row.queue.starts_with(WEBHOOK_QUEUE));
         rows.any(|placed| placed.is_out() || placed.row.ready_at <= now)
     }
 
@@ -413,9 +413,20 @@ impl Queues {
     }
 }
 
+impl QueueRow {
+    /// Where it stands in the queues.
+    pub(crate) fn key(&self) -> TaskKey {
+        (self.execution.clone(), self.kind.number())
+    }
+}
+
 impl Placed {
     fn is_out(&self) -> bool {
         self.row.held || self.taken
+    }
+
+    fn is_permit(&self) -> bool {
+        matches!(self.row.kind, RowKind::Permit(_))
     }
 
     fn rank(&self) -> Rank {
@@ -483,14 +494,14 @@ impl State {
     }
 
     fn put(&mut self, row: QueueRow, now: Timestamp) {
-        let key = (row.execution.clone(), row.sequence);
+        let key = row.key();
         self.remove(&key);
         self.arrivals += 1;
         let placed = Placed { row, arrival: self.arrivals, taken: false };
         let name = placed.row.name.clone();
         if placed.row.held {
             self.goes_out(name, placed.row.queue.clone());
-            if gates::is_place(placed.row.sequence) {
+            if placed.is_permit() {
                 let holders = self.places.entry(placed.row.name.clone()).or_default();
                 holders.insert(placed.arrival, placed.row.execution.clone());
             }

@@ -72,22 +72,22 @@ impl Engine {
         start: Start,
         strategy: Option<IdempotencyStrategy>,
     ) -> Result<Begun, Error> {
-        let name = start.plan.definition.name.clone();
-        self.inner.rates.admit(&name)?;
+        let (name, by) = (start.plan.definition.name.clone(), start.acts_as.clone());
+        self.admit_start(&name, by.as_deref())?;
         let (Some(strategy), Some(key)) = (strategy, start.idempotency_key.clone()) else {
             let id = Self::new_id();
             self.inner.cache.insert_new(&id);
             let begun = self.step(&id, Input::Start(Box::new(start))).await;
             return begun
                 .map(|()| Begun::New(id))
-                .inspect_err(|_| self.inner.rates.give_back(&name));
+                .inspect_err(|_| self.give_back_start(&name, by.as_deref()));
         };
         // On its own, so that a caller who goes away does not open the lane too early.
         let engine = self.clone();
         let begin = async move { engine.begin_once(start, &key, strategy).await };
         let begun = self.inner.tasks.spawn(begin).await.unwrap_or(Err(Error::Closing));
         if !matches!(begun, Ok(Begun::New(_))) {
-            self.inner.rates.give_back(&name);
+            self.give_back_start(&name, by.as_deref());
         }
         begun
     }
@@ -98,7 +98,7 @@ impl Engine {
     /// [`Rejected::Stale`] if there is one of that id; [`Rejected::Full`] if the definition was
     /// started too often; as [`Engine::step`].
     pub async fn begin_at(&self, id: &ExecutionId, start: Start) -> Result<(), Error> {
-        self.inner.rates.admit(&start.plan.definition.name)?;
+        self.admit_start(&start.plan.definition.name, start.acts_as.as_deref())?;
         self.step(id, Input::Start(Box::new(start))).await
     }
 

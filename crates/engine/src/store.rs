@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::{ExecutionId, Record, Timestamp};
+use kernel::{ExecutionId, Record, RowKind, Timestamp};
 
 pub use crate::head::Head;
 use crate::histogram::Histogram;
-use crate::search::{Page, RecordPage, RecordSearch, Search};
+use crate::search::{Page, RecordPage, RecordSearch, Search, Spans};
 
 /// A durable home of executions, definitions and logs.
 #[async_trait]
@@ -102,6 +102,11 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 
+    /// How many head rows that match were created in each of the spans, as a [`search`](Self::search)
+    /// finds them; counted up to [`BEGUN_MAX`](crate::search::BEGUN_MAX) rows in all. It may be refused as
+    /// [`StoreError::TooBroad`].
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError>;
+
     /// One head row.
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError>;
 
@@ -144,6 +149,20 @@ pub trait Store: Send + Sync {
 
     /// Every document of a kind, by name and version.
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError>;
+
+    /// Documents of a kind whose names come after this one, by name, at most so many: for going through
+    /// thousands of a kind that has no versions.
+    async fn documents_after(
+        &self,
+        kind: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let mut documents = self.documents(kind).await?;
+        documents.retain(|it| *it.name > *after);
+        documents.truncate(limit);
+        Ok(documents)
+    }
 
     /// Adds log lines of a task. Lines beyond [`LOG_LINES_MAX`] per task drop the oldest; lines
     /// for an execution that is not there are dropped.
@@ -250,30 +269,30 @@ pub struct Stored {
 pub enum QueueChange {
     /// Adds a row, or replaces the row of the same task.
     Put(QueueRow),
-    /// Removes the row of a task of this execution, if there is one.
+    /// Removes a row of this machine, if there is one.
     Remove {
-        /// The task's sequence number.
-        sequence: u32,
+        /// What it stands for.
+        kind: RowKind,
     },
 }
 
 impl QueueChange {
-    /// The task that it concerns.
-    pub fn sequence(&self) -> u32 {
+    /// What the row stands for.
+    pub fn kind(&self) -> RowKind {
         match self {
-            Self::Put(row) => row.sequence,
-            Self::Remove { sequence } => *sequence,
+            Self::Put(row) => row.kind,
+            Self::Remove { kind } => *kind,
         }
     }
 }
 
-/// A task that waits for a worker or is held by one.
+/// A task that waits for a worker or is held by one, or something else that waits like one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRow {
     /// Its execution.
     pub execution: ExecutionId,
-    /// Its sequence number there.
-    pub sequence: u32,
+    /// What it stands for there.
+    pub kind: RowKind,
     /// The queue: task name, with `domain:` before it if it has one.
     pub queue: Arc<str>,
     /// The task definition's name, under which limits count.

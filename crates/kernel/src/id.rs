@@ -81,29 +81,17 @@ impl ExecutionId {
 
     /// What the id names.
     pub fn machine(&self) -> MachineKind {
-        if self.0.starts_with(SCHEDULE) {
-            MachineKind::Schedule
-        } else if self.0.starts_with(MONITOR) {
-            MachineKind::Monitor
-        } else if self.0.starts_with(INSTANCE) {
-            MachineKind::Instance
-        } else if self.0.starts_with(ENTITY) {
-            MachineKind::Entity
-        } else {
-            MachineKind::Execution
-        }
+        let named = |kind: &MachineKind| {
+            let (prefix, ..) = kind.described();
+            !prefix.is_empty() && self.0.starts_with(prefix)
+        };
+        MachineKind::ALL.into_iter().find(named).unwrap_or_default()
     }
 
     /// The name of the schedule or monitor; of an instance or entity its hub and its id there; of
     /// an execution its id.
     pub fn name(&self) -> &str {
-        let prefix = match self.machine() {
-            MachineKind::Execution => "",
-            MachineKind::Schedule => SCHEDULE,
-            MachineKind::Monitor => MONITOR,
-            MachineKind::Instance => INSTANCE,
-            MachineKind::Entity => ENTITY,
-        };
+        let (prefix, ..) = self.machine().described();
         &self.0[prefix.len()..]
     }
 
@@ -134,6 +122,27 @@ impl MachineKind {
     /// Every kind.
     pub const ALL: [Self; 5] =
         [Self::Execution, Self::Schedule, Self::Monitor, Self::Instance, Self::Entity];
+
+    /// What ids begin with, what people call it, and the number that stands for it in stores.
+    const fn described(self) -> (&'static str, &'static str, u8) {
+        match self {
+            Self::Execution => ("", "workflow", 0),
+            Self::Schedule => (SCHEDULE, "schedule", 1),
+            Self::Monitor => (MONITOR, "monitor", 2),
+            Self::Instance => (INSTANCE, "orchestration", 3),
+            Self::Entity => (ENTITY, "entity", 4),
+        }
+    }
+
+    /// What people call it.
+    pub const fn word(self) -> &'static str {
+        self.described().1
+    }
+
+    /// The number that stands for it in stores.
+    pub const fn number(self) -> u8 {
+        self.described().2
+    }
 }
 
 const SCHEDULE: &str = "schedule:";

@@ -13,6 +13,7 @@ mod id;
 mod json;
 mod machine;
 mod place;
+mod queue_row;
 pub mod rewrite;
 pub mod schedule;
 mod script;
@@ -26,6 +27,7 @@ pub use machine::{
     CachedOutput, Decision, Dispatch, Effect, Machine, PermitRequest, Publication, Record, Rejected,
 };
 pub use place::Place;
+pub use queue_row::{Permit, RowKind};
 pub use script::{
     Form, SCRIPT_WALL_FACTOR, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation,
 };

@@ -6,6 +6,7 @@
 //! A caller whose commit fails throws the state away and folds it anew from history.
 
 use crate::id::ExecutionId;
+use crate::queue_row::Permit;
 use crate::time::Timestamp;
 
 /// A durable state machine.
@@ -83,7 +84,7 @@ pub enum Effect {
     /// What a check of a monitor answered, to be kept; a loss leaves a gap, nothing else.
     Sample(Box<crate::alert::Sample>),
     /// The execution takes a place at a gate, or waits there for one. It leaves with a
-    /// [`Effect::Withdraw`] of the same number.
+    /// [`Effect::Withdraw`] of the permit's number.
     Admit(PermitRequest),
 }
 
@@ -114,8 +115,8 @@ pub struct CachedOutput {
 /// A place at a gate that lets only so many executions pass at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PermitRequest {
-    /// Stands in the place of a task's sequence number; no task has it.
-    pub sequence: u32,
+    /// What for.
+    pub permit: Permit,
     /// The gate.
     pub gate: std::sync::Arc<str>,
     /// How many it lets pass at once.

@@ -88,8 +88,8 @@ pub(crate) async fn load(
     let mut files = loaded.0.lock().await;
     files.remember(&defined);
     if files.prunes {
-        let doubt = below::walk(paths).doubt;
-        again::prune(engine, doubt.as_deref(), &defined, &mut files).await;
+        let below::Walk { files: paths, doubts, .. } = below::walk(paths);
+        again::prune(engine, &paths, &doubts, &defined, &mut files).await;
     }
     files.read_at = Some(Instant::now());
     // What was refused before a restart is not any more.

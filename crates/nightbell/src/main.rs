@@ -11,16 +11,19 @@ mod exposed;
 mod limits;
 mod load;
 mod logging;
+mod own;
 mod referred;
 mod robopager;
 mod schemas;
 mod scripts;
 mod secret_key;
+mod secrets;
 mod serve;
 mod sso;
 mod testing;
 mod tour;
 mod traces;
+mod upkeep;
 mod values;
 
 use std::process::ExitCode;
@@ -47,7 +50,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             let (config, effective) = Config::from_process(&flags)?;
             logging::start(&config);
             exposed::tell(&config, &effective);
-            run(serve::run(config))?;
+            run(serve::run(config, &effective))?;
         }
         Command::Dev(arguments) => {
             let config = Config::load(arguments.flags.flags(), DevFlags::env, None)?;

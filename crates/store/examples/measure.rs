@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
 use engine::store::{Commit, Head, QueueChange, QueueRow, Retention, Store};
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, RowKind, Timestamp};
 use store::{Options, Sqlite};
 
 /// Commits per execution: it is created, three steps are handed out and done, it ends.
@@ -94,7 +94,7 @@ fn commit(number: u32, expect: u64) -> Commit {
     let sequence = expect as u32;
     let row = |sequence| QueueRow {
         execution: id.clone(),
-        sequence,
+        kind: RowKind::Task(sequence),
         queue: "echo".into(),
         name: "echo".into(),
         priority: 0,
@@ -106,7 +106,7 @@ fn commit(number: u32, expect: u64) -> Commit {
     };
     let mut queue = Vec::new();
     if expect > 0 {
-        queue.push(QueueChange::Remove { sequence });
+        queue.push(QueueChange::Remove { kind: RowKind::Task(sequence) });
     }
     if !closed {
         queue.push(QueueChange::Put(row(sequence + 1)));

@@ -13,6 +13,7 @@ mod pages;
 mod sbom;
 mod sdks;
 mod services;
+mod suite;
 mod supply;
 mod test;
 mod tidy;
@@ -30,10 +31,11 @@ Usage: cargo xtask <COMMAND>
 Commands:
   test [FILTER]   prepare services, check format, lints and tidiness, run every test
   attack [FILTER] run every attack of the tests against a release binary, with the contract's bounds
+  faults [ROUNDS] let every fault happen to clusters of release binaries, and audit what they did
   release         build the binary without the names of this machine's folders in it
   tidy            check what the compiler cannot: structure, sizes, words, links
   supply          check the licences, sources and versions of dependencies against deny.toml
-  dist            write archive, Debian package, container image and checksums (--binary, --out)
+  dist            write archive, packages, container image, chart and checksums (--binary, --out, --try)
   sbom [FILE]     write what the binary is made of, as CycloneDX (JSON)
   bench           measure, and write docs/performance.md
   screenshots     make pictures of the console, in docs/screenshots
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("test") => test::run(&arguments[1..]),
         Some("attack") => test::build_and_attack(&arguments[1..]),
+        Some("faults") => test::build_and_fault(&arguments[1..]),
         Some("release") => test::build_release(),
         Some("tidy") => tidy::run(),
         Some("supply") => supply::run(),

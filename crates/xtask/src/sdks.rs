@@ -18,6 +18,9 @@ const PYTHON_PACKAGES: [&str; 4] = [
 /// What pins the official JavaScript SDKs, in the folder of its tests.
 const NODE_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
+/// The version of Java that the Java SDK is compiled for.
+const JAVA_MIN: u32 = 21;
+
 /// An SDK as the tests find it.
 struct Sdk {
     /// The language, as people write it.
@@ -37,16 +40,18 @@ struct Sdk {
 /// Installs the SDKs that are not there yet; answers the environment of the tests, and notes in
 /// `skipped` what cannot be had.
 pub(crate) fn prepare(skipped: &mut Vec<String>) -> Vec<(&'static str, PathBuf)> {
-    [python(), node(), java()]
-        .into_iter()
-        .filter_map(|sdk| match sdk.prepare() {
-            Ok(place) => Some((sdk.variable, place)),
+    let mut variables = Vec::new();
+    for sdk in [python(), node(), java()] {
+        match sdk.prepare() {
+            Ok(place) => variables.push((sdk.variable, place)),
             Err(error) => {
                 skipped.push(format!("tests with the {} SDK ({error:#})", sdk.language));
-                None
             }
-        })
-        .collect()
+        }
+    }
+    // What is compiled with one JDK runs with the same.
+    variables.extend(jdk().ok().map(|home| ("JAVA_HOME", home)));
+    variables
 }
 
 impl Sdk {
@@ -108,26 +113,56 @@ fn node() -> Sdk {
 fn java() -> Sdk {
     let (pom, worker) = (java_tests().join("pom.xml"), java_tests().join("Auth.java"));
     let texts = [pom, worker].map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let home = jdk().map(|home| home.display().to_string()).unwrap_or_default();
     Sdk {
         language: "Java",
         variable: "NIGHTBELL_TEST_JAVA",
         folder: target().join("test-java"),
         names: "lib",
-        wanted: texts.join("\n"),
+        wanted: format!("{}\n{home}", texts.join("\n")),
         install: |folder| {
-            let lib = folder.join("lib");
+            let (lib, home) = (folder.join("lib"), jdk()?);
             let mut maven = Command::new("mvn");
             maven.args(["--batch-mode", "--quiet", "dependency:copy-dependencies"]);
             maven.arg(format!("-DoutputDirectory={}", lib.display()));
-            quiet(maven.arg("--file").arg(java_tests().join("pom.xml")))?;
-            // The SDK is of Java 21; where there are several, JAVA_HOME names it.
-            let home = std::env::var_os("JAVA_HOME").map(PathBuf::from);
-            let javac = home.map_or_else(|| "javac".into(), |home| home.join("bin/javac"));
-            let mut compiler = Command::new(javac);
+            maven.arg("--file").arg(java_tests().join("pom.xml"));
+            quiet(maven.env("JAVA_HOME", &home))?;
+            let mut compiler = Command::new(home.join("bin/javac"));
             compiler.arg("-cp").arg(lib.join("*")).arg("-d").arg(&lib);
             quiet(compiler.arg(java_tests().join("Auth.java")))
         },
     }
+}
+
+/// The newest JDK that the Java SDK can be compiled with: of what `JAVA_HOME` names, of the one in `PATH`,
+/// and of those where packages put them.
+fn jdk() -> anyhow::Result<PathBuf> {
+    let named = std::env::var_os("JAVA_HOME").map(PathBuf::from);
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let in_path: Vec<PathBuf> = std::env::split_paths(&folders)
+        .filter_map(|folder| {
+            // By way of links to `bin/javac` in the folder of its JDK.
+            let compiler = folder.join("javac").canonicalize().ok()?;
+            Some(compiler.parent()?.parent()?.to_owned())
+        })
+        .collect();
+    let packages = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let homes = named.into_iter().chain(in_path).chain(packages.map(|entry| entry.path()));
+    let versions = homes.filter_map(|home| Some((java_version(&home)?, home)));
+    let newest = versions.filter(|(version, _)| *version >= JAVA_MIN).max();
+    let newest = newest.map(|(_, home)| home);
+    newest.with_context(|| format!("no JDK of Java {JAVA_MIN} or newer is installed"))
+}
+
+/// The version of the JDK in a folder, by the file in which each tells it; none if it has no compiler.
+fn java_version(home: &Path) -> Option<u32> {
+    home.join("bin/javac").is_file().then_some(())?;
+    version_of(&std::fs::read_to_string(home.join("release")).ok()?)
+}
+
+fn version_of(release: &str) -> Option<u32> {
+    let version = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?;
+    version.trim_matches('"').split(['.', '-', '+']).next()?.parse().ok()
 }
 
 fn java_tests() -> PathBuf {
@@ -150,6 +185,21 @@ fn quiet(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// Where cargo builds.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_of;
+
+    #[test]
+    fn a_jdk_tells_its_version() {
+        let release = "IMPLEMENTOR=\"Eclipse Adoptium\"\nJAVA_VERSION=\"25.0.3\"\n";
+        assert_eq!(version_of(release), Some(25));
+        assert_eq!(version_of("JAVA_VERSION=\"21\"\n"), Some(21));
+        assert_eq!(version_of("JAVA_VERSION=\"24-ea\"\n"), Some(24));
+        assert_eq!(version_of("JAVA_VERSION=\"1.8.0_402\"\n"), Some(1));
+        assert_eq!(version_of("IMPLEMENTOR=\"nobody\"\n"), None);
+    }
 }

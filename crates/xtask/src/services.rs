@@ -7,7 +7,7 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 14] = [
+const SERVICES: [(&str, &str); 15] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("pgbouncer", "/usr/sbin/pgbouncer"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
@@ -20,6 +20,7 @@ const SERVICES: [(&str, &str); 14] = [
     ("redis-server", "/usr/bin/redis-server"),
     ("pebble", "/usr/bin/pebble"),
     ("faketime", "/usr/bin/faketime"),
+    ("rpm", "/usr/bin/rpm"),
     ("chromium", "/usr/bin/chromium"),
     ("chromium-driver", "/usr/bin/chromedriver"),
 ];

@@ -6,13 +6,22 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{root, say, sdks, services, supply, tidy};
+use crate::{root, say, sdks, services, suite, supply, tidy};
 
-/// Runs every check; with a filter only the tests whose names hold it.
+/// Tells tests that what they need must be there.
+const ALL_REQUIRED: &str = "NIGHTBELL_TEST_SERVICES";
+
+/// Runs every check; with a filter only the tests whose names hold it. In CI nothing may be skipped.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut skipped = Vec::new();
     services::prepare(&mut skipped);
-    let sdks = sdks::prepare(&mut skipped);
+    let mut variables = sdks::prepare(&mut skipped);
+    if is_ci() {
+        if !skipped.is_empty() {
+            bail!("in CI every test runs, but there would be skipped: {}", skipped.join("; "));
+        }
+        variables.push((ALL_REQUIRED, "1".into()));
+    }
     if arguments.is_empty() {
         step("format", cargo().args(["fmt", "--all", "--check"]))?;
         say("── tidy");
@@ -22,16 +31,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     }
     // The tests drive the real binary: it is built once, with what the tests build.
     let mut tests = cargo();
-    tests.args(["test", "--workspace"]).args(arguments).envs(sdks);
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        // Those that drive the binary mostly wait for it, for services and for deadlines.
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        tests.env("RUST_TEST_THREADS", (2 * cores).to_string());
-    }
+    tests.args(["test", "--workspace"]);
     if arguments.is_empty() {
         lint(&mut tests);
+        let binaries = timed("lints and build", || suite::compile(&mut tests))?;
+        timed("tests", || suite::run(binaries, &variables))?;
+    } else {
+        step("tests", tests.args(arguments).envs(variables))?;
     }
-    step("lints and tests", &mut tests)?;
     for what in &skipped {
         say(&format!("skipped: {what}"));
     }
@@ -39,10 +46,17 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether this runs in CI, by the variable that services of CI set, and `.ci/run` where there is none.
+fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|set| !set.is_empty() && set != "false")
+}
+
 /// Has the project's own crates compiled by clippy, which is the compiler with lints, so that these cost
 /// no pass of their own; with what measures, which nothing else here compiles (decision 0049).
 fn lint(tests: &mut Command) {
     tests.args(["--features", "xtask/bench,xtask/differential"]);
+    // What an incremental compiler keeps for the next time costs a clean clone minutes and gigabytes.
+    tests.env("CARGO_INCREMENTAL", "0");
     tests.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     // In the way in which `cargo clippy -- -D warnings` hands it on.
     let end = "__CLIPPY_HACKERY__";
@@ -103,6 +117,27 @@ pub(crate) fn build_and_attack(arguments: &[String]) -> anyhow::Result<()> {
     passed
 }
 
+/// Builds the binary for speed, then lets every fault happen to clusters of it, once or as often as said.
+pub(crate) fn build_and_fault(arguments: &[String]) -> anyhow::Result<()> {
+    let rounds = match arguments {
+        [] => "1",
+        [rounds] if rounds.parse::<u32>().is_ok_and(|it| it > 0) => rounds,
+        _ => bail!("usage: cargo xtask faults [ROUNDS]"),
+    };
+    let mut skipped = Vec::new();
+    services::prepare(&mut skipped);
+    build_release()?;
+    let mut tests = cargo();
+    tests.args(["test", "--package", "nightbell", "--test", "it", "--", "faults::", "--ignored"]);
+    tests.args(["--nocapture", "--test-threads=1"]);
+    tests.env("NIGHTBELL_TEST_BINARY", release()).env("NIGHTBELL_FAULT_ROUNDS", rounds);
+    let passed = step("faults", &mut tests);
+    for what in &skipped {
+        say(&format!("skipped: {what}"));
+    }
+    passed
+}
+
 fn release() -> PathBuf {
     root().join("target/release/nightbell")
 }
@@ -145,12 +180,20 @@ fn cargo() -> Command {
 }
 
 fn step(name: &str, command: &mut Command) -> anyhow::Result<()> {
+    timed(name, || {
+        let status = command.status().context("cannot be run")?;
+        if !status.success() {
+            bail!("failed ({status})");
+        }
+        Ok(())
+    })
+}
+
+/// Does something under its name, and says how long it took.
+fn timed<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     say(&format!("── {name}"));
     let begun = Instant::now();
-    let status = command.status().with_context(|| format!("{name}: cannot be run"))?;
-    if !status.success() {
-        bail!("{name}: failed ({status})");
-    }
+    let done = work().with_context(|| name.to_owned())?;
     say(&format!("── {name}: passed in {} s", begun.elapsed().as_secs()));
-    Ok(())
+    Ok(done)
 }

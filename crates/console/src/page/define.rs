@@ -14,11 +14,12 @@ use crate::visit::{encoded, href};
 use crate::{Context, Failure, piece};
 
 /// Kinds that can be changed here: their words, where the API has one, and where it takes one.
-const KINDS: [(&str, &str, &str, Method); 4] = [
+const KINDS: [(&str, &str, &str, Method); 5] = [
     ("workflow", "/api/metadata/workflow", "/api/metadata/workflow", Method::PUT),
     ("task", "/api/metadata/taskdefs", "/api/metadata/taskdefs", Method::PUT),
     ("event", "/api/event/handler", "/api/event", Method::PUT),
     ("schema", "/api/schema", "/api/schema", Method::POST),
+    ("trigger", "/api/triggers", "/api/triggers", Method::POST),
 ];
 
 /// Members that the server sets.
@@ -185,6 +186,7 @@ fn page(cx: &Context<'_>, kind: &str, name: &str, stored: &str, edited: Option<&
         @if let Some(edited) = edited { (verdict(edited)) }
         @if cx.may(Permission::Edit) {
             form method="post" action=(href(&["definitions", kind, name, "edit"])) {
+                (piece::proof())
                 // What was looked at: what somebody else saves meanwhile is shown, not overwritten.
                 input type="hidden" name="seen" value=(mark(stored));
                 @if let Some(version) = version { input type="hidden" name="version" value=(version); }

@@ -161,6 +161,7 @@ fn publish(cx: &Context<'_>, event: &str) -> Markup {
             details {
                 summary { "Publish a test message" }
                 form method="post" action="/console/act" {
+                    (piece::proof())
                     input type="hidden" name="act" value="publish";
                     input type="hidden" name="back" value="/console/system/events";
                     (piece::field("id", "Event, type:queue", event, "conductor:shop:orders"))

@@ -49,6 +49,7 @@ pub(crate) fn zone(cx: &Context<'_>) -> Page {
     let body = html! {
         p { "Times are shown in " strong { (cx.clock.zone_name()) } ". It is " (cx.clock.when(cx.clock.now)) "." }
         form method="post" action="/console/zone" {
+            (piece::proof())
             label.field {
                 span { "Time zone, such as Europe/Oslo; empty for UTC" }
                 input name="zone" value=(chosen) data-zone="" autocomplete="off";
@@ -69,6 +70,7 @@ pub(crate) fn name(cx: &Context<'_>) -> Page {
         } @else {
             p { "Acknowledgements, notes and silences name whoever made them. This server has no accounts, so it takes your word for it." }
             form method="post" action="/console/name" {
+                (piece::proof())
                 input type="hidden" name="back" value=(cx.visit.query.get("back").unwrap_or("/console/"));
                 label.field {
                     span { "Your name; empty to be called “console”" }

@@ -75,6 +75,7 @@ fn all_found(cx: &Context<'_>) -> Markup {
     html! {
         @if cx.may(Permission::Respond) {
             form.acts method="post" action="/console/confirm" aria-label="All that are found" {
+                (piece::proof())
                 input type="hidden" name="back" value="/console/incidents";
                 input type="hidden" name="found" value="1";
                 @for name in ["q", "state", "monitor"] {
@@ -172,6 +173,7 @@ fn table(cx: &Context<'_>, rows: &[&Value]) -> Markup {
     html! {
         @if may {
             form method="post" action="/console/confirm" {
+                (piece::proof())
                 input type="hidden" name="back" value="/console/incidents";
                 (shown)
                 div.acts {

@@ -4,7 +4,8 @@ pub(crate) mod login;
 
 mod access;
 pub(crate) mod answering;
-mod audit;
+pub(crate) mod audit;
+mod backtest;
 mod batches;
 mod brief;
 mod compare;
@@ -18,15 +19,20 @@ mod ended;
 mod entities;
 mod events;
 mod facets;
+pub(crate) mod file;
+mod handover;
 mod health;
 mod help;
 mod history;
 pub(crate) mod incident;
 pub(crate) mod incidents;
+mod keys;
 mod logs;
 mod loops;
-pub(crate) mod monitor;
+mod monitor;
+pub(crate) mod monitor_edit;
 mod monitors;
+mod nearby;
 mod now;
 mod past;
 mod payload;
@@ -37,6 +43,7 @@ pub(crate) mod runs;
 mod schedule;
 mod schedules;
 mod secrets;
+mod settings;
 mod silences;
 pub(crate) mod start;
 mod status;
@@ -71,12 +78,13 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
     }
     match segments[..] {
         [] => now::show(cx).await,
+        ["handover"] => handover::show(cx).await,
         ["incidents"] => incidents::show(cx).await,
         ["incidents", id] => incident::show(cx, id).await,
         ["monitors"] => monitors::show(cx).await,
         ["monitors", name] => monitor::show(cx, name).await,
-        ["monitors", name, "edit"] => monitor::edit(cx, name).await,
-        ["monitors", name, "try"] => monitor::try_out(cx, name, None).await,
+        ["monitors", name, "edit"] => monitor_edit::edit(cx, name).await,
+        ["monitors", name, "try"] => monitor_edit::try_out(cx, name, None).await,
         ["silences"] => silences::show(cx).await,
         ["deliveries"] => deliveries::show(cx).await,
         ["receivers"] => deliveries::receivers(cx).await,

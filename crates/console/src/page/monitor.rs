@@ -1,11 +1,10 @@
-//! A monitor: since when, and is the rule right? Its editor, and a check that tells nobody.
+//! A monitor: since when, and is the rule right?
 
-use http::Method;
 use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, incidents};
+use super::{Page, Shown, audit, incidents, keys};
 use crate::clock::length;
 use crate::shell::Place;
 use crate::strip::{self, Looks, RANGES, Range};
@@ -25,9 +24,11 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let (open, open_count) = (list(&it, "openIncidents"), count(&it, "openIncidentCount"));
     let open = &open[..open.len().min(SHOWN_MAX)];
     let over_time = over_time(cx, name, &path).await?;
+    let by_key = keys::part(cx, name).await?;
     let body = html! {
         (piece::note(if text(&it, "status") == "DOWN" { "bad" } else { "" }, html! {
             (piece::status(text(&it, "status")))
+            (since(cx, &it, &history))
             @if let Some(last) = at(&it, "lastAnswerAt") { " · last answer " (cx.clock.ago(last)) }
             @if let Some(why) = said(&it, "reason") { br; (cut(why, 500)) }
             @for wait in &waits { br; "Waits for " (wait) }
@@ -36,7 +37,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             @if !matches!(text(&it, "kind"), "heartbeat" | "alerts") { (piece::act(cx, Permission::Run, "check", name, "Check now")) }
             @if cx.may(Permission::Respond) { a.button href={ "/console/silences?match=" (encoded(&format!("monitor={name}"))) } { "Silence…" } }
             a.button href=(href(&["monitors", name, "try"])) { "Try" }
-            a.button href=(href(&["monitors", name, "edit"])) { "Definition" }
+            a.button href=(href(&["monitors", name, "edit"])) { "Definition, backtest" }
         }
         @if !open.is_empty() {
             (piece::part("Open incidents", html! {
@@ -47,6 +48,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             }))
         }
         (over_time)
+        (by_key)
         (piece::facts(&facts(cx, &it)))
         (noise(cx, &history))
         (piece::part("Checks", checks_table(cx, list(&checks, "results"))))
@@ -55,6 +57,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         @if !list(&history, "missed").is_empty() {
             (piece::part("Checks that did not run", missed(cx, list(&history, "missed"))))
         }
+        (audit::of(cx, &path))
     };
     let page = Page::new(Place::Monitors, name, body).below("Monitors", "/console/monitors");
     Ok(page
@@ -63,11 +66,25 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         .about(kernel::ExecutionId::monitor(name).as_str()))
 }
 
+/// Since when it stands as it does, as far as incidents tell.
+fn since(cx: &Context<'_>, it: &Value, history: &Value) -> Markup {
+    let open = list(it, "openIncidents").iter().filter_map(|it| at(it, "openedAt")).min();
+    let ended = list(history, "incidents").iter().filter_map(|it| at(it, "resolvedAt")).max();
+    html! {
+        @match (open, ended) {
+            (Some(open), _) => { " since " (cx.clock.when(open)) ", " (cx.clock.age(open)) }
+            (None, Some(ended)) if text(it, "status") == "UP" => { " since " (cx.clock.when(ended)) ", " (cx.clock.age(ended)) }
+            _ => {}
+        }
+    }
+}
+
 fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
     let beat = &it["heartbeat"];
+    let (next, zone) = (at(it, "nextCheckAt"), text(&it["definition"]["schedule"], "tz"));
     let mut facts = vec![
         ("Kind", html! { (text(it, "kind")) }),
-        ("Next check", cx.clock.maybe(at(it, "nextCheckAt"))),
+        ("Next check", next.map_or_else(|| cx.clock.maybe(None), |at| cx.clock.theirs(zone, at))),
         ("Checks so far", html! { (count(it, "checkCount")) }),
         ("Missed", html! { (count(it, "missedCount")) }),
         ("Errors in a row", html! { (count(it, "errors")) }),
@@ -227,139 +244,4 @@ fn missed(cx: &Context<'_>, lines: &[Value]) -> Markup {
             }
         }
     }
-}
-
-/// What came of a definition that was typed: problems by their places, or what a check would find.
-#[derive(Default)]
-struct Edited {
-    text: String,
-    problems: Vec<String>,
-    /// It was judged, and nothing keeps it from being saved.
-    is_good: bool,
-    preview: Option<Value>,
-}
-
-/// The definition, and how it is changed.
-pub(super) async fn edit(cx: &Context<'_>, name: &str) -> Shown {
-    editor(cx, name, &Edited::default()).await
-}
-
-/// Judges, tries or saves what was typed; answers the address to go to once it is saved.
-///
-/// # Errors
-/// The API's, but for mistakes in the definition, which are on the page.
-pub(crate) async fn edited(cx: &Context<'_>, name: &str) -> Result<Result<String, Page>, Failure> {
-    if !cx.may(Permission::Edit) {
-        return Err(Failure::forbidden("Changing a monitor needs the permission edit"));
-    }
-    let form = &cx.visit.form;
-    // As it was typed: the first line may be indented.
-    let text = form.all("definition").next().unwrap_or_default().replace("\r\n", "\n");
-    let path = format!("/api/monitors/{}", encoded(name));
-    let mut edited = Edited { text, ..Edited::default() };
-    let body = Value::from(edited.text.as_str());
-    let verdict = cx.change(Method::PUT, &format!("{path}?dryRun=true"), Some(&body)).await?;
-    edited.problems = list(&verdict, "problems").iter().map(problem).collect();
-    edited.is_good = verdict["valid"] == true;
-    match form.get("does").filter(|_| edited.is_good) {
-        Some("save") => {
-            cx.change(Method::PUT, &path, Some(&body)).await?;
-            return Ok(Ok(format!("{}?said=saved", href(&["monitors", name]))));
-        }
-        Some("try") => {
-            let lines = edited.text.lines().map(|line| format!("    {line}\n"));
-            let file =
-                format!("monitors:\n  {}:\n{}", Value::from(name), lines.collect::<String>());
-            let (file, try_out) = (Value::from(file), format!("{path}/preview"));
-            edited.preview = Some(cx.change(Method::POST, &try_out, Some(&file)).await?);
-        }
-        _ => {}
-    }
-    Ok(Err(editor(cx, name, &edited).await?))
-}
-
-fn problem(problem: &Value) -> String {
-    let (line, column) = (count(problem, "line"), count(problem, "column"));
-    let path = said(problem, "path").map(|path| format!("{path}: ")).unwrap_or_default();
-    format!(
-        "line {line}, column {column}: {}: {path}{}",
-        text(problem, "level"),
-        text(problem, "message")
-    )
-}
-
-async fn editor(cx: &Context<'_>, name: &str, edited: &Edited) -> Shown {
-    let path = format!("/api/monitors/{}", encoded(name));
-    let it = cx.get(&path).await?;
-    let source = said(&it, "source").unwrap_or("–");
-    let is_file = source.starts_with("file:");
-    let may = cx.may(Permission::Edit) && !is_file;
-    let body = html! {
-        @if is_file {
-            (piece::note("", html! { "A file defines this monitor: " code { (said(&it, "origin").unwrap_or(source)) } ". Change it there; the server reads it again by itself." }))
-        } @else {
-            p { "It was defined through the API, as part of " code { (source) } ". What is saved here takes the place of what is in force; the text of that is not kept, so write all that stands under the monitor's name in a file." }
-        }
-        @if !edited.problems.is_empty() {
-            (piece::note(if edited.is_good { "warn" } else { "bad" }, html! { @if edited.is_good { "It can be saved, but:" } @else { "It cannot be saved:" } }))
-            ul { @for problem in edited.problems.iter().take(50) { li { (problem) } } }
-        } @else if edited.is_good {
-            (piece::note("good", html! { "Nothing is wrong with it." }))
-        }
-        @if may {
-            form method="post" action=(href(&["monitors", name, "edit"])) {
-                label.field { span { "Definition, YAML or JSON" } textarea name="definition" rows="12" spellcheck="false" placeholder="http: https://shop.example/health\nevery: 30s\nfail_after: 3" { (edited.text) } }
-                div.acts {
-                    button name="does" value="check" { "Check" }
-                    @if !matches!(text(&it, "kind"), "heartbeat" | "alerts") { button name="does" value="try" { "Try once, tell nobody" } }
-                    button.main name="does" value="save" { "Save" }
-                }
-            }
-            p { "What it would have made of the past: " code { "nightbell monitor backtest " (name) " -f FILE --since 30d" } }
-        }
-        @if let Some(preview) = &edited.preview { (piece::part("What would come of it", piece::payload(preview, &path))) }
-        (piece::part("Definition in force", piece::payload(&it["definition"], &path)))
-        (piece::facts(&[
-            ("Version", html! { (plain(&it["version"])) }),
-            ("Changed", cx.clock.maybe(at(&it, "updatedAt"))),
-        ]))
-    };
-    let mut page = Page::new(Place::Monitors, format!("{name}: definition"), body);
-    if !edited.is_good && !edited.problems.is_empty() {
-        page.status = http::StatusCode::BAD_REQUEST;
-    }
-    let page = page.below("Monitor", href(&["monitors", name]));
-    Ok(page.same_as(path, format!("nightbell monitor show {name}")).with_payloads())
-}
-
-/// What a check would find now, told to nobody; `given` is a changed definition, as files write it.
-/// The check itself is made, so it is asked for by a form.
-pub(crate) async fn try_out(cx: &Context<'_>, name: &str, given: Option<&str>) -> Shown {
-    let path = format!("/api/monitors/{}", encoded(name));
-    let it = cx.get(&path).await?;
-    let answer = match given {
-        Some(text) if cx.may(Permission::Edit) => {
-            let body = Value::from(text);
-            Some(cx.api.ask(Method::POST, &format!("{path}/preview"), Some(&body)).await)
-        }
-        Some(_) => return Err(Failure::forbidden("Trying a monitor needs the permission edit")),
-        None => None,
-    };
-    let body = html! {
-        p { "Checks once, as the monitor would, and tells nobody. A changed definition can be tried before it is applied." }
-        @if cx.may(Permission::Edit) {
-            form method="post" action=(href(&["monitors", name, "try"])) {
-                label.field { span { "A changed monitors file; empty tries what is in force" } textarea name="file" { (given.unwrap_or_default()) } }
-                button.main { "Try" }
-            }
-        } @else { (piece::note("", html! { "Trying needs the permission " code { "edit" } "." })) }
-        @if let Some(answer) = &answer {
-            @if answer.status.is_success() { (piece::part("What would come of it", piece::payload(&answer.body, &path))) }
-            @else { (piece::refusal(&Failure::of(answer.status, &answer.body))) }
-        }
-        (piece::part("The definition in force", piece::payload(&it["definition"], &path)))
-    };
-    let page = Page::new(Place::Monitors, format!("{name}: try"), body);
-    let page = page.below("Monitor", href(&["monitors", name]));
-    Ok(page.same_as(path, format!("nightbell monitor preview {name}")).with_payloads())
 }

@@ -78,6 +78,7 @@ async fn page(cx: &Context<'_>, name: &str, answer: Option<&Result<Value, Failur
         p { "Runs the flow with these answers, at once and without waiting: nothing is kept, and no task is done. A task takes the next answer of its reference name each time it is tried; one without an answer stops the rehearsal there." }
         @if cx.may(Permission::Run) {
             form method="post" action=(href(&["definitions", "workflow", name, "rehearse"])) {
+                (piece::proof())
                 @if let Some(version) = version { input type="hidden" name="version" value=(version); }
                 label.field { span { "Input, a JSON object" } textarea name="input" rows="4" spellcheck="false" { (typed("input").unwrap_or_else(|| "{}".to_owned())) } }
                 label.field { span { "Answers by reference name, JSON" } textarea name="mocks" rows="12" spellcheck="false" { (typed("mocks").unwrap_or_else(begun)) } }

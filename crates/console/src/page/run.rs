@@ -65,7 +65,12 @@ pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
     let title = format!("{}{version}", brief.name);
     let page = Page::new(Place::Runs, title, body).below("Runs", "/console/runs");
     let json = format!("/api/workflow/{}", encoded(id));
-    Ok(page.same_as(json, format!("nightbell run why {id}")).on("run").about(id).with_payloads())
+    Ok(page
+        .same_as(json, format!("nightbell run why {id}"))
+        .with_file(href(&["runs", id, "file"]))
+        .on("run")
+        .about(id)
+        .with_payloads())
 }
 
 /// Why it stands where it stands, in sentences.

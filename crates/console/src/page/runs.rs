@@ -138,6 +138,7 @@ fn table(cx: &Context<'_>, rows: &[Head], stuck: &[StuckGroup]) -> Markup {
     let lines: Vec<Markup> = rows.iter().map(|head| row(cx, head, &kept)).collect();
     html! {
         form method="post" action="/console/confirm" {
+            (piece::proof())
             input type="hidden" name="back" value="/console/runs";
             (piece::table("Runs", &heads, &lines))
             div.acts {
@@ -156,6 +157,7 @@ fn all_found(cx: &Context<'_>, typed: &str) -> Markup {
     html! {
         @if cx.may(Permission::Run) {
             form.acts method="post" action="/console/confirm" aria-label="All that are found" {
+                (piece::proof())
                 input type="hidden" name="back" value="/console/runs";
                 input type="hidden" name="found" value="1";
                 input type="hidden" name="find" value=(typed);
@@ -186,7 +188,8 @@ fn row(cx: &Context<'_>, head: &Head, kept: &Kept<'_>) -> Markup {
                 @match retries {
                     Some(count) => (count),
                     None if is_code => "–",
-                    None => a href={ (href(&["runs", id])) "?view=tasks" } { "look" },
+                    // Its head, which is all that a list reads, has no tasks.
+                    None => { span.faint { "not in memory: " } a href={ (href(&["runs", id])) "?view=tasks" } { "look" } }
                 }
             }
             td { @if let Some(parent) = &head.parent { (piece::run(parent.as_str())) } @else { "–" } }

@@ -70,6 +70,7 @@ async fn page(
             }
         }
         form method="post" action="/console/act" {
+            (piece::proof())
             input type="hidden" name="act" value="start";
             input type="hidden" name="id" value=(name);
             input type="hidden" name="back" value=(here);

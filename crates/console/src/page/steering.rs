@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::brief::Brief;
 use crate::value::cut;
-use crate::{Context, piece};
+use crate::{Context, piece, seen};
 
 /// Versions of a definition that can be chosen, the newest.
 const VERSIONS_MAX: usize = 20;
@@ -19,12 +19,13 @@ pub(super) fn acts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
         return of_code(cx, id, brief);
     }
     let status = brief.status.as_str();
+    let seen = seen::field(&seen::run(status, brief.ended_at));
     let has_failed = matches!(status, "FAILED" | "TIMED_OUT" | "TERMINATED");
     html! {
         div.acts {
-            @if status == "RUNNING" { (piece::act(cx, need, "pause", id, "Pause")) }
-            @if status == "PAUSED" { (piece::act(cx, need, "resume", id, "Resume")) }
-            @if has_failed { (piece::act(cx, need, "retry", id, "Retry")) }
+            @if status == "RUNNING" { (piece::act_with(cx, need, "pause", id, "Pause", html! { (seen) })) }
+            @if status == "PAUSED" { (piece::act_with(cx, need, "resume", id, "Resume", html! { (seen) })) }
+            @if has_failed { (piece::act_with(cx, need, "retry", id, "Retry", html! { (seen) })) }
             @if brief.ended_at.is_some() { (piece::preview(cx, need, "restart", id, "Restart")) }
             @if brief.ended_at.is_none() || status == "FAILED" || status == "TIMED_OUT" {
                 (piece::preview(cx, need, "terminate", id, "Terminate"))
@@ -80,10 +81,11 @@ fn of_code(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
     let need = Permission::Run;
     let status = brief.status.as_str();
     let is_open = brief.ended_at.is_none();
+    let seen = seen::field(&seen::run(status, brief.ended_at));
     html! {
         div.acts {
-            @if is_open && status != "SUSPENDED" { (piece::act(cx, need, "suspend-code", id, "Suspend")) }
-            @if status == "SUSPENDED" { (piece::act(cx, need, "resume-code", id, "Resume")) }
+            @if is_open && status != "SUSPENDED" { (piece::act_with(cx, need, "suspend-code", id, "Suspend", html! { (seen) })) }
+            @if status == "SUSPENDED" { (piece::act_with(cx, need, "resume-code", id, "Resume", html! { (seen) })) }
             @if status == "FAILED" { (piece::preview(cx, need, "rewind-code", id, "Rewind")) }
             @if is_open { (piece::preview(cx, need, "terminate-code", id, "Terminate")) }
             @else { (piece::preview(cx, need, "restart-code", id, "Restart")) }

@@ -7,11 +7,19 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use kernel::Timestamp;
 use kernel::access::{Group as Compiled, Held, Permission, Principal};
 
+use super::keys::{Key, Keys, PREFIX};
 use super::record::{GroupRecord, Identity, KeyRecord, UserRecord};
 
 /// When something was used last, in milliseconds since 1970; 0 if not since the start.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Used(Arc<AtomicI64>);
+#[derive(Debug, Default)]
+pub(super) struct Used(AtomicI64);
+
+/// What is used while a copy takes its place may be missing in that.
+impl Clone for Used {
+    fn clone(&self) -> Self {
+        Self(AtomicI64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
 
 impl Used {
     pub(super) fn set(&self, now: Timestamp) {
@@ -23,20 +31,6 @@ impl Used {
             0 => None,
             millis => Some(Timestamp::from_millis(millis)),
         }
-    }
-}
-
-/// A key in memory.
-#[derive(Debug)]
-pub(super) struct Key {
-    pub(super) record: KeyRecord,
-    pub(super) principal: Arc<Principal>,
-    pub(super) used: Used,
-}
-
-impl Key {
-    pub(super) fn is_bootstrap(&self) -> bool {
-        self.record.bootstrap && self.record.revoked_at.is_none()
     }
 }
 
@@ -59,7 +53,7 @@ pub(super) struct Group {
 /// Everything, by ids. Copying it copies references.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    pub(super) keys: HashMap<Arc<str>, Arc<Key>>,
+    pub(super) keys: Keys,
     pub(super) users: BTreeMap<Arc<str>, Arc<User>>,
     pub(super) groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// Ids of users, by names.
@@ -98,9 +92,8 @@ impl State {
     }
 
     pub(super) fn put_key(&mut self, record: KeyRecord) {
-        let used = self.keys.get(&record.id).map(|former| former.used.clone()).unwrap_or_default();
         let principal = self.principal_of(&record);
-        self.keys.insert(record.id.clone(), Arc::new(Key { record, principal, used }));
+        self.keys.put(record, principal);
     }
 
     pub(super) fn remove_key(&mut self, id: &str) {
@@ -111,6 +104,9 @@ impl State {
         let id = record.id.clone();
         let used = self.users.get(&id).map(|former| former.used.clone()).unwrap_or_default();
         let own = Arc::new(Held::new(record.roles.clone(), record.grants.clone()));
+        if let Some(former) = self.users.get(&id) {
+            self.names.remove(&former.record.name);
+        }
         self.names.insert(record.name.clone(), id.clone());
         let principal = self.compile(&record, own.clone());
         self.users.insert(id.clone(), Arc::new(User { record, principal, used, own }));
@@ -150,10 +146,9 @@ impl State {
     }
 
     fn renew_keys_of(&mut self, users: &BTreeSet<Arc<str>>) {
-        let is_theirs =
-            |key: &&Arc<Key>| key.record.user.as_ref().is_some_and(|it| users.contains(it));
+        let is_theirs = |key: &&Arc<Key>| key.user.as_ref().is_some_and(|it| users.contains(it));
         let theirs: Vec<KeyRecord> =
-            self.keys.values().filter(is_theirs).map(|key| key.record.clone()).collect();
+            self.keys.all().filter(is_theirs).map(|key| key.record()).collect();
         for record in theirs {
             self.put_key(record);
         }
@@ -168,11 +163,11 @@ impl State {
     }
 
     /// Who a key is. One of a user has what the user has, and says by its name whose it is.
-    fn principal_of(&self, key: &KeyRecord) -> Arc<Principal> {
-        let id = format!("key:{}", key.id).into();
+    fn principal_of(&mut self, key: &KeyRecord) -> Arc<Principal> {
+        let id = format!("{PREFIX}{}", key.id).into();
         let Some(user) = &key.user else {
-            let (roles, grants) = (key.roles.clone(), key.grants.clone());
-            return Arc::new(Principal::with_grants(id, key.name.clone(), roles, grants));
+            let own = self.keys.held(key);
+            return Arc::new(Principal::in_groups(id, key.name.clone(), 0, own, Vec::new()));
         };
         let Some(user) = self.users.get(user) else {
             return Arc::new(Principal::new(id, key.name.clone(), Vec::new()));
@@ -182,9 +177,8 @@ impl State {
         Arc::new(Principal::in_groups(id, name, generation, user.own.clone(), groups))
     }
 
-    /// Whether the user of a key counts; that of a key without one always does.
-    pub(super) fn user_counts(&self, key: &KeyRecord) -> bool {
-        let user = key.user.as_ref();
+    /// Whether the user of a key counts; without one it always does.
+    pub(super) fn user_counts(&self, user: Option<&Arc<str>>) -> bool {
         user.is_none_or(|id| self.users.get(id).is_some_and(|user| user.record.is_enabled()))
     }
 
@@ -192,9 +186,9 @@ impl State {
     pub(super) fn has_administrator(&self, now: Timestamp, by_bootstrap: bool) -> bool {
         let by_key = |key: &Arc<Key>| {
             key.principal.may(Permission::Admin)
-                && key.record.is_valid(now)
-                && (by_bootstrap || !key.record.bootstrap)
-                && self.user_counts(&key.record)
+                && key.is_valid(now)
+                && (by_bootstrap || !key.bootstrap)
+                && self.user_counts(key.user.as_ref())
         };
         let by_login = |user: &Arc<User>| {
             user.principal.may(Permission::Admin)
@@ -202,6 +196,6 @@ impl State {
                 && (user.record.has_password()
                     || self.has_provider && user.record.identity.is_some())
         };
-        self.keys.values().any(by_key) || self.users.values().any(by_login)
+        self.keys.all().any(by_key) || self.users.values().any(by_login)
     }
 }

@@ -82,9 +82,10 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(store: Arc<dyn Store>, state: State) -> Arc<Self> {
+        let has_bootstrap = state.keys.all().any(|it| it.is_bootstrap());
         Arc::new(Self {
             store,
-            has_bootstrap: AtomicBool::new(state.keys.values().any(|it| it.is_bootstrap())),
+            has_bootstrap: AtomicBool::new(has_bootstrap),
             state: RwLock::new(state),
             revoked: watch::Sender::new(()),
             writing: Arc::default(),
@@ -167,7 +168,7 @@ impl Core {
     }
 
     fn take(&self, next: State) {
-        let has_bootstrap = next.keys.values().any(|it| it.is_bootstrap());
+        let has_bootstrap = next.keys.all().any(|it| it.is_bootstrap());
         *self.state.write() = next;
         self.has_bootstrap.store(has_bootstrap, Ordering::Relaxed);
         self.revoked.send_replace(());

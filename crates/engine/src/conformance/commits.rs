@@ -1,7 +1,7 @@
 //! Commits: whole or not at all, in order, each message once.
 
 use futures_util::future::join_all;
-use kernel::{ExecutionId, MachineKind};
+use kernel::{ExecutionId, MachineKind, RowKind};
 
 use super::{
     at, commit, create, ended, full_commit, history, id, is_conflict, message, queue_row, queued,
@@ -166,19 +166,19 @@ pub(super) async fn queue_rows_are_put_and_removed(store: &dyn Store) {
         rate_window_seconds: 6,
         ..first
     };
-    let last = QueueRow { sequence: u32::MAX, ..held.clone() };
+    let last = QueueRow { kind: RowKind::of(u32::MAX), ..held.clone() };
     let changes = vec![
         QueueChange::Put(held.clone()),
-        QueueChange::Remove { sequence: 2 },
-        QueueChange::Remove { sequence: 3 },
+        QueueChange::Remove { kind: RowKind::Task(2) },
+        QueueChange::Remove { kind: RowKind::Task(3) },
         QueueChange::Put(last.clone()),
     ];
     store.commit(change(1, changes)).await.expect("rows can be replaced and removed");
     assert_eq!(queued(store).await, [held.clone(), last]);
 
     let changes = vec![
-        QueueChange::Remove { sequence: u32::MAX },
-        QueueChange::Remove { sequence: 1 },
+        QueueChange::Remove { kind: RowKind::of(u32::MAX) },
+        QueueChange::Remove { kind: RowKind::Task(1) },
         QueueChange::Put(held.clone()),
     ];
     store.commit(change(2, changes)).await.expect("changes apply in order");

@@ -7,7 +7,7 @@ use crate::search::{
 use crate::store::{
     Commit, Document, Head, LogLine, LogWindow, MessageKey, QueueChange, QueueRow, Retention, Store,
 };
-use kernel::{ExecutionId, MachineKind, Record};
+use kernel::{ExecutionId, MachineKind, Record, RowKind};
 
 /// Does `steps` random pieces of work on both stores and compares every answer, and at times all
 /// that can be read. Equal seeds do equal work. Both stores hold the same before.
@@ -243,7 +243,7 @@ fn commit(dice: &mut Dice) -> Commit {
     let queue = (0..dice.throw(3)).map(|_| {
         let sequence = dice.throw(3) as u32;
         if dice.one_in(3) {
-            return QueueChange::Remove { sequence };
+            return QueueChange::Remove { kind: RowKind::of(sequence) };
         }
         let (queue, held) = (dice.pick(NAMES).into(), dice.one_in(2));
         QueueChange::Put(QueueRow { queue, held, ..queue_row(&execution, sequence) })

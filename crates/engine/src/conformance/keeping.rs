@@ -60,6 +60,15 @@ pub(super) async fn documents_are_kept_whole(store: &dyn Store) {
     assert_eq!(kept("task").await, [document("task", "a", 0, "task")]);
     assert_eq!(kept("schedule").await, []);
 
+    let five = ["a", "b", "c", "d", "e"].map(|name| document("many", name, 0, name));
+    store.put_documents(five.to_vec()).await.expect("several can be put");
+    let after =
+        async |name| store.documents_after("many", name, 2).await.expect("they can be read");
+    assert_eq!(after("").await, five[..2]);
+    assert_eq!(after("b").await, five[2..4], "by name, from where the first two ended");
+    assert_eq!(after("d").await, five[4..], "the last ones");
+    assert_eq!(after("e").await, []);
+
     store.put_document(document("task", "a", 0, "changed")).await.expect("it can be replaced");
     assert_eq!(kept("task").await, [document("task", "a", 0, "changed")]);
     assert_eq!(store.delete_document("task", "a", 0).await, Ok(true));

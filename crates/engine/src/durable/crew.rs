@@ -490,7 +490,7 @@ impl Engine {
     /// Puts a row into the queues, and tells the crew if it is work for it.
     pub(crate) fn put_row(&self, row: QueueRow, now: Timestamp) {
         let queue = is_work(&row.execution).then(|| row.queue.clone());
-        let key = (row.execution.clone(), row.sequence);
+        let key = row.key();
         self.inner.queues.put(row, now);
         if let Some(queue) = queue {
             self.inner.crew.settled(&key);

@@ -125,6 +125,24 @@ impl Vault {
         resolve_secrets(written, &Present { vault: self, state: None })
     }
 
+    /// Why a task of an execution cannot be handed out now: it needs a secret that is kept elsewhere and
+    /// cannot be read.
+    pub(crate) fn lacking(&self, state: &Execution, sequence: u32) -> Option<String> {
+        let task = state.task(sequence)?;
+        let wanted = Wanted { vault: self, state, why: RefCell::default() };
+        if mentions_secret(&task.input) {
+            resolve_secrets(&task.input, &wanted);
+        }
+        let names = state.policy_of(task).map_or(&[][..], |policy| &policy.runtime_metadata);
+        let by_name = || names.iter().find_map(|name| self.outside.lacking(name));
+        wanted.why.into_inner().or_else(by_name)
+    }
+
+    /// Whether any secret that is kept elsewhere cannot be read.
+    pub(crate) fn lacks_any(&self) -> bool {
+        self.outside.lacks_any()
+    }
+
     fn seal(&self, json: &Json) -> Json {
         self.seal_noting(json, &mut Vec::new())
     }
@@ -204,6 +222,35 @@ impl Secrets for Present<'_> {
 
     fn honours(&self, name: &str) -> bool {
         self.state.is_none_or(|state| state.lets_data_name(name))
+    }
+}
+
+/// Notes why the first secret that is needed has no value.
+struct Wanted<'a> {
+    vault: &'a Vault,
+    state: &'a Execution,
+    why: RefCell<Option<String>>,
+}
+
+impl Secrets for Wanted<'_> {
+    fn secret(&self, name: &str) -> Option<String> {
+        let mut why = self.why.borrow_mut();
+        if why.is_none() {
+            *why = self.vault.outside.lacking(name);
+        }
+        None
+    }
+
+    fn open(&self, _sealed: &str) -> Option<Json> {
+        None
+    }
+
+    fn named(&self, reference: &str) -> Option<String> {
+        self.vault.key.named(reference)
+    }
+
+    fn honours(&self, name: &str) -> bool {
+        self.state.lets_data_name(name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The vault: named secrets and environment values, kept in the store, secrets sealed.
 //!
-//! Two sources answer for a name. What the process was started with ([`Values`], read-only) wins;
-//! what users have written comes after it. Writing a name that the first source holds is refused,
+//! Two sources answer for a name. What the process was started with, or reads elsewhere as its
+//! configuration says ([`Values`], read-only), wins; what users have written comes after it. Writing a name that the first source holds is refused,
 //! so that no write is silently without effect.
 //!
 //! Former values of a secret are remembered, sealed as well: a task that was handed the value before
@@ -99,7 +99,8 @@ pub enum VaultError {
     Full(&'static str),
     /// The name belongs to the process.
     #[error(
-        "the {kind} {name} is set by the environment of the server, which wins over what is stored"
+        "the {kind} {name} is set by the configuration or the environment of the server, which win \
+         over what is stored"
     )]
     ReadOnly {
         /// `secret` or `environment`.
@@ -204,9 +205,11 @@ impl Vault {
         for shelf in [Shelf::Secrets, Shelf::Environment] {
             for document in vault.store.documents(shelf.kind()).await? {
                 let entry = vault.read(shelf, &document)?;
-                if vault.outside(shelf, &document.name).is_some() {
+                if vault.is_outside(shelf, &document.name) {
                     let (kind, name) = (&document.kind, &document.name);
-                    tracing::warn!("the environment of the server hides the stored {kind} {name}");
+                    tracing::warn!(
+                        "the configuration or the environment of the server hides the stored {kind} {name}"
+                    );
                 }
                 vault.kept(shelf).write().entries.insert(document.name.to_string(), entry);
             }
@@ -223,7 +226,9 @@ impl Vault {
     pub fn get(&self, shelf: Shelf, name: &str) -> Option<String> {
         let value = |entry: &Entry| String::clone(&entry.value);
         let kept = || self.kept(shelf).read().entries.get(name).map(value);
-        self.outside(shelf, name).or_else(kept)
+        // Never the stored one in the place of one that cannot be read now.
+        let stored = || if self.lacks(shelf, name) { None } else { kept() };
+        self.outside(shelf, name).or_else(stored)
     }
 
     /// Every name, in order.
@@ -304,10 +309,10 @@ impl Vault {
         if let Some(entry) = self.kept(shelf).read().entries.get(name) {
             return Ok(entry.tags.clone());
         }
-        match self.outside(shelf, name) {
-            Some(_) => Ok(Vec::new()),
-            None => Err(VaultError::Missing { kind: shelf.kind(), name: cut(name) }),
+        if self.is_outside(shelf, name) {
+            return Ok(Vec::new());
         }
+        Err(VaultError::Missing { kind: shelf.kind(), name: cut(name) })
     }
 
     /// Changes the labels of a name.
@@ -355,10 +360,10 @@ impl Vault {
     }
 
     fn check_writable(&self, shelf: Shelf, name: &str) -> Result<(), VaultError> {
-        match self.outside(shelf, name) {
-            Some(_) => Err(VaultError::ReadOnly { kind: shelf.kind(), name: name.to_owned() }),
-            None => Ok(()),
+        if self.is_outside(shelf, name) {
+            return Err(VaultError::ReadOnly { kind: shelf.kind(), name: name.to_owned() });
         }
+        Ok(())
     }
 
     /// Every value that a secret has or is known to have had, the present one first.
@@ -368,7 +373,9 @@ impl Vault {
         let stored = entry.into_iter().flat_map(|e| std::iter::once(&e.value).chain(&e.former));
         let gone = kept.gone.get(name).into_iter().flatten();
         let outside = self.outside(Shelf::Secrets, name);
-        outside.into_iter().chain(stored.chain(gone).map(|value| String::clone(value))).collect()
+        let before = self.outside.former_secrets(name);
+        let others = before.iter().chain(stored).chain(gone);
+        outside.into_iter().chain(others.map(|value| String::clone(value))).collect()
     }
 
     fn kept(&self, shelf: Shelf) -> &RwLock<Kept> {
@@ -383,6 +390,16 @@ impl Vault {
             Shelf::Secrets => self.outside.secret(name),
             Shelf::Environment => self.outside.environment(name),
         }
+    }
+
+    /// Whether a name belongs to the process, even if there is no value for it now.
+    fn is_outside(&self, shelf: Shelf, name: &str) -> bool {
+        self.outside(shelf, name).is_some() || self.lacks(shelf, name)
+    }
+
+    /// Whether a name belongs to the process, and there is no value for it now.
+    fn lacks(&self, shelf: Shelf, name: &str) -> bool {
+        shelf == Shelf::Secrets && self.outside.lacking(name).is_some()
     }
 
     fn write(&self, shelf: Shelf, name: &str, entry: &Entry) -> Document {
@@ -474,9 +491,14 @@ fn document(kind: &str, name: &str, value: &impl Serialize) -> Document {
     Document { kind: kind.into(), name: name.into(), version: 0, text }
 }
 
-fn check_name(shelf: Shelf, name: &str) -> Result<(), VaultError> {
+/// Whether a secret or a value of the environment can have this name.
+pub fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(allowed) {
+    !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(allowed)
+}
+
+fn check_name(shelf: Shelf, name: &str) -> Result<(), VaultError> {
+    if !is_name(name) {
         return Err(VaultError::Name { kind: shelf.kind(), name: cut(name) });
     }
     Ok(())

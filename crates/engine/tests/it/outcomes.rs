@@ -79,7 +79,8 @@ async fn a_hold_that_could_not_be_written_is_not_lost_beside_another() {
     fails.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let rows = store.queued().await.expect("it answers");
-    let mut held: Vec<u32> = rows.iter().filter(|row| row.held).map(|row| row.sequence).collect();
+    let mut held: Vec<u32> =
+        rows.iter().filter(|row| row.held).map(|row| row.kind.number()).collect();
     held.sort_unstable();
     assert_eq!(rows.len(), held.len(), "{rows:?}");
     assert_eq!(held, [first.sequence, second.sequence], "both are held, as {id} knows");

@@ -53,7 +53,7 @@ impl Held {
         let needed = Permissions::of(&[permission]);
         let role = self.roles.iter().find(|role| role.permissions().meets(needed));
         role.map(|role| Means::Role(*role)).or_else(|| {
-            let mut grants = self.grants.iter();
+            let mut grants = self.granted.all().iter();
             let grant = grants.find(|it| it.permissions().meets(needed) && fits(&it.on, thing));
             grant.map(Means::Grant)
         })
@@ -88,15 +88,10 @@ impl fmt::Display for Granting<'_> {
 }
 
 fn fits(on: &Selector, thing: &Thing) -> bool {
-    match (on, thing) {
-        (Selector::Hub(hub), Thing::Hub(name)) => hub.fits(name),
-        (Selector::Task { name, domain }, Thing::Task { name: of, domain: within }) => {
-            name.fits(of) && domain.as_ref().is_none_or(|it| it.fits(within.as_deref()))
-        }
-        (Selector::Workflow { name, tag }, Thing::Workflow { name: of, tags }) => {
-            name.as_ref().is_none_or(|name| name.fits(of))
-                && tag.as_ref().is_none_or(|tag| tags.contains(tag))
-        }
-        _ => false,
+    match thing {
+        Thing::Everything => false,
+        Thing::Hub(name) => on.is_on_hub(name),
+        Thing::Task { name, domain } => on.is_on_task(name, domain.as_deref()),
+        Thing::Workflow { name, tags } => on.is_on_workflow(name, &|tag: &Tag| tags.contains(tag)),
     }
 }

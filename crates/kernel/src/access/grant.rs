@@ -132,6 +132,20 @@ impl Selector {
             Self::Workflow { .. } => Resource::Workflow,
         }
     }
+
+    pub(super) fn is_on_hub(&self, hub: &str) -> bool {
+        matches!(self, Self::Hub(it) if it.fits(hub))
+    }
+
+    pub(super) fn is_on_task(&self, task_type: &str, within: Option<&str>) -> bool {
+        let Self::Task { name, domain } = self else { return false };
+        name.fits(task_type) && domain.as_ref().is_none_or(|it| it.fits(within))
+    }
+
+    pub(super) fn is_on_workflow(&self, workflow: &str, has_tag: &impl Fn(&Tag) -> bool) -> bool {
+        let Self::Workflow { name, tag } = self else { return false };
+        name.as_ref().is_none_or(|it| it.fits(workflow)) && tag.as_ref().is_none_or(has_tag)
+    }
 }
 
 /// The text is no selector that is enforced.

@@ -1,4 +1,6 @@
 //! The grants of a principal, compiled once: a decision looks a name up, however many grants there are.
+//!
+//! A few grants are tried one after the other: there may be ten thousand principals, and most have few.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,23 +56,22 @@ impl Names {
     }
 }
 
-/// Grants by what they are on.
+/// Grants that are tried in turn; more than these are looked up.
+const TRIED_MAX: usize = 8;
+
+/// Many grants by what they are on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Index {
+struct Many {
     hubs: Names,
     tasks: Names,
     workflows: Names,
-    /// What is allowed on some thing of each kind.
-    any: [Permissions; Resource::ALL.len()],
 }
 
-impl Index {
-    pub(super) fn new(grants: &[Grant]) -> Self {
+impl Many {
+    fn new(grants: &[Grant]) -> Self {
         let mut index = Self::default();
         for grant in grants {
             let permissions = grant.permissions();
-            let any = &mut index.any[grant.on.resource() as usize];
-            *any = *any | permissions;
             let mut entry = Entry { permissions, domain: None, tag: None };
             match &grant.on {
                 Selector::Hub(name) => index.hubs.add(Some(name), entry),
@@ -86,6 +87,36 @@ impl Index {
         }
         index
     }
+}
+
+/// Grants, as decisions need them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Granted {
+    grants: Box<[Grant]>,
+    /// What is allowed on some thing of each kind.
+    any: [Permissions; Resource::ALL.len()],
+    many: Option<Box<Many>>,
+}
+
+impl Granted {
+    pub(super) fn new(grants: Vec<Grant>) -> Self {
+        let mut any = [Permissions::NONE; Resource::ALL.len()];
+        for grant in &grants {
+            let any = &mut any[grant.on.resource() as usize];
+            *any = *any | grant.permissions();
+        }
+        let many = (grants.len() > TRIED_MAX).then(|| Box::new(Many::new(&grants)));
+        Self { grants: grants.into(), any, many }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    fn tries(&self, needed: Permissions, fits: impl Fn(&Selector) -> bool) -> bool {
+        self.grants.iter().any(|it| it.permissions().meets(needed) && fits(&it.on))
+    }
 
     /// Whether one of the permissions is given on some thing of this kind.
     pub(super) fn has_any(&self, resource: Resource, needed: Permissions) -> bool {
@@ -93,7 +124,10 @@ impl Index {
     }
 
     pub(super) fn covers_hub(&self, needed: Permissions, hub: &str) -> bool {
-        self.hubs.any(hub, |entry| entry.permissions.meets(needed))
+        match &self.many {
+            Some(many) => many.hubs.any(hub, |entry| entry.permissions.meets(needed)),
+            None => self.tries(needed, |on| on.is_on_hub(hub)),
+        }
     }
 
     pub(super) fn covers_task(
@@ -102,8 +136,11 @@ impl Index {
         task_type: &str,
         domain: Option<&str>,
     ) -> bool {
+        let Some(many) = &self.many else {
+            return self.tries(needed, |on| on.is_on_task(task_type, domain));
+        };
         let in_domain = |entry: &Entry| entry.domain.as_ref().is_none_or(|it| it.fits(domain));
-        self.tasks.any(task_type, |entry| entry.permissions.meets(needed) && in_domain(entry))
+        many.tasks.any(task_type, |entry| entry.permissions.meets(needed) && in_domain(entry))
     }
 
     pub(super) fn covers_workflow(
@@ -112,7 +149,10 @@ impl Index {
         name: &str,
         has_tag: impl Fn(&Tag) -> bool,
     ) -> bool {
+        let Some(many) = &self.many else {
+            return self.tries(needed, |on| on.is_on_workflow(name, &has_tag));
+        };
         let is_tagged = |entry: &Entry| entry.tag.as_ref().is_none_or(&has_tag);
-        self.workflows.any(name, |entry| entry.permissions.meets(needed) && is_tagged(entry))
+        many.workflows.any(name, |entry| entry.permissions.meets(needed) && is_tagged(entry))
     }
 }

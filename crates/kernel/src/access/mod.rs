@@ -15,7 +15,7 @@ mod role;
 
 use std::sync::Arc;
 
-use index::Index;
+use index::Granted;
 use serde::{Deserialize, Serialize};
 
 pub use chain::{ChainCheck, FIRST, chained};
@@ -42,12 +42,9 @@ pub enum Mode {
 /// Roles on everything and grants on some things, compiled for decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// The roles that hold on everything.
-    pub roles: Vec<Role>,
-    /// The roles that hold on some things.
-    pub grants: Vec<Grant>,
+    roles: Box<[Role]>,
     permissions: Permissions,
-    index: Index,
+    granted: Granted,
 }
 
 impl Held {
@@ -55,8 +52,17 @@ impl Held {
     pub fn new(roles: Vec<Role>, grants: Vec<Grant>) -> Self {
         let permissions =
             roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
-        let index = Index::new(&grants);
-        Self { roles, grants, permissions, index }
+        Self { roles: roles.into(), permissions, granted: Granted::new(grants) }
+    }
+
+    /// The roles that hold on everything.
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
+    }
+
+    /// The roles that hold on some things.
+    pub fn grants(&self) -> &[Grant] {
+        self.granted.all()
     }
 
     /// Whether one of the roles has the permission, on everything.
@@ -85,7 +91,7 @@ pub struct Principal {
     /// a new password.
     pub generation: u64,
     own: Arc<Held>,
-    groups: Vec<Arc<Group>>,
+    groups: Box<[Arc<Group>]>,
 }
 
 impl Principal {
@@ -107,7 +113,12 @@ impl Principal {
         own: Arc<Held>,
         groups: Vec<Arc<Group>>,
     ) -> Self {
-        Self { id, name, generation, own, groups }
+        Self { id, name, generation, own, groups: groups.into() }
+    }
+
+    /// What it was granted itself.
+    pub fn own(&self) -> &Held {
+        &self.own
     }
 
     fn all_held(&self) -> impl Iterator<Item = &Held> {
@@ -121,12 +132,12 @@ impl Principal {
 
     /// The roles that it has on everything, its groups' among them; one may come several times.
     pub fn roles(&self) -> impl Iterator<Item = Role> {
-        self.all_held().flat_map(|held| held.roles.iter().copied())
+        self.all_held().flat_map(|held| held.roles().iter().copied())
     }
 
     /// The roles that it has on some things, its groups' among them.
     pub fn grants(&self) -> impl Iterator<Item = &Grant> {
-        self.all_held().flat_map(|held| &held.grants)
+        self.all_held().flat_map(Held::grants)
     }
 
     /// Whether one of its roles has the permission, on everything.
@@ -141,13 +152,13 @@ impl Principal {
 
     /// Whether it has one of the permissions on a task hub.
     pub fn covers_hub(&self, needed: Permissions, hub: &str) -> bool {
-        self.may_all(needed) || self.all_held().any(|held| held.index.covers_hub(needed, hub))
+        self.may_all(needed) || self.all_held().any(|held| held.granted.covers_hub(needed, hub))
     }
 
     /// Whether it has one of the permissions on tasks of a type, in a domain.
     pub fn covers_task(&self, needed: Permissions, task_type: &str, domain: Option<&str>) -> bool {
         self.may_all(needed)
-            || self.all_held().any(|held| held.index.covers_task(needed, task_type, domain))
+            || self.all_held().any(|held| held.granted.covers_task(needed, task_type, domain))
     }
 
     /// Whether it has one of the permissions on a workflow definition and its runs.
@@ -158,11 +169,11 @@ impl Principal {
         has_tag: impl Fn(&Tag) -> bool,
     ) -> bool {
         self.may_all(needed)
-            || self.all_held().any(|held| held.index.covers_workflow(needed, name, &has_tag))
+            || self.all_held().any(|held| held.granted.covers_workflow(needed, name, &has_tag))
     }
 
     fn has_any(&self, resource: Resource, needed: Permissions) -> bool {
-        self.all_held().any(|held| held.index.has_any(resource, needed))
+        self.all_held().any(|held| held.granted.has_any(resource, needed))
     }
 
     /// On which things of a kind it has one of the permissions; not those that it has on everything.

@@ -17,6 +17,7 @@
 mod agenda;
 mod alertmanager;
 mod by_hand;
+mod by_key;
 mod check;
 mod clock;
 mod condition;
@@ -51,6 +52,7 @@ use sha2::{Digest, Sha256};
 
 pub use alertmanager::{Compiled, LabelMatcher};
 pub use by_hand::NOTE_MAX;
+pub use by_key::{Cells, StandingKey, by_key};
 pub use condition::{Condition, Operand, Operator};
 pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};

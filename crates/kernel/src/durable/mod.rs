@@ -38,8 +38,7 @@ pub use token::{NotAToken, WorkToken};
 pub use weight::{DELIVERABLE_MAX, PORTION_MAX};
 
 /// The number of the row in the queues that stands for a turn or a batch; activities count from 1.
-/// The numbers beside it are those of places at gates.
-pub const TURN: u32 = u32::MAX - 1;
+pub const TURN: u32 = crate::RowKind::Turn.number();
 /// The hub of those who name none.
 pub const DEFAULT_HUB: &str = "default";
 /// Before the name of a sub-orchestration: it names a registered definition, not an orchestrator.

@@ -47,6 +47,9 @@ impl Execution {
             Event::Admitted => {
                 consistent!(self.gate.is_some(), self.id, event, "it waits at no gate");
             }
+            Event::Counted => {
+                consistent!(self.acts_as.is_some(), self.id, event, "it acts as nobody");
+            }
             _ => {}
         }
     }

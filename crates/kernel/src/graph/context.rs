@@ -45,9 +45,9 @@ pub trait World: Send + Sync {
         None
     }
 
-    /// Takes a place at a gate for an execution, if one is free and nobody waits for it. Asked
-    /// again for the same execution, it answers the same.
-    fn place(&self, _gate: &str, _limit: u32, _execution: &ExecutionId) -> bool {
+    /// Takes a place at a gate for an execution under this number, if one is free and nobody waits for
+    /// it. Asked again for the same execution, it answers the same.
+    fn place(&self, _gate: &str, _limit: u32, _execution: &ExecutionId, _sequence: u32) -> bool {
         true
     }
 }
@@ -67,6 +67,8 @@ pub struct Limits {
     pub iterations_max: u32,
     /// Open executions of one definition that has no `rateLimitConfig`; 0 = any number.
     pub executions_max: u32,
+    /// Open executions of one principal, sub-workflows left out; 0 = any number.
+    pub principal_open_max: u32,
     /// Sub-workflows below sub-workflows.
     pub depth_max: u32,
     /// Tasks scheduled and settled in one commit; more go on in the next.
@@ -85,6 +87,7 @@ impl Default for Limits {
             branches_max: 20_000,
             iterations_max: 1_000_000,
             executions_max: 0,
+            principal_open_max: 0,
             depth_max: 64,
             steps_max: 200,
             inbox_max: 1000,

@@ -174,10 +174,10 @@ fn restart(
     {
         return Err(Rejected::Invalid(objection));
     }
-    let gate = gate::enter(&state.id, &started, context)?;
+    let entry = gate::enter(&state.id, &started, context)?;
     let mut draft = Draft::new(state, context);
     draft.push(Event::Started(Box::new(started)));
-    gate::record(&mut draft, gate);
+    gate::record(&mut draft, entry);
     tell_parent(&mut draft, parent);
     draft.walk_all();
     Ok(draft.settle())

@@ -102,10 +102,10 @@ fn begin(
         restart: false,
         references: true,
     };
-    let gate = gate::enter(&state.id, &started, context)?;
+    let entry = gate::enter(&state.id, &started, context)?;
     let mut draft = Draft::new(state, context);
     draft.push(Event::Started(Box::new(started)));
-    gate::record(&mut draft, gate);
+    gate::record(&mut draft, entry);
     if let Some(asker) = start.asked_by {
         // What nobody waits for runs by itself, whatever becomes of the asker.
         let (to, message) = asker.told_of_run(draft.state, draft.state.parent.is_none());

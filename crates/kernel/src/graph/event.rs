@@ -191,6 +191,8 @@ pub enum Event {
     },
     /// There is a place for it.
     Admitted,
+    /// It is one of those that its principal may have open. Follows [`Event::Started`].
+    Counted,
     /// The execution ended.
     Ended(Box<Ended>),
 }
@@ -228,6 +230,7 @@ impl Event {
             | Self::Collected { .. }
             | Self::Gated { .. }
             | Self::Admitted
+            | Self::Counted
             | Self::Ended(_) => None,
         }
     }

@@ -88,6 +88,9 @@ pub struct Execution {
     /// Where it stands with the limit of its workflow, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// It is one of those that its principal may have open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) counts: bool,
     /// Secrets are named by references alone; see [`Started::references`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     references: bool,
@@ -259,6 +262,7 @@ impl Execution {
             reason: None,
             inbox: VecDeque::new(),
             gate: None,
+            counts: false,
             references: false,
             plan: None,
             grafts: Shape::default(),
@@ -492,6 +496,7 @@ impl Execution {
                 self.gate = Some(Gate { key: key.clone(), limit: *limit, admitted: *admitted });
             }
             Event::Admitted => self.pass_gate(),
+            Event::Counted => self.counts = true,
             Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
             Event::Asked { asked } => self.asked = *asked,
             Event::Rewound { sequence, alone: true, .. } => self.set_back(*sequence, None),

@@ -1,5 +1,5 @@
-//! Gates that let only so many executions pass at once (`rateLimitConfig`), and the place that an
-//! execution with an idempotency key holds while it is open.
+//! Gates that let only so many executions pass at once (`rateLimitConfig`), the place that an
+//! execution with an idempotency key holds while it is open, and those of a principal's open executions.
 //!
 //! A place is a row in the engine's queues under a number that no task has. It is written and
 //! removed with the facts, so what is counted cannot drift from what runs; the queues hand places
@@ -19,11 +19,14 @@ use crate::definition::RateLimitPolicy;
 use crate::expression::Template;
 use crate::id::{ExecutionId, MachineKind};
 use crate::machine::{Decision, Effect, PermitRequest, Rejected};
+use crate::queue_row::Permit;
 
 /// The number of an execution's place at its gate.
-pub const GATE_PLACE: u32 = 0;
+pub const GATE_PLACE: u32 = Permit::Workflow.number();
 /// The number of the place that says that an idempotency key is in use.
-pub const KEY_PLACE: u32 = u32::MAX;
+pub const KEY_PLACE: u32 = Permit::IdempotencyKey.number();
+/// The number of the place among the open executions of its principal.
+pub const PRINCIPAL_PLACE: u32 = Permit::Principal.number();
 
 /// Longest key of a limit, in bytes.
 const KEY_MAX: usize = 200;
@@ -41,6 +44,7 @@ pub struct Gate {
 
 const GATE: &str = "workflow-limit/";
 const KEY: &str = "idempotency-key/";
+const PRINCIPAL: &str = "principal/";
 
 /// The gate of a workflow and a key, as the queues name it.
 pub fn gate_name(workflow: &str, key: &str) -> Arc<str> {
@@ -52,9 +56,14 @@ pub fn key_name(workflow: &str, key: &str) -> Arc<str> {
     format!("{KEY}{workflow}/{key}").into()
 }
 
+/// What the open executions of a principal are called in the queues.
+pub fn principal_name(principal: &str) -> Arc<str> {
+    format!("{PRINCIPAL}{principal}").into()
+}
+
 /// Whether a queue holds executions at a gate instead of tasks.
 pub fn is_gate(queue: &str) -> bool {
-    queue.starts_with(GATE) || queue.starts_with(KEY)
+    [GATE, KEY, PRINCIPAL].iter().any(|kind| queue.starts_with(kind))
 }
 
 impl Execution {
@@ -76,11 +85,55 @@ impl Execution {
     }
 }
 
-/// Works out whether a start is limited, and asks for a place. Changes nothing.
+/// The places that a start takes or waits for.
+pub(super) struct Entry {
+    gate: Option<Gate>,
+    /// It is one of those that its principal may have open.
+    counts: bool,
+}
+
+impl Entry {
+    /// As one that runs again on operator request, it passes its gate even beyond the limit.
+    pub(super) fn admitted(self) -> Self {
+        let gate = self.gate.map(|gate| Gate { admitted: true, ..gate });
+        Self { gate, ..self }
+    }
+}
+
+/// Works out whether a start is limited, and asks for places. Changes nothing.
 ///
 /// # Errors
-/// The limit is reached and the author wants no queue.
+/// A limit is reached and nobody may wait.
 pub(super) fn enter(
+    id: &ExecutionId,
+    started: &Started,
+    context: &Context<'_>,
+) -> Result<Entry, Rejected> {
+    let counts = enter_as_principal(id, started, context)?;
+    Ok(Entry { gate: enter_gate(id, started, context)?, counts })
+}
+
+/// A place among the executions that a principal may have open; sub-workflows are their parents' affair.
+/// Nobody waits for one, as at [`enter_common`].
+fn enter_as_principal(
+    id: &ExecutionId,
+    started: &Started,
+    context: &Context<'_>,
+) -> Result<bool, Rejected> {
+    let limit = context.limits.principal_open_max;
+    let principal = started.acts_as.as_deref().filter(|_| limit > 0 && started.parent.is_none());
+    let Some(principal) = principal else { return Ok(false) };
+    if context.world.place(&principal_name(principal), limit, id, PRINCIPAL_PLACE) {
+        return Ok(true);
+    }
+    Err(Rejected::Full(format!(
+        "{principal} has {limit} open runs, as many as one principal may (principal_open_max); end \
+         some of them"
+    )))
+}
+
+/// A place at the gate of its definition.
+fn enter_gate(
     id: &ExecutionId,
     started: &Started,
     context: &Context<'_>,
@@ -109,7 +162,7 @@ pub(super) fn enter(
         )));
     }
     let name = &plan.definition.name;
-    let admitted = context.world.place(&gate_name(name, &key), limit, id);
+    let admitted = context.world.place(&gate_name(name, &key), limit, id, GATE_PLACE);
     if !admitted && config.policy == RateLimitPolicy::Reject {
         return Err(Rejected::Conflict(format!(
             "workflow '{name}' has reached its limit of {limit} at once for rateLimitKey '{key}'"
@@ -132,7 +185,7 @@ fn enter_common(
         return Ok(None);
     }
     let name = &plan.definition.name;
-    if !context.world.place(&gate_name(name, ""), limit, id) {
+    if !context.world.place(&gate_name(name, ""), limit, id, GATE_PLACE) {
         return Err(Rejected::Full(format!(
             "workflow '{name}' has {limit} open executions, as many as one definition may \
              (workflow_open_max); end some of them, or give the definition a rateLimitConfig of \
@@ -143,9 +196,12 @@ fn enter_common(
 }
 
 /// Records what [`enter`] found, right after the start.
-pub(super) fn record(draft: &mut Draft<'_>, gate: Option<Gate>) {
-    if let Some(gate) = gate {
+pub(super) fn record(draft: &mut Draft<'_>, entry: Entry) {
+    if let Some(gate) = entry.gate {
         draft.push(Event::Gated { key: gate.key, limit: gate.limit, admitted: gate.admitted });
+    }
+    if entry.counts {
+        draft.push(Event::Counted);
     }
     take_places(draft);
 }
@@ -172,7 +228,7 @@ pub(super) fn take_places(draft: &mut Draft<'_>) {
     let state = &*draft.state;
     let (priority, since) = (state.priority, state.created_at);
     let gate = state.gate.as_ref().zip(state.gate_name()).map(|(gate, name)| PermitRequest {
-        sequence: GATE_PLACE,
+        permit: Permit::Workflow,
         gate: name,
         limit: gate.limit,
         priority,
@@ -180,14 +236,22 @@ pub(super) fn take_places(draft: &mut Draft<'_>) {
         held: gate.admitted,
     });
     let key = state.idempotency_key.as_deref().map(|key| PermitRequest {
-        sequence: KEY_PLACE,
+        permit: Permit::IdempotencyKey,
         gate: key_name(&state.plan().definition.name, key),
         limit: 1,
         priority,
         since,
         held: true,
     });
-    for admission in gate.into_iter().chain(key) {
+    let principal = state.acts_as.as_deref().filter(|_| state.counts).map(|it| PermitRequest {
+        permit: Permit::Principal,
+        gate: principal_name(it),
+        limit: draft.context.limits.principal_open_max,
+        priority,
+        since,
+        held: true,
+    });
+    for admission in gate.into_iter().chain(key).chain(principal) {
         draft.effect(Effect::Admit(admission));
     }
 }
@@ -199,5 +263,8 @@ pub(super) fn leave(draft: &mut Draft<'_>) {
     }
     if draft.state.idempotency_key.is_some() {
         draft.effect(Effect::Withdraw { sequence: KEY_PLACE });
+    }
+    if draft.state.counts {
+        draft.effect(Effect::Withdraw { sequence: PRINCIPAL_PLACE });
     }
 }

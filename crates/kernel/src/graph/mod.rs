@@ -45,7 +45,9 @@ pub use branching::{Branch, BranchPoint, Edit, FORKS};
 pub use context::{Context, Limits, World};
 pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
 pub use execution::{Execution, Task};
-pub use gate::{GATE_PLACE, Gate, KEY_PLACE, gate_name, is_gate, key_name};
+pub use gate::{
+    GATE_PLACE, Gate, KEY_PLACE, PRINCIPAL_PLACE, gate_name, is_gate, key_name, principal_name,
+};
 pub use input::{
     Amendment, Batched, Control, Idempotency, Input, Message, Observed, Post, Report, Start,
     StartMessage, Verdict,

@@ -354,6 +354,46 @@ fn a_member_has_what_its_groups_have() {
     assert_eq!(decide(Mode::On, need, Some(&alone)), Err(Refusal::Forbidden));
 }
 
+#[test]
+fn a_few_grants_and_many_decide_alike() {
+    let few = [
+        "hub=sales",
+        "hub=s*t",
+        "task=load*,domain=eu",
+        "task=*,domain=",
+        "kind=workflow,name=etl-*,tag=team=etl",
+        "kind=workflow,tag=free=yes",
+    ];
+    let role = |on: &str| if on.starts_with("kind") { Role::Viewer } else { Role::Worker };
+    let grant = |on: &str| Grant::new(role(on), selector(on)).expect("a grant");
+    let more = (0..20).map(|number| format!("hub=other-{number}"));
+    let many: Vec<String> = few.iter().map(ToString::to_string).chain(more).collect();
+    let [few, many] = [
+        few.iter().map(|it| grant(it)).collect::<Vec<_>>(),
+        many.iter().map(|it| grant(it)).collect(),
+    ]
+    .map(|grants| Principal::with_grants("key:1".into(), "k".into(), Vec::new(), grants));
+    let mut covered = 0;
+    for name in ["sales", "sort", "s", "hr", "load", "load-a", "etl-a", "etl", "x"] {
+        let hub = few.covers_hub(WORK, name);
+        assert_eq!(hub, many.covers_hub(WORK, name), "hub {name}");
+        covered += u32::from(hub);
+        for domain in [None, Some("eu"), Some("us")] {
+            let task = few.covers_task(WORK, name, domain);
+            assert_eq!(task, many.covers_task(WORK, name, domain), "task {name} {domain:?}");
+            covered += u32::from(task);
+        }
+        for tag in ["team", "free", "none"] {
+            let has_tag = |it: &Tag| *it.key == *tag;
+            let workflow = few.covers_workflow(READ, name, has_tag);
+            assert_eq!(workflow, many.covers_workflow(READ, name, has_tag), "{name} {tag}");
+            covered += u32::from(workflow);
+        }
+    }
+    // Two hubs; each name without a domain, two in one; each with the free tag, one that begins right.
+    assert_eq!(covered, 2 + 9 + 2 + 9 + 1);
+}
+
 /// Whether a name fits a pattern, said in the plainest way.
 fn fits(pattern: &[u8], name: &[u8]) -> bool {
     match pattern.split_first() {

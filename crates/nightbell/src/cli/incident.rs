@@ -1,7 +1,5 @@
 //! `nightbell incident`: what is wrong, why, and what people do about it.
 
-mod report;
-
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -11,6 +9,7 @@ use super::client::{Client, understand};
 use super::moment::Moment;
 use super::monitor::time;
 use super::output::{Output, clean};
+use super::report;
 use super::table::{Cell, Table};
 
 /// What to do with incidents.
@@ -192,7 +191,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             let why = client.get(&["incidents", &id, "explain"]).send().await?.value()?;
             if output.is_json() { output.json(&why) } else { explain(&why, output) }
         }
-        Verb::Report { id } => report::run(&id, client, output).await,
+        Verb::Report { id } => report::of_incident(&id, client, output).await,
         Verb::Acknowledge { deed, until_clear } => {
             act("acknowledge", deed, &json!({ "untilClear": until_clear }), client, output).await
         }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod auth;
+pub(crate) mod backtest;
 mod batch;
 mod browser;
 mod check;
@@ -39,6 +40,7 @@ mod prompt;
 mod queue;
 mod receiver;
 mod reference;
+mod report;
 mod role;
 mod route;
 mod run;
@@ -374,12 +376,16 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         }
         Format::Csv => matches!(command, ClientCommand::Monitor(monitor::Verb::Samples(_))),
         Format::Md | Format::Html => {
-            matches!(command, ClientCommand::Incident(incident::Verb::Report { .. }))
+            matches!(
+                command,
+                ClientCommand::Incident(incident::Verb::Report { .. })
+                    | ClientCommand::Run(run::Verb::Report { .. })
+            )
         }
     };
     if !fits {
         let hint = "`check` writes SARIF, `schedule calendar` and `oncall calendar` iCalendar, \
-                    `monitor samples` CSV, `incident report` Markdown and HTML; use -o json";
+                    `monitor samples` CSV, `incident report` and `run report` Markdown and HTML; use -o json";
         return Err(Failure::usage("this command has no such format").with_hint(hint).into());
     }
     match command {

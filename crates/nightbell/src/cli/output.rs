@@ -22,9 +22,9 @@ pub(super) enum Format {
     Ics,
     /// Comma-separated values; `monitor samples` alone writes them
     Csv,
-    /// Markdown; `incident report` alone writes it
+    /// Markdown; `incident report` and `run report` write it
     Md,
-    /// A page of HTML; `incident report` alone writes it
+    /// A page of HTML; `incident report` and `run report` write it
     Html,
 }
 

@@ -18,6 +18,7 @@ mod network;
 mod otlp;
 mod problem;
 mod provider;
+mod secrets;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub(crate) use otlp::{HeaderSource, Headers, Share, TraceUrl};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use provider::SecretReference;
 use provider::{GroupMap, Issuer, Text};
+pub(crate) use secrets::{Place, Places, VaultDocument};
 use server::{ConsoleServing, HostPattern};
 pub(crate) use template::{default_file, literal as default_of};
 pub(crate) use url::access_of;
@@ -289,6 +291,12 @@ settings! {
     /// A relative file is looked up in the folder in which the server is started.
     store: StoreUrl = ["sqlite:nightbell.db"];
 
+    /// Folder for backups of the store that are asked for in the console or by `POST /api/admin/backup`.
+    ///
+    /// It is made if it is not there. Each backup is a file that `store` can name; none is ever removed. Only
+    /// for a store in a file: a database has means of its own. `off` for none.
+    backup_dir: Option<PathBuf> = ["off"];
+
     /// Wait while another server has the store, and take over when that one ends.
     ///
     /// Until then nothing is answered and nobody is paged. Both need the same key of secrets.
@@ -314,6 +322,44 @@ settings! {
     ///
     /// Meant for the environment variable: everybody on the machine can see options.
     secret_key: Option<SecretKey> = ["off"];
+
+    /// Secrets that are kept elsewhere: `NAME=env:VARIABLE`, `file:PATH`, `credential:NAME` or `vault:MOUNT/PATH#FIELD`.
+    ///
+    /// In the file also below [secrets]. They are read before the server begins and again and again after
+    /// that, and win over secrets of the same names in the store. See docs/secret-backends.md.
+    secrets: Places = [];
+
+    /// How often secrets that are kept elsewhere are read again; SIGHUP does it at once.
+    secrets_refresh: Duration = ["1m"];
+
+    /// How long a secret counts as it was last read while it cannot be read again.
+    ///
+    /// After that, tasks that need it fail, and are tried again as their definitions say.
+    secrets_stale_max: Duration = ["1h"];
+
+    /// Vault or OpenBao, for secrets that are kept there: `https://vault.example:8200`.
+    vault_url: Option<HttpUrl> = ["off"];
+
+    /// The namespace in Vault.
+    vault_namespace: Option<Text> = ["off"];
+
+    /// File with a token for Vault, as its agent keeps one; it is read anew each time.
+    vault_token_file: Option<PathBuf> = ["off"];
+
+    /// The role id of this server in Vault, for a login by `AppRole`.
+    vault_role_id: Option<Text> = ["off"];
+
+    /// File with the secret id of that role.
+    vault_secret_id_file: Option<PathBuf> = ["off"];
+
+    /// The role of this server in Vault, for a login by a JWT, such as that of a Kubernetes service account.
+    vault_jwt_role: Option<Text> = ["off"];
+
+    /// File with that JWT; it is read anew for each login.
+    vault_jwt_file: PathBuf = ["/var/run/secrets/kubernetes.io/serviceaccount/token"];
+
+    /// Where the login is mounted in Vault; `off` = `approle` or `jwt`.
+    vault_auth_mount: Option<Text> = ["off"];
 
     /// Files and folders of definitions, schedules, monitors and checklists to load.
     ///
@@ -491,6 +537,30 @@ settings! {
     /// is delayed. What monitors start does not count.
     workflow_starts_per_minute: Option<NonZeroU32> = ["off"];
 
+    /// How many requests one key or user may send in a second; `off` for any number.
+    ///
+    /// Twice as many may come at once. Further ones are refused with 429 and `Retry-After`. It counts with
+    /// access control: `auth` is `offered` (whoever sends no key counts by address) or `on`.
+    principal_requests_per_second: Option<NonZeroU32> = ["off"];
+
+    /// How many bytes the bodies of requests of one key or user may have in a minute; `off` for any number.
+    ///
+    /// After a body that went beyond it, requests are refused with 429 and `Retry-After` until there is room
+    /// again. It counts with access control.
+    principal_bytes_per_minute: Option<Bytes> = ["off"];
+
+    /// How many runs one key or user may have open; `off` for any number.
+    ///
+    /// Those are meant that act as the key or user, what schedules and runs started for it among them; not
+    /// sub-workflows. Further starts are refused with 429, and the task that asked for one fails.
+    principal_open_max: Option<NonZeroU32> = ["off"];
+
+    /// How many runs one key or user may start in a minute by itself; `off` for any number.
+    ///
+    /// Further starts are refused with 429. What its runs and schedules start is bounded elsewhere:
+    /// `workflow_starts_per_minute` and `principal_open_max`.
+    principal_starts_per_minute: Option<NonZeroU32> = ["off"];
+
     /// Networks that tasks and monitors may reach although they are refused as a rule.
     ///
     /// Refused are link-local and other addresses where clouds give out credentials, multicast, and
@@ -502,6 +572,13 @@ settings! {
     /// Every address to which a name leads is judged. Behind a proxy only addresses that are written
     /// out are.
     outgoing_deny: Networks = [];
+
+    /// Whether tasks, monitors and receivers may reach this machine and private networks.
+    ///
+    /// With `off`, loopback, private, shared and unique local addresses are refused but for those in
+    /// `outgoing_allow`. For servers on which people write definitions who are not trusted with what
+    /// the network around the server trusts.
+    outgoing_private: bool = ["on"];
 
     /// Whether tasks, monitors and receivers may call this server itself.
     ///

@@ -1,18 +1,18 @@
 //! Reads files again while the server runs: what has changed, and, where the server is kept like its
 //! folders, all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Engine;
 use kernel::alert::definition::ChecklistOptions;
 use notify::{RecursiveMode, Watcher};
-use server::projects::{self, Defined};
+use server::projects::{self, Defined, Pruned};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::below::{self, Walk};
+use super::below::{self, Doubts, Walk};
 use super::change::{self, Failed};
 use super::finding::Finding;
 use super::monitors::Extent;
@@ -111,7 +111,7 @@ pub(super) async fn tick(
     let which = if loaded.prunes { None } else { Some(loaded.waiting(&BTreeSet::new())) };
     reload(engine, given, which, Some(&BTreeSet::new()), &mut loaded).await;
     // Monitors go with their files: not while these may be there and were not found.
-    if loaded.prunes && below::walk(given).doubt.is_none() {
+    if loaded.prunes && below::walk(given).doubts.is_empty() {
         drop(loaded);
         monitors::reload(engine, given, checklist, Extent::Whole).await;
     }
@@ -154,19 +154,21 @@ struct Reading {
     doubtful: Vec<Finding>,
     /// Whether what no file defines is known.
     is_whole: bool,
+    /// The path of `--load` that leads to each file.
+    paths: BTreeMap<PathBuf, PathBuf>,
     /// Why there may be more than was found.
-    doubt: Option<String>,
+    doubts: Doubts,
 }
 
 impl Reading {
     /// Reads all files below the paths; `which` are to be applied, and what lies below them.
     fn of(engine: &Engine, given: &[PathBuf], which: Option<&BTreeSet<PathBuf>>) -> Self {
-        let Walk { files, mut mistakes, doubt } = below::walk(given);
+        let Walk { files: paths, mut mistakes, doubts } = below::walk(given);
         let is_asked = |file: &PathBuf| {
             which.is_none_or(|which| file.ancestors().any(|path| which.contains(path)))
         };
-        let (files, others): (Vec<PathBuf>, Vec<PathBuf>) =
-            files.into_iter().filter(|file| !monitors::concerns(engine, file)).partition(is_asked);
+        let files = paths.keys().filter(|file| !monitors::concerns(engine, file)).cloned();
+        let (files, others): (Vec<PathBuf>, Vec<PathBuf>) = files.partition(is_asked);
         let found = reading::all(&files, engine);
         let beside = reading::all(&others, engine);
         let (mut defined, others) = (found.defined, beside.defined);
@@ -181,7 +183,7 @@ impl Reading {
         // What is wrong with the others was told when they came.
         let is_whole = beside.refused.is_empty();
         let doubtful = found.doubtful.into_iter().chain(beside.doubtful).collect();
-        Self { defined, mistakes, others, doubtful, is_whole, doubt }
+        Self { defined, mistakes, others, doubtful, is_whole, paths, doubts }
     }
 }
 
@@ -248,7 +250,7 @@ async fn reload(
     // A file with a mistake may define what seems to be gone.
     if loaded.prunes && mistakes.is_empty() && reading.is_whole {
         reading.defined.extend(reading.others);
-        prune(engine, reading.doubt.as_deref(), &reading.defined, loaded).await;
+        prune(engine, &reading.paths, &reading.doubts, &reading.defined, loaded).await;
     }
     loaded.refused = mistakes;
 }
@@ -268,31 +270,37 @@ impl Files {
 /// that were not found.
 pub(super) async fn prune(
     engine: &Engine,
-    doubt: Option<&str>,
+    paths: &BTreeMap<PathBuf, PathBuf>,
+    doubts: &Doubts,
     defined: &[(PathBuf, Defined)],
     loaded: &mut Files,
 ) {
-    let defined = defined.iter().map(|(_, found)| found);
-    let removed = match projects::prune_loaded(engine, defined, doubt.is_none()).await {
-        Ok(removed) => removed,
+    let path_of = |file: &PathBuf| {
+        let path = paths.get(file).or_else(|| paths.get(&file.canonicalize().ok()?))?;
+        Some(path.display().to_string())
+    };
+    let defined: Vec<(Option<String>, &Defined)> =
+        defined.iter().map(|(file, found)| (path_of(file), found)).collect();
+    let is_gone = |path: Option<&str>| doubts.allow_removal(path);
+    let Pruned { removed, kept } = match projects::prune_loaded(engine, defined, is_gone).await {
+        Ok(pruned) => pruned,
         Err(problem) => {
             let reason = problem.message;
             tracing::error!(%reason, "what no file defines any more could not be removed");
             return;
         }
     };
-    let Some(doubt) = doubt.filter(|_| !removed.is_empty()) else {
-        loaded.kept_for = None;
-        for object in removed {
-            tracing::info!(%object, "removed: no file of --load defines it any more");
-        }
-        return;
-    };
-    if loaded.kept_for.as_deref() != Some(doubt) {
-        let count = removed.len();
-        tracing::error!(count, "nothing is removed of what no file defines any more: {doubt}");
-        loaded.kept_for = Some(doubt.to_owned());
+    for object in removed {
+        tracing::info!(%object, "removed: no file of --load defines it any more");
     }
+    let doubt = (!kept.is_empty()).then(|| doubts.to_string());
+    if let Some(doubt) = &doubt
+        && loaded.kept_for.as_ref() != Some(doubt)
+    {
+        let count = kept.len();
+        tracing::error!(count, "not removed although no file defines it any more: {doubt}");
+    }
+    loaded.kept_for = doubt;
 }
 
 /// Applies what differs in files that are good by themselves; those that are not applied because of

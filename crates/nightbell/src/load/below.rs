@@ -1,6 +1,6 @@
 //! The files that paths of `--load` lead to: those that are read, and those that only look like it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -71,27 +71,65 @@ pub(super) fn all(paths: &[PathBuf]) -> (Found, Vec<Finding>) {
 /// What the paths of `--load` lead to now, each file by its path without links.
 #[derive(Default)]
 pub(super) struct Walk {
-    /// Files of definitions and monitors, in order.
-    pub(super) files: Vec<PathBuf>,
+    /// Files of definitions and monitors, in order, each with the path of `--load` that leads there.
+    pub(super) files: BTreeMap<PathBuf, PathBuf>,
     /// What cannot be read.
     pub(super) mistakes: Mistakes,
-    /// Why there may be more than was found, such as a disk that is not there.
-    pub(super) doubt: Option<String>,
+    /// Why there may be more than was found.
+    pub(super) doubts: Doubts,
+}
+
+/// Why there may be more below the paths of `--load` than was found, such as a disk that is not there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Doubts {
+    /// Whatever may be anywhere.
+    all: Vec<String>,
+    /// Paths that lead to no file: what they led to before may be back soon.
+    empty: Vec<String>,
+    /// Paths that lead to files.
+    certain: BTreeSet<String>,
+}
+
+impl Doubts {
+    /// Whether there is none.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.empty.is_empty()
+    }
+
+    /// Whether what a path led to, and no file defines any more, is gone for certain. The path is not
+    /// known of what an earlier release has read.
+    pub(super) fn allow_removal(&self, path: Option<&str>) -> bool {
+        let is_certain = path.is_some_and(|path| self.certain.contains(path));
+        self.all.is_empty() && (self.empty.is_empty() || is_certain)
+    }
+}
+
+impl std::fmt::Display for Doubts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let empty = self.empty.iter().map(|path| {
+            format!(
+                "there is no file of definitions or monitors below {path}; if that is meant, write \
+                 one with [] in it"
+            )
+        });
+        let all: Vec<String> = self.all.iter().cloned().chain(empty).collect();
+        f.write_str(&all.join("; "))
+    }
 }
 
 /// Follows the paths as they are configured: a link may lead elsewhere than it did.
 pub(super) fn walk(given: &[PathBuf]) -> Walk {
-    let (mut walk, mut files) = (Walk::default(), BTreeSet::new());
-    let mut doubts = Vec::new();
+    let mut walk = Walk::default();
+    let doubts = &mut walk.doubts;
     if given.is_empty() {
-        doubts.push("--load names no path".to_owned());
+        doubts.all.push("--load names no path".to_owned());
     }
     for path in given {
         let told = |error: Error| format!("{}: cannot be read: {error}", path.display());
         let found = match path.canonicalize() {
             Ok(root) => below(&root),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                doubts.push(format!("{} is not there", path.display()));
+                doubts.all.push(format!("{} is not there", path.display()));
                 continue;
             }
             Err(error) => Err(error),
@@ -101,23 +139,24 @@ pub(super) fn walk(given: &[PathBuf]) -> Walk {
             Err(error) => {
                 let told = told(error);
                 walk.mistakes.entry(path.clone()).or_default().push(told.clone());
-                doubts.push(told);
+                doubts.all.push(told);
                 continue;
             }
         };
+        let name = path.display().to_string();
         if found.files.is_empty() {
-            let path = path.display();
-            doubts.push(format!(
-                "there is no file of definitions or monitors below {path}; if that is meant, write \
-                 one with [] in it"
-            ));
+            doubts.empty.push(name);
+        } else {
+            doubts.certain.insert(name);
         }
         if let Some(link) = found.dangling.first() {
-            doubts.push(format!("{} leads nowhere", link.display()));
+            doubts.all.push(format!("{} leads nowhere", link.display()));
         }
         for file in found.files {
             match file.canonicalize() {
-                Ok(file) => drop(files.insert(file)),
+                Ok(file) => {
+                    walk.files.entry(file).or_insert_with(|| path.clone());
+                }
                 // It went meanwhile.
                 Err(_) if is_gone(&file) => {}
                 Err(error) => {
@@ -127,8 +166,6 @@ pub(super) fn walk(given: &[PathBuf]) -> Walk {
             }
         }
     }
-    walk.files = files.into_iter().collect();
-    walk.doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
     walk
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Engine;
-use kernel::alert::definition::{ChecklistOptions, Known, nearest_hint};
+use kernel::alert::definition::{ChecklistOptions, File, Kind, Known, nearest_hint};
 use kernel::cron::Occurrence;
 use kernel::definition::{Beside, Problem, WorkflowStart, lint_start, lint_workflow};
 use kernel::durable::WORKFLOW;
@@ -71,7 +71,15 @@ pub(crate) fn examine_beside(
         of_clocks(file, found, engine, &mut findings);
     }
     known.sources.entry(MAILBOX.into()).or_insert_with(|| Json::of(&json!({ "url": "etl.cfg" })));
-    findings.extend(monitors::read(engine, &of_monitors, checklist, &known).into_findings());
+    let read = monitors::read(engine, &of_monitors, checklist, &known);
+    if !beside.is_hidden {
+        let schedules = defined.iter().flat_map(|(_, found)| &found.schedules);
+        let schedules: BTreeSet<&str> = schedules.map(|it| &*it.name).collect();
+        for (file, found) in read.files() {
+            of_elsewhere(&file, found, &known, &schedules, &mut findings);
+        }
+    }
+    findings.extend(read.into_findings());
     findings.sort();
     findings.dedup();
     findings
@@ -245,6 +253,47 @@ fn of_starts(
         for problem in lint_start(start, definitions) {
             findings.push(source.finding(index, Level::Warning, &problem));
         }
+    }
+}
+
+/// Workflows and schedules that monitors and receivers speak of, in a folder that does not say which there
+/// are.
+fn of_elsewhere(
+    path: &Path,
+    file: &File,
+    known: &Known,
+    schedules: &BTreeSet<&str>,
+    findings: &mut Vec<Finding>,
+) {
+    let setting = |settings: &Json, name: &str| settings.parse()[name].as_str().map(str::to_owned);
+    let of_monitors = file.monitors.iter().filter_map(|it| match it.kind {
+        Kind::Workflow => Some((&it.name, "workflow", setting(&it.settings, "name")?)),
+        Kind::Job => Some((&it.name, "schedule", setting(&it.settings, "schedule")?)),
+        _ => None,
+    });
+    let of_receivers = file.receivers.iter().filter(|(_, it)| *it.kind == *"workflow");
+    let of_receivers = of_receivers
+        .filter_map(|(name, it)| Some((name, "workflow", setting(&it.settings, "name")?)));
+    let mut text = None;
+    for (name, what, meant) in of_monitors.chain(of_receivers) {
+        let (code, is_known) = match what {
+            "workflow" => ("workflow-elsewhere", known.workflows.is_some()),
+            _ => {
+                let is_here = schedules.contains(&*meant);
+                ("schedule-elsewhere", is_here || known.schedules.is_some())
+            }
+        };
+        if is_known || meant.contains("${") {
+            continue;
+        }
+        let text = text.get_or_insert_with(|| text_of(path).unwrap_or_default());
+        let start = text.find(&**name).unwrap_or_default();
+        let at = text[start..].find(&*meant).map_or(start, |at| start + at);
+        let place = Place::of_byte(text, at);
+        let message = format!("{name} speaks of the {what} {meant:?}, which no file here defines");
+        let hint = "Check the folder of its definition with it, or look with --online.".to_owned();
+        let finding = Finding::of_file(path, Level::Note, code, message);
+        findings.push(Finding { line: place.line, column: place.column, hint, ..finding });
     }
 }
 

@@ -44,6 +44,11 @@ impl Read {
         self.good
     }
 
+    /// What good files define, each with its file.
+    pub(super) fn files(&self) -> impl Iterator<Item = (PathBuf, &File)> {
+        self.good.iter().map(|(source, found)| (file_of(source), found))
+    }
+
     /// Everything that is wrong, and everything that is hardly meant.
     pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
         self.bad.into_values().flatten().chain(self.warnings)

@@ -1,13 +1,15 @@
 //! Files that were refused while the server runs: `/health` lists them, and each opens an incident on
 //! Nightbell's own monitor until it is good again or gone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::Engine;
-use engine::monitors::{ApplyError, OWN_MONITOR};
-use kernel::alert::{Monitor, Observation, Status};
+use engine::monitors::ApplyError;
+use kernel::alert::Status;
+
+use crate::own::{self, Wrongs};
 
 /// What is wrong with files, by file.
 pub(super) type Mistakes = BTreeMap<PathBuf, Vec<String>>;
@@ -47,21 +49,10 @@ async fn tell_incidents(
     prefix: &str,
     refused: &Mistakes,
 ) -> Result<(), ApplyError> {
-    let key = |file: &Path| -> Arc<str> { format!("{prefix}{}", file.display()).into() };
-    let bad: BTreeMap<Arc<str>, &Vec<String>> =
-        refused.iter().map(|(file, mistakes)| (key(file), mistakes)).collect();
-    let open = |monitor: &Monitor| -> BTreeSet<Arc<str>> {
-        let incidents = monitor.incidents.values().filter(|it| it.key.starts_with(prefix));
-        incidents.map(|incident| incident.key.clone()).collect()
+    let wrong = |(file, mistakes): (&PathBuf, &Vec<String>)| {
+        let key: Arc<str> = format!("{prefix}{}", file.display()).into();
+        (key, (Status::Fail, mistakes.join("; ")))
     };
-    let open = engine.monitor(OWN_MONITOR, open).await?.unwrap_or_default();
-    for key in open.into_iter().filter(|key| !bad.contains_key(key)) {
-        let text = "the file is good again, or gone";
-        engine.observe_own(Observation { key, ..Observation::of(Status::Ok, text) }).await?;
-    }
-    for (key, mistakes) in bad {
-        let seen = Observation { key, ..Observation::of(Status::Fail, mistakes.join("; ")) };
-        engine.observe_own(seen).await?;
-    }
-    Ok(())
+    let wrongs: Wrongs = refused.iter().map(wrong).collect();
+    own::tell(engine, prefix, &wrongs, "the file is good again, or gone").await
 }

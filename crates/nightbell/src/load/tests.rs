@@ -253,6 +253,35 @@ async fn nothing_is_removed_while_files_may_be_there_that_were_not_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_folder_keeps_what_came_from_it_and_no_more() {
+    let house = House::open_with(Loaded::pruning(true)).await;
+    let second = house.folder.path().join("second");
+    std::fs::create_dir(&second).expect("a folder");
+    let [first] = house.paths();
+    let paths = [first, second.clone()];
+    let reload = async || {
+        reload_all(&house.engine, &paths, &house.loaded, &ChecklistOptions::default()).await;
+    };
+    let remove = |file: PathBuf| std::fs::remove_file(file).expect("it is there");
+    remove(house.file("s.json"));
+    reload().await;
+    assert_eq!(house.marks().await[3], None, "the second was always empty");
+
+    let task = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
+    let other = workflow("other", "new", &task).to_string();
+    std::fs::write(second.join("c.json"), other).expect("a file");
+    reload().await;
+    remove(second.join("c.json"));
+    remove(house.file("a.json"));
+    reload().await;
+    assert_eq!(description(&house.engine, "other").as_deref(), Some("new"), "a disk may be away");
+    assert_eq!(house.marks().await[..2], [None, Some("one".to_owned())]);
+    std::fs::write(second.join("none.json"), "[]").expect("a file");
+    reload().await;
+    assert_eq!(description(&house.engine, "other"), None, "it says that it is empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_leads_elsewhere_is_followed_at_each_reading() {
     let house = House::open_with(Loaded::pruning(true)).await;
     std::fs::create_dir(house.folder.path().join("second")).expect("a folder");

@@ -121,6 +121,14 @@ pub(crate) struct Incident {
 pub(crate) struct Telling {
     /// When it was sent.
     pub(crate) at: Timestamp,
+    /// When the monitor said that it is to be: what ledgers of deliveries call its time.
+    pub(crate) due: Timestamp,
+    /// The delivery that it is a part of: where alerts have keys, each member of a group is a request.
+    #[allow(dead_code, reason = "the property of backtests compares deliveries")]
+    pub(crate) delivery: String,
+    /// What it tells, in a line.
+    #[allow(dead_code, reason = "the property of backtests compares deliveries")]
+    pub(crate) title: String,
     /// The receiver.
     pub(crate) to: String,
     /// The monitor that tells.
@@ -233,6 +241,15 @@ async fn kept(engine: &Engine, monitor: &str) -> Result<Vec<Sample>, String> {
     page.map(|page| page.samples).map_err(|error| error.to_string())
 }
 
+/// Lets happen what is due at this instant: time stands still as long as there is something to do.
+async fn let_happen() {
+    /// More than what a check's end leads to takes.
+    const ROUNDS: u32 = 32;
+    for _ in 0..ROUNDS {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Checks a monitor. One that has not ended yet at this instant is about to.
 async fn check(engine: &Engine, monitor: &str) {
     const TRIES: u32 = 5;
@@ -298,6 +315,10 @@ async fn conduct(
                 drop(engine.step(&id, *input).await);
             }
             Action::Check { monitor, number, place } => {
+                if *monitor != *world.monitor {
+                    // Whoever asks what it depends on takes the sample of what it asked then.
+                    let_happen().await;
+                }
                 if place.load(Ordering::Relaxed) <= number {
                     check(engine, &monitor).await;
                 }
@@ -418,6 +439,10 @@ impl World {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         telling.monitor = about.get("monitor").map(text).unwrap_or_default();
         telling.event = about.get("event").map(text).unwrap_or_default();
+        telling.delivery = about.get("delivery").map(text).unwrap_or_default();
+        telling.title = about.get("title").map(text).unwrap_or_default();
+        let said = about.get("at").and_then(Value::as_str);
+        telling.due = said.and_then(|at| super::moments::instant(at).ok()).unwrap_or(telling.at);
         let people = about.get("on_call").and_then(Value::as_array);
         telling.people = people.into_iter().flatten().map(text).collect();
         let members = about.get("group").and_then(|group| group["members"].as_array());
@@ -495,8 +520,12 @@ impl TaskRunner for Hears {
         let taken = Answer { status: 200, retry_after: None, body: String::new() };
         let answer = self.0.answer_of(&receiver, taken);
         let about = input["notification"].as_object().cloned().unwrap_or_default();
+        let now = self.0.now();
         let telling = Telling {
-            at: self.0.now(),
+            at: now,
+            due: now,
+            delivery: String::new(),
+            title: String::new(),
             to: receiver,
             monitor: String::new(),
             event: String::new(),
@@ -524,8 +553,12 @@ impl Outlet for World {
         let answer = self.answer_of(sent.receiver, taken);
         // What is put into the inbox has no status.
         let status = if answer.status == 0 { 200 } else { answer.status };
+        let now = self.now();
         let telling = Telling {
-            at: self.now(),
+            at: now,
+            due: now,
+            delivery: String::new(),
+            title: String::new(),
             to: sent.receiver.to_owned(),
             monitor: String::new(),
             event: String::new(),

@@ -27,6 +27,7 @@ mod durabletask;
 mod durabletask_crash;
 mod etl;
 mod example;
+mod faults;
 mod functions_client;
 mod importing;
 mod importing_oncall;
@@ -58,6 +59,7 @@ mod screenshots;
 mod sdk_keys;
 mod sdks;
 mod secret;
+mod secret_backends;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;

@@ -191,6 +191,20 @@ async fn an_incident_is_explained_and_handled() {
     let lines = ringing.command(&trial).file("watch.yaml", &called).run().exits(0).lines();
     assert_eq!(lines[4], "paged: desk 1 → 1 (ann 0 → 1)", "{lines:?}");
     ringing.run("monitor backtest backup").exits(1);
+    // The page of the monitor says the same.
+    let text = json!({ "http": { "url": ringing.page, "expect": "status < 400" }, "every": "24h",
+        "fail_after": 2, "labels": { "team": "web" } });
+    let text: Vec<String> = text.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let (http, edit) = (&ringing.live.http, ringing.live.url("/console/monitors/web/edit"));
+    let page = http.get(&edit).send().await.unwrap().text().await.unwrap();
+    let proof = page.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next());
+    let (proof, text) = (proof.unwrap(), text.concat());
+    let form = format!("csrf={proof}&definition={text}&since=24h&does=backtest");
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let sent = http.post(&edit).header(kind.0, kind.1).body(form).send().await;
+    let page = sent.unwrap().text().await.unwrap();
+    assert!(page.contains("by this definition 0 pages, 0 at night"), "{page}");
+    assert!(page.contains("Gone 1<") && page.contains("told desk after"), "{page}");
     // What people say of it counts.
     ringing.run(&format!("incident judge {id}")).exits(2);
     ringing.run(&format!("incident judge {id} --real --noise")).exits(2);

@@ -32,6 +32,15 @@ pub(super) fn of<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<C
     own().or_else(standard).or_else(functions).or_else(|| code(query?))
 }
 
+/// Whether a request has a header with a credential that browsers add to no request by themselves, and that
+/// no page of another site can add. A password that a browser remembers (`Basic`) is none.
+pub(crate) fn is_by_program(headers: &HeaderMap) -> bool {
+    let standard = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+    headers.contains_key(OWN)
+        || headers.contains_key(FUNCTIONS)
+        || standard.is_some_and(|text| bearer(text.trim()).is_some())
+}
+
 fn bearer(text: &str) -> Option<&str> {
     after("bearer ", text)
 }
@@ -61,7 +70,7 @@ fn code(query: &str) -> Option<Cow<'_, str>> {
 mod tests {
     use axum::http::{HeaderMap, HeaderValue};
 
-    use super::of;
+    use super::{is_by_program, of};
 
     fn given(pairs: &[(&'static str, &str)], query: Option<&str>) -> Option<String> {
         let mut headers = HeaderMap::new();
@@ -85,6 +94,17 @@ mod tests {
             assert_eq!(given(&pairs, None).as_deref(), Some("KEY"), "{pairs:?}");
         }
         assert_eq!(given(&[], Some("a=b&Code=KEY&c=d")).as_deref(), Some("KEY"));
+    }
+
+    #[test]
+    fn what_browsers_send_by_themselves_shows_no_program() {
+        let shows = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            is_by_program(&headers)
+        };
+        assert!(shows("authorization", "bearer KEY") && shows("x-authorization", "KEY"));
+        assert!(!shows("authorization", "Basic YW55Ym9keTpLRVk=") && !shows("cookie", "a=b"));
     }
 
     #[test]

@@ -173,6 +173,7 @@ async fn own(
             project: project.to_owned(),
             applied: object.present(engine).await?.unwrap_or_default(),
             text: text.map(|(_, text)| text.clone()).unwrap_or_default(),
+            path: None,
         };
         documents.push(owner.document(object));
     }

@@ -33,7 +33,7 @@ pub use compare::differing;
 pub use defined::{Defined, FileKind, holds_task_defs};
 pub use difference::Action;
 pub use plan::{Drift, Plan, PlannedChange};
-pub use prune::prune_loaded;
+pub use prune::{Pruned, prune_loaded};
 
 pub(crate) fn routes() -> Routes {
     // A plan judges what users wrote, and says which secrets are not there.

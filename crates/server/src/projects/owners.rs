@@ -21,6 +21,9 @@ pub(super) struct Owner {
     /// Of a file of monitors: what its text was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) text: String,
+    /// Of what `--load` has read: the path of it that led there, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
 }
 
 impl Owner {

@@ -47,10 +47,17 @@ impl Browser {
         self.send(Method::GET, path, &[], "").await
     }
 
-    /// Sends a form.
+    /// Sends a form as pages do: with their token.
+    pub(crate) async fn form(&self, path: &str, headers: &[(&str, &str)], form: &str) -> Answer {
+        let page = self.send(Method::GET, "/console/zone", headers, "").await;
+        let kind = [("content-type", "application/x-www-form-urlencoded")];
+        let form = format!("{form}&csrf={}", hidden(&page.text, "csrf"));
+        self.send(Method::POST, path, &[&kind[..], headers].concat(), &form).await
+    }
+
+    /// Sends the form of an act.
     pub(crate) async fn act(&self, form: &str) -> Answer {
-        let headers = [("content-type", "application/x-www-form-urlencoded")];
-        self.send(Method::POST, "/console/act", &headers, form).await
+        self.form("/console/act", &[], form).await
     }
 
     /// A page as it is sent to a browser, and how many bytes that are.
@@ -133,6 +140,8 @@ async fn seeded() -> (Browser, Vec<String>) {
         "silences",
         "silences?match=monitor%3Dbackup&for=1h",
         "silences?hid=s",
+        "handover",
+        "handover?hours=168",
         "deliveries",
         "receivers",
         "receivers/noc",
@@ -225,6 +234,13 @@ pub(crate) fn is_whole(path: &str, page: &Answer) {
         assert!(!html.contains(foreign), "{path}: {foreign}");
     }
     assert_eq!(html.matches("<form").count(), html.matches("</form>").count(), "{path}");
+    for form in html.split("<form").skip(1).filter(|form| {
+        let head = form.split('>').next().unwrap_or_default();
+        head.contains("method=\"post\"") && !head.contains("action=\"/console/log")
+    }) {
+        let form = form.split("</form>").next().unwrap_or_default();
+        assert_eq!(hidden(form, "csrf").len(), 64, "{path}: {form}");
+    }
     let mut depth = 0_i32;
     for part in html.split('<') {
         if part.starts_with("form") {
@@ -404,6 +420,17 @@ async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
     let refused = browser.send(Method::POST, "/console/act", &foreign, &form).await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert_eq!(status(&other).await, "RUNNING");
+    // Nor one that says nothing of where it comes from, without the token of a page of ours.
+    let own = hidden(&preview.text, "csrf");
+    let wrong = own.replace(['0', '1'], "2");
+    for csrf in ["", &wrong, &own[2..]] {
+        let silent = [("content-type", "application/x-www-form-urlencoded")];
+        let form = format!("act=pause&id={other}&csrf={csrf}");
+        let refused = browser.send(Method::POST, "/console/act", &silent, &form).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{csrf}: {}", refused.text);
+        assert!(refused.text.contains("has no token"), "{}", refused.text);
+        assert_eq!(status(&other).await, "RUNNING");
+    }
     // From a link in a chat the page opens all the same.
     let link = [
         ("sec-fetch-site", "cross-site"),
@@ -527,7 +554,8 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
         .audit()
         .newest(&AuditSearch { size: 20, ..AuditSearch::default() })
         .await
-        .expect("memory answers");
+        .expect("memory answers")
+        .lines;
     let line = lines.iter().find(|it| {
         it.line.contains("/api/incidents/{id}/acknowledge") && it.line.contains("responder")
     });
@@ -554,9 +582,8 @@ async fn a_monitor_is_edited_in_a_form_that_says_what_is_wrong_where() {
             .replace('&', "%26")
             .replace('+', "%2B")
             .replace('\n', "%0D%0A");
-        let headers = [("content-type", "application/x-www-form-urlencoded")];
         let form = format!("definition={encoded}&does={does}");
-        browser.send(Method::POST, &format!("/console/monitors/{name}/edit"), &headers, &form).await
+        browser.form(&format!("/console/monitors/{name}/edit"), &[], &form).await
     };
     let every = async || {
         browser.server.get("/api/monitors/web").await.ok()["definition"]["schedule"]["every"]
@@ -734,20 +761,17 @@ async fn records_name_whoever_says_who_they_are() {
     let (browser, _) = seeded().await;
     let incident = browser.server.get("/api/incidents").await.ok()["results"][0].clone();
     let id = incident["id"].as_str().expect("an id").replace('/', "%2F");
-    let form = ("content-type", "application/x-www-form-urlencoded");
-    let chosen = browser
-        .send(Method::POST, "/console/name", &[form], "name=Ida+%C3%98&back=/console/incidents")
-        .await;
+    let chosen =
+        browser.form("/console/name", &[], "name=Ida+%C3%98&back=/console/incidents").await;
     assert_eq!(chosen.status, StatusCode::SEE_OTHER, "{}", chosen.text);
     assert_eq!(chosen.headers["location"], "/console/incidents?said=name");
     let cookie = chosen.headers["set-cookie"].to_str().expect("text");
     let cookie = cookie.split(';').next().expect("a cookie").to_owned();
     let act = format!("act=acknowledge&id={id}");
-    let headers = [form, ("cookie", cookie.as_str())];
-    browser.send(Method::POST, "/console/act", &headers, &act).await;
+    browser.form("/console/act", &[("cookie", cookie.as_str())], &act).await;
     assert_eq!(acknowledged_by(&browser, &id).await, "Ida Ø");
     // What would be two lines of a record is nobody's name.
-    let two = browser.send(Method::POST, "/console/name", &[form], "name=a%0Ab").await;
+    let two = browser.form("/console/name", &[], "name=a%0Ab").await;
     assert_eq!(two.status, StatusCode::BAD_REQUEST);
     // Taken back with one press, and acknowledged by somebody who has not said who they are.
     browser.act(&format!("act=unacknowledge&id={id}")).await;

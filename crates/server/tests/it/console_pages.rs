@@ -1,7 +1,7 @@
 //! What can be done on the pages of definitions, schedules, entities, events, secrets, queues, silences and
 //! monitors, and what they tell.
 
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use kernel::durable::entity::Signal;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -16,37 +16,36 @@ fn pairs(pairs: &[(&str, &str)]) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-async fn post(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let answer = browser.send(Method::POST, path, &headers, &pairs(fields)).await;
+pub(crate) async fn post(browser: &Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
+    let answer = browser.form(path, &[], &pairs(fields)).await;
     if !answer.status.is_redirection() {
         is_whole(path, &answer);
     }
     answer
 }
 
-async fn act(browser: &Browser, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn act(browser: &Browser, fields: &[(&str, &str)]) -> Answer {
     post(browser, "/console/act", fields).await
 }
 
 /// The page that is shown after an act.
-async fn after(browser: &Browser, done: &Answer) -> String {
+pub(crate) async fn after(browser: &Browser, done: &Answer) -> String {
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     shown(browser, done.headers["location"].to_str().expect("an address")).await
 }
 
-async fn shown(browser: &Browser, path: &str) -> String {
+pub(crate) async fn shown(browser: &Browser, path: &str) -> String {
     let page = browser.get(path).await;
     assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
     is_whole(path, &page);
     page.text
 }
 
-fn has(page: &str, words: &str) {
+pub(crate) fn has(page: &str, words: &str) {
     assert!(page.contains(words), "no “{words}” in {page}");
 }
 
-fn has_not(page: &str, words: &str) {
+pub(crate) fn has_not(page: &str, words: &str) {
     assert!(!page.contains(words), "“{words}” in {page}");
 }
 

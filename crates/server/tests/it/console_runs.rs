@@ -37,7 +37,7 @@ async fn confirmed(browser: &Browser, query: &str, more: &str) -> String {
 }
 
 /// A server whose questions to its store are counted.
-async fn counting() -> (Server, Arc<AtomicU32>) {
+pub(crate) async fn counting() -> (Server, Arc<AtomicU32>) {
     let reads = Arc::new(AtomicU32::new(0));
     let counted = reads.clone();
     let store = Arc::new(Memory::with_faults(move |call| {
@@ -100,9 +100,7 @@ async fn runs_are_found_by_kind_time_and_error_and_the_api_finds_the_same() {
     assert!(of_hour.contains(&open), "{link}: {of_hour}");
     // Two that are selected are compared, by a plain form.
     let [one, other] = &failed[..] else { panic!("two have failed") };
-    let headers = [("content-type", "application/x-www-form-urlencoded")];
-    let compare =
-        async |form: &str| browser.send(Method::POST, "/console/compare", &headers, form).await;
+    let compare = async |form: &str| browser.form("/console/compare", &[], form).await;
     let led = compare(&format!("id={one}&id={other}&back=/console/runs")).await;
     assert_eq!(led.headers["location"], format!("/console/runs/{one}/with/{other}"));
     assert_eq!(compare(&format!("id={one}")).await.status, StatusCode::BAD_REQUEST);

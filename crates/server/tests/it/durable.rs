@@ -26,7 +26,7 @@ impl Reply {
 
 async fn call(server: &Server, request: Builder, body: &str) -> Reply {
     let request = request.body(Body::from(body.to_owned())).expect("a request");
-    let response = server::router(server.api()).oneshot(request).await.expect("an answer");
+    let response = server.router().oneshot(request).await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     let body =

@@ -48,7 +48,7 @@ async fn ask(server: &Server, method: &str, message: &impl Message) -> Body {
         .header("te", "trailers")
         .body(framed(message))
         .expect("a request");
-    let response = server::router(server.api()).oneshot(request).await.expect("it answers");
+    let response = server.router().oneshot(request).await.expect("it answers");
     let failed = response.headers().get("grpc-message");
     assert!(failed.is_none(), "{method}: {failed:?}");
     response.into_body()

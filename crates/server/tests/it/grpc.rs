@@ -25,7 +25,7 @@ const MESSAGE_MAX: usize = 4 << 20;
 type Client = TaskHubSidecarServiceClient<axum::Router>;
 
 fn client(server: &Server) -> Client {
-    TaskHubSidecarServiceClient::new(server::router(server.api()))
+    TaskHubSidecarServiceClient::new(server.router())
 }
 
 async fn start(client: &mut Client, id: &str) {

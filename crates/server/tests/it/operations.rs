@@ -63,7 +63,7 @@ async fn what_nothing_answers_is_told_in_the_usual_shape() {
     assert!(message.contains("DELETE"), "{message}");
     server.put("/api/metadata/workflow/names").await.failed(405);
     let request = Request::delete("/health").body(Body::empty()).expect("a request");
-    let response = server::router(server.api()).oneshot(request).await.expect("an answer");
+    let response = server.router().oneshot(request).await.expect("an answer");
     let allowed = response.headers()["allow"].to_str().expect("text").to_owned();
     assert!(allowed.contains("GET"), "{allowed}");
 }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Client = TaskHubSidecarServiceClient<Router>;
 
 fn client(server: &Server) -> Client {
-    TaskHubSidecarServiceClient::new(server::router(server.api()))
+    TaskHubSidecarServiceClient::new(server.router())
 }
 
 async fn work(client: &mut Client) -> Streaming<WorkItem> {

@@ -1,6 +1,6 @@
 //! An API over an empty store, and the calls that tests make.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -80,6 +80,8 @@ impl Values for FewValues {
 pub(crate) struct Server {
     pub(crate) engine: Engine,
     settings: Settings,
+    /// Made when it is first asked, since to make one costs more than most requests.
+    router: OnceLock<axum::Router>,
 }
 
 /// What came back.
@@ -202,23 +204,27 @@ impl Server {
             options,
         };
         let engine = Engine::open(parts).await.expect("the store can be read");
-        Self { engine, settings: Settings::default() }
+        Self { engine, settings: Settings::default(), router: OnceLock::new() }
     }
 
-    pub(crate) fn with_body_max(mut self, body_max: usize) -> Self {
-        self.settings.body_max = body_max;
-        self
+    pub(crate) fn with_body_max(self, body_max: usize) -> Self {
+        self.with(|settings| settings.body_max = body_max)
     }
 
-    pub(crate) fn with_pings_every(mut self, ping_every: Duration) -> Self {
-        self.settings.ping_every = ping_every;
-        self
+    pub(crate) fn with_pings_every(self, ping_every: Duration) -> Self {
+        self.with(|settings| settings.ping_every = ping_every)
     }
 
-    /// As the settings of the protocols are changed by this.
+    /// As the settings of the protocols are changed by this; before anything is asked.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
+        self.router = OnceLock::new();
         self
+    }
+
+    /// The same for every request: it keeps what it knows from one to the next.
+    pub(crate) fn router(&self) -> axum::Router {
+        self.router.get_or_init(|| server::router(self.api())).clone()
     }
 
     pub(crate) fn api(&self) -> Api {
@@ -269,7 +275,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: String,
     ) -> Answer {
-        send_through(server::router(self.api()), method, path, headers, body).await
+        send_through(self.router(), method, path, headers, body).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

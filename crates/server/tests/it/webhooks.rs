@@ -48,7 +48,7 @@ async fn deliver(server: &Server, id: &str, headers: &[(&str, &str)], body: &str
         request = request.header(*name, *value);
     }
     let request = request.body(Body::from(body.to_owned())).expect("a request");
-    let response = server::router(server.api()).oneshot(request).await.expect("an answer");
+    let response = server.router().oneshot(request).await.expect("an answer");
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     (status, serde_json::from_slice(&body).expect("JSON"))

@@ -113,7 +113,7 @@ impl Auditor {
 
     fn note_rows(&mut self, id: &ExecutionId, commit: &Commit) {
         for change in &commit.queue {
-            let key = (id.clone(), change.sequence());
+            let key = (id.clone(), change.kind().number());
             *self.row_writes.entry(key.clone()).or_default() += 1;
             if !matches!(change, QueueChange::Put(row) if row.held) {
                 self.freed.insert(key.clone(), self.commits);

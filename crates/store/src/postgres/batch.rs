@@ -167,14 +167,14 @@ impl<'a> Batch<'a> {
             // Changes apply in order, so the last one of each row says what is left.
             let mut last = BTreeMap::new();
             for change in &commit.queue {
-                last.insert(change.sequence(), change);
+                last.insert(change.kind(), change);
             }
-            for (sequence, change) in last {
+            for (kind, change) in last {
                 match change {
                     QueueChange::Put(row) => put.push((key(&commit.head.id), row)),
                     QueueChange::Remove { .. } => {
                         gone.0.push(key(&commit.head.id));
-                        gone.1.push(i64::from(sequence));
+                        gone.1.push(i64::from(kind.number()));
                     }
                 }
             }
@@ -350,7 +350,7 @@ fn queue_of<'a>(schema: &str, put: &[(Vec<u8>, &'a QueueRow)]) -> Statement<'a> 
     let rows: Vec<&QueueRow> = put.iter().map(|(_, row)| *row).collect();
     let values = vec![
         bind(column(put, |it| it.0.clone()), Type::BYTEA_ARRAY),
-        bind(column(&rows, |it| i64::from(it.sequence)), Type::INT8_ARRAY),
+        bind(column(&rows, |it| i64::from(it.kind.number())), Type::INT8_ARRAY),
         bind(column(&rows, |it| partition(&it.execution) as i16), Type::INT2_ARRAY),
         bind(column(&rows, |it| plain(&it.queue)), Type::TEXT_ARRAY),
         bind(column(&rows, |it| plain(&it.name)), Type::TEXT_ARRAY),
@@ -410,12 +410,6 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// The number that stands for a kind of machine.
-pub(super) const fn machine(kind: MachineKind) -> i16 {
-    match kind {
-        MachineKind::Execution => 0,
-        MachineKind::Schedule => 1,
-        MachineKind::Monitor => 2,
-        MachineKind::Instance => 3,
-        MachineKind::Entity => 4,
-    }
+pub(super) fn machine(kind: MachineKind) -> i16 {
+    i16::from(kind.number())
 }

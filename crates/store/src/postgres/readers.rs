@@ -7,7 +7,7 @@ use engine::store::{
     Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, QueueRow, SampleBlock,
     StoreError, Stored,
 };
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, RowKind, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -183,7 +183,7 @@ impl Readers {
         let row = |row: &Row| {
             Ok(QueueRow {
                 execution: id(row.get(0))?,
-                sequence: number(row, 1),
+                kind: RowKind::of(number(row, 1)),
                 queue: text(row, 2),
                 name: text(row, 3),
                 priority: row.get::<_, i16>(4) as u8,
@@ -247,12 +247,23 @@ impl Readers {
             self.schema
         );
         let rows = self.ask(&Statement::new(sql, vec![bind(kind, Type::TEXT)])).await?;
-        let document = |row: &Row| Document {
-            kind: text(row, 0),
-            name: text(row, 1),
-            version: number(row, 2),
-            text: text(row, 3),
-        };
+        Ok(rows.iter().map(document).collect())
+    }
+
+    pub(super) async fn documents_after(
+        &self,
+        kind: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let sql = format!(
+            "SELECT kind, name, version, text FROM {}.document WHERE kind = $1 AND name > $2 \
+             ORDER BY name, version LIMIT $3",
+            self.schema
+        );
+        let limit = bind(bounded(limit), Type::INT8);
+        let values = vec![bind(kind, Type::TEXT), bind(after, Type::TEXT), limit];
+        let rows = self.ask(&Statement::new(sql, values)).await?;
         Ok(rows.iter().map(document).collect())
     }
 
@@ -392,6 +403,10 @@ pub(super) fn text(row: &Row, at: usize) -> Arc<str> {
 }
 
 /// A number that was written as one of 32 bits.
+fn document(row: &Row) -> Document {
+    Document { kind: text(row, 0), name: text(row, 1), version: number(row, 2), text: text(row, 3) }
+}
+
 fn number(row: &Row, at: usize) -> u32 {
     row.get::<_, i64>(at) as u32
 }

@@ -216,14 +216,8 @@ fn insert(
 }
 
 /// The number that stands for a kind of machine.
-pub(super) const fn machine(kind: MachineKind) -> i64 {
-    match kind {
-        MachineKind::Execution => 0,
-        MachineKind::Schedule => 1,
-        MachineKind::Monitor => 2,
-        MachineKind::Instance => 3,
-        MachineKind::Entity => 4,
-    }
+pub(super) fn machine(kind: MachineKind) -> i64 {
+    i64::from(kind.number())
 }
 
 /// Drops all history up to a version.
@@ -346,10 +340,10 @@ fn change_queue(
 ) -> rusqlite::Result<()> {
     match change {
         QueueChange::Put(row) => put_queue(desk, execution, row),
-        QueueChange::Remove { sequence } => {
+        QueueChange::Remove { kind } => {
             desk.connection
                 .prepare_cached("DELETE FROM queue WHERE execution = ?1 AND sequence = ?2")?
-                .execute(params![execution, sequence])?;
+                .execute(params![execution, kind.number()])?;
             Ok(())
         }
     }
@@ -366,7 +360,7 @@ fn put_queue(desk: &mut WriteContext, execution: i64, row: &QueueRow) -> rusqlit
         )?
         .execute(params![
             execution,
-            row.sequence,
+            row.kind.number(),
             queue,
             name,
             row.priority,

@@ -2,7 +2,7 @@
 
 use engine::store::{Document, KeptLine, LOG_LINES_MAX, LogLine, LogWindow};
 use kernel::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::key::Key;
 
@@ -36,15 +36,33 @@ pub(super) fn of_kind(connection: &Connection, kind: &str) -> rusqlite::Result<V
     let mut query = connection.prepare_cached(
         "SELECT kind, name, version, text FROM document WHERE kind = ?1 ORDER BY name, version",
     )?;
-    let rows = query.query_map([kind], |row| {
-        Ok(Document {
-            kind: row.get(0)?,
-            name: row.get(1)?,
-            version: row.get(2)?,
-            text: row.get(3)?,
-        })
-    })?;
+    let rows = query.query_map([kind], document)?;
     rows.collect()
+}
+
+/// Documents of a kind after a name.
+pub(super) fn after(
+    connection: &Connection,
+    kind: &str,
+    after: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<Document>> {
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut query = connection.prepare_cached(
+        "SELECT kind, name, version, text FROM document WHERE kind = ?1 AND name > ?2 \
+         ORDER BY name, version LIMIT ?3",
+    )?;
+    let found: Vec<Document> =
+        query.query_map(params![kind, after, rows], document)?.collect::<rusqlite::Result<_>>()?;
+    // Whoever has gone through all of them does not ask again soon: their pages are given back.
+    if !after.is_empty() && found.len() < limit {
+        connection.execute_batch("PRAGMA shrink_memory")?;
+    }
+    Ok(found)
+}
+
+fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
+    Ok(Document { kind: row.get(0)?, name: row.get(1)?, version: row.get(2)?, text: row.get(3)? })
 }
 
 /// Adds log lines, then drops the oldest beyond the bound.

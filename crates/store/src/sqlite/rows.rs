@@ -1,7 +1,7 @@
 //! Rows as the port's types.
 
 use engine::store::{Head, QueueRow};
-use kernel::Timestamp;
+use kernel::{RowKind, Timestamp};
 use rusqlite::{Connection, Row};
 
 use super::key::Key;
@@ -54,7 +54,7 @@ pub(super) fn queued(connection: &Connection, words: &Words) -> rusqlite::Result
     let rows = query.query_map([], |row| {
         Ok(QueueRow {
             execution: row.get::<_, Key>(0)?.into_id(),
-            sequence: row.get(1)?,
+            kind: RowKind::of(row.get(1)?),
             queue: words.of(connection, row.get(2)?)?,
             name: words.of(connection, row.get(3)?)?,
             priority: row.get(4)?,

@@ -41,21 +41,58 @@ impl Database {
         let Some(programs) = newest("/usr/lib/postgresql") else {
             return missing("PostgreSQL", "postgresql");
         };
-        let folder = tempfile::Builder::new().prefix("nightbell").tempdir().expect("a folder");
-        let folder = folder.keep();
+        let folder = folder();
         let mut made = as_server(&programs.join("initdb"));
-        if is_root() {
-            finished(Command::new("chown").arg("postgres").arg(&folder));
-        }
         made.args(["-U", "tester", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C", "-D"]);
         finished(made.arg(folder.join("data")));
+        Some(Self::over(folder, programs).await)
+    }
+
+    /// A server over a folder that has its data.
+    async fn over(folder: PathBuf, programs: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         drop(listener);
         let keeper = launched(&programs, &folder, port);
         let this = Self { folder, programs, port, keeper };
         this.answers().await;
-        Some(this)
+        this
+    }
+
+    /// A standby of this server: from now on nothing is acknowledged here that the standby does not have.
+    pub(crate) async fn standby(&self) -> Self {
+        let folder = folder();
+        let mut copied = as_server(&self.programs.join("pg_basebackup"));
+        copied.args(["-U", "tester", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        copied.args(["-R", "-c", "fast", "--no-sync", "-D"]);
+        finished(copied.arg(folder.join("data")));
+        let standby = Self::over(folder, self.programs.clone()).await;
+        self.told("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.told("SELECT pg_reload_conf()");
+        let waited_for = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        for _ in 0..3000 {
+            if self.told(waited_for) == "1" {
+                return standby;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the standby does not follow");
+    }
+
+    /// Makes a standby the server that is written to.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.told("SELECT pg_promote()"), "t");
+    }
+
+    /// What the server answers to a statement.
+    fn told(&self, statement: &str) -> String {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-U", "tester", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        let output = psql.args(["-qAtX", "-d", "postgres", "-c", statement]).output();
+        let output = output.expect("psql is there");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{statement}: {errors}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// Kills the server as a crash would, and waits until it has been started again.
@@ -105,6 +142,15 @@ impl Database {
     }
 }
 
+/// A folder that the server may write to.
+fn folder() -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("nightbell").tempdir().expect("a folder").keep();
+    if is_root() {
+        finished(Command::new("chown").arg("postgres").arg(&folder));
+    }
+    folder
+}
+
 /// Starts the server below a shell that outlives neither this process nor the value.
 fn launched(programs: &Path, folder: &Path, port: u16) -> Child {
     let data = folder.join("data");
@@ -119,6 +165,8 @@ fn launched(programs: &Path, folder: &Path, port: u16) -> Child {
     shell.arg(server.get_program()).args(server.get_args()).arg("-D").arg(data);
     shell.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
     shell.args(["-c", "max_connections=200", "-c", "unix_socket_directories="]);
+    // A standby comes back at once.
+    shell.args(["-c", "wal_retrieve_retry_interval=100ms"]);
     shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("there is a shell")
 }
 

@@ -12,7 +12,7 @@ use engine::store::{
 };
 use kernel::durable::TURN;
 use kernel::graph::{GATE_PLACE, KEY_PLACE, gate_name, key_name, webhook_queue};
-use kernel::{ExecutionId, Json, MachineKind, Record, Timestamp};
+use kernel::{ExecutionId, Json, MachineKind, Record, RowKind, Timestamp};
 use serde_json::{Value, json};
 use store::{Options, Sqlite};
 
@@ -47,7 +47,7 @@ fn at(seconds: i64) -> Timestamp {
 fn row(execution: &str, sequence: u32, queue: Arc<str>, held: bool) -> QueueChange {
     QueueChange::Put(QueueRow {
         execution: ExecutionId::new(execution),
-        sequence,
+        kind: RowKind::of(sequence),
         name: queue.clone(),
         queue,
         priority: 7,
@@ -161,7 +161,7 @@ fn shown_head(head: &Head) -> Value {
 
 fn shown_row(row: &QueueRow) -> Value {
     json!({
-        "execution": row.execution, "sequence": row.sequence, "queue": row.queue,
+        "execution": row.execution, "sequence": row.kind.number(), "queue": row.queue,
         "name": row.name, "priority": row.priority, "readyAt": row.ready_at, "held": row.held,
         "concurrentMax": row.concurrent_max, "rateMax": row.rate_max,
         "rateWindowSeconds": row.rate_window_seconds,
@@ -186,7 +186,7 @@ pub(crate) async fn contents(store: &dyn Store) -> Value {
     let briefs = store.briefs(std::slice::from_ref(&first)).await.expect("it has a brief");
     let due = store.due(Timestamp::MAX, 100).await.expect("due ones can be read");
     let mut queued = store.queued().await.expect("queues can be read");
-    queued.sort_by_key(|row| (row.execution.clone(), row.sequence));
+    queued.sort_by_key(|row| (row.execution.clone(), row.kind.number()));
     let messages = store.undelivered(100).await.expect("messages can be read");
     let mut records = Vec::new();
     for ledger in ["firing", "delivery"] {

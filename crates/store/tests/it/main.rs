@@ -4,6 +4,7 @@ mod conformance;
 mod copying;
 mod cost;
 mod crash;
+#[allow(dead_code, reason = "the tests of the binary use what this one does not")]
 mod database;
 mod given;
 mod golden;

@@ -1,4 +1,4 @@
-//! Archives whose bytes follow from their content alone: tar (ustar), ar, gzip and checksums.
+//! Archives whose bytes follow from their content alone: tar (ustar), cpio, ar, gzip and checksums.
 //!
 //! Entries are sorted, belong to root unless they say otherwise, and bear one time; nothing of the
 //! machine that writes them is in them.
@@ -29,6 +29,21 @@ struct Entry {
     owner: u32,
 }
 
+/// An entry as it is read; a folder has no content.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed<'a> {
+    pub(super) path: &'a str,
+    pub(super) mode: u32,
+    pub(super) content: Option<&'a [u8]>,
+}
+
+impl Listed<'_> {
+    /// The mode with the kind of the entry, as file systems have them together.
+    pub(super) const fn whole_mode(&self) -> u32 {
+        self.mode | if self.content.is_some() { 0o100_000 } else { 0o040_000 }
+    }
+}
+
 /// The files of an archive, by path, with the folders above them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree(BTreeMap<String, Entry>);
@@ -52,6 +67,24 @@ impl Tree {
             let folder = Entry { kind: Kind::Folder, mode: 0o755, owner: 0 };
             self.0.entry(path[..at].to_owned()).or_insert(folder);
         }
+    }
+
+    /// Adds files of root's below a folder, by their paths in it.
+    pub(super) fn files(&mut self, folder: &str, files: &[(String, Vec<u8>)]) {
+        for (path, content) in files {
+            self.file(&format!("{folder}/{path}"), 0o644, content.clone());
+        }
+    }
+
+    /// All entries, in the order of their paths.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.0.iter().map(|(path, entry)| {
+            let content = match &entry.kind {
+                Kind::File(content) => Some(content.as_slice()),
+                Kind::Folder => None,
+            };
+            Listed { path, mode: entry.mode, content }
+        })
     }
 
     /// Bytes of all files.
@@ -130,6 +163,35 @@ fn octal(number: u64, digits: usize) -> anyhow::Result<String> {
         bail!("{number} is too large for an archive");
     }
     Ok(text)
+}
+
+/// Entries as a cpio (the one with long numbers, "newc"), all of them root's.
+///
+/// # Errors
+/// A number is too large.
+pub(super) fn cpio(entries: &[Listed<'_>], time: u64) -> anyhow::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut add = |fields: [u64; 4], name: &str, content: &[u8]| -> anyhow::Result<()> {
+        let [inode, mode, links, time] = fields;
+        out.extend_from_slice(b"070701");
+        let (size, length) = (content.len() as u64, name.len() as u64 + 1);
+        for number in [inode, mode, 0, 0, links, time, size, 0, 0, 0, 0, length, 0] {
+            out.extend_from_slice(format!("{:08x}", u32::try_from(number)?).as_bytes());
+        }
+        out.extend_from_slice(name.as_bytes());
+        out.push(0);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend_from_slice(content);
+        out.resize(out.len().next_multiple_of(4), 0);
+        Ok(())
+    };
+    for (entry, inode) in entries.iter().zip(1..) {
+        let links = if entry.content.is_some() { 1 } else { 2 };
+        let fields = [inode, u64::from(entry.whole_mode()), links, time];
+        add(fields, &format!("./{}", entry.path), entry.content.unwrap_or_default())?;
+    }
+    add([0, 0, 1, 0], "TRAILER!!!", &[])?;
+    Ok(out)
 }
 
 /// Compresses without a name and a time.

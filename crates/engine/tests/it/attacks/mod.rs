@@ -2,4 +2,5 @@
 
 mod forks;
 mod places;
+mod quotas;
 mod scripts;

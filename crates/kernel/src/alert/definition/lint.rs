@@ -239,6 +239,7 @@ fn placeholders(monitor: &MonitorDef, lint: &mut Lint<'_>) {
         Kind::Alerts => return,
         kind => kinds::columns(kind, &settings),
     };
+    let named = all_columns_of(monitor.kind, &settings);
     let per = monitor.per.iter().map(|it| &**it);
     let mut of_row: Vec<&str> = per.chain(columns.iter().flatten().copied()).collect();
     if monitor.kind == Kind::Http {
@@ -261,12 +262,17 @@ fn placeholders(monitor: &MonitorDef, lint: &mut Lint<'_>) {
         known.dedup();
         for name in template.names().filter(|name| !known.contains(name)) {
             let hint = nearest_hint(name, known.iter().copied());
-            // Rows of queries may have any column: only what looks like a slip is told.
-            if columns.is_none() && hint.is_empty() {
-                continue;
-            }
             let path = ["monitors", &*monitor.name, section];
             let path = path.into_iter().chain(label).collect::<Vec<_>>();
+            // Rows of queries may have any column, unless these name all of them: only what looks like a
+            // slip is told.
+            if columns.is_none() && hint.is_empty() {
+                if named.as_ref().is_some_and(|words| !mentions(words, name)) {
+                    let message = format!("{{{{ {name} }}}} is unknown: {NOT_MENTIONED}");
+                    lint.warn("unknown-placeholder", &path, message);
+                }
+                continue;
+            }
             let message =
                 format!("{{{{ {name} }}}} is unknown: there are {}{hint}", known.join(", "));
             // What calls a job, and rows of queries, may have more than is known here.
@@ -295,9 +301,29 @@ const OF_DATABASES: [&str; 12] = [
     "table",
 ];
 
-/// Names of columns that the query does not mention, but for a slip. Only the rows of a check can
-/// tell which columns there are; that a query speaks of `loss` and a condition of `los` can be seen
-/// before.
+const NOT_MENTIONED: &str = "the query names the columns of its rows, and this is none of them";
+
+/// The words of an SQL query that names all columns of its rows, in lower case: one that selects, and not
+/// everything there is (`*`). Of others only the rows of a check can tell.
+fn all_columns_of(kind: Kind, settings: &Value) -> Option<BTreeSet<String>> {
+    let query = settings.get("query")?.as_str().filter(|_| kind == Kind::Sql)?.to_lowercase();
+    let selects = ["select", "with"].iter().any(|word| query.trim_start().starts_with(word));
+    let words = query.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    (selects && !query.contains('*')).then(|| words.map(str::to_owned).collect())
+}
+
+/// Whether a column may be among them. PostgreSQL calls some after a type or by an older name.
+fn mentions(words: &BTreeSet<String>, name: &str) -> bool {
+    const OF_EXPRESSIONS: [&str; 6] = ["date_part", "int4", "int8", "float8", "numeric", "bool"];
+    let name = name.to_lowercase();
+    let mut parts = name.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    OF_DATABASES.contains(&&*name)
+        || OF_EXPRESSIONS.contains(&&*name)
+        || parts.all(|part| words.contains(part))
+}
+
+/// Names of columns that the query does not mention: slips, and, where the query names all that there
+/// are, any. That a query speaks of `loss` and a condition of `los` can be seen before a check has rows.
 fn columns_of_queries(monitor: &MonitorDef, lint: &mut Lint<'_>) {
     let settings = monitor.settings.parse();
     let query = ["sql", "query", "flux", "influxql"]
@@ -312,14 +338,21 @@ fn columns_of_queries(monitor: &MonitorDef, lint: &mut Lint<'_>) {
         .split(|c: char| !(c.is_alphanumeric() || "_-".contains(c)))
         .filter(|word| word.len() > 1)
         .collect();
+    let named = all_columns_of(monitor.kind, &settings);
     for (setting, name) in columns_used(monitor) {
         if words.contains(&*name) || OF_DATABASES.contains(&&*name) {
             continue;
         }
         let hint = nearest_hint(&name, words.iter().copied());
+        if named.as_ref().is_some_and(|words| mentions(words, &name)) {
+            continue;
+        }
+        let path = ["monitors", &*monitor.name, setting];
         if !hint.is_empty() {
             let message = format!("the query does not mention the column {name:?}{hint}");
-            lint.warn("unknown-column", &["monitors", &monitor.name, setting], message);
+            lint.warn("unknown-column", &path, message);
+        } else if named.is_some() {
+            lint.warn("unknown-column", &path, format!("{name}: {NOT_MENTIONED}"));
         }
     }
 }

@@ -38,13 +38,12 @@ pub(in crate::graph) fn branch(
     }
     let Branch { original, plan, .. } = branch;
     let started = started(&begun, plan.as_ref());
-    let gate = gate::enter(&state.id, &started, context)?;
+    let entry = gate::enter(&state.id, &started, context)?;
     let revives = original.status.is_closed();
     let mut draft = Draft::new(state, context);
     let snapshot = Snapshot { plan: begun.plan().clone().into(), state: begun };
     draft.push(Event::Branched(Box::new(snapshot)));
-    // As one that runs again on operator request, it takes its place even beyond the limit.
-    gate::record(&mut draft, gate.map(|gate| gate::Gate { admitted: true, ..gate }));
+    gate::record(&mut draft, entry.admitted());
     draft.effect(Effect::Record(line(&draft, &origin)));
     let mut node = place.node;
     if let Some(plan) = plan {

@@ -77,6 +77,7 @@ impl Execution {
             retried_at: None,
             reason: None,
             gate: None,
+            counts: false,
             branched_from: Some(origin),
             yielded: false,
             asked: 0,

@@ -120,6 +120,33 @@ monitors:
 }
 
 #[test]
+fn columns_that_a_query_does_not_name_are_told_unless_it_takes_all() {
+    let file = |query: &str| {
+        format!(
+            "monitors:\n  net:\n    sql: {{ server: db, query: \"{query}\" }}\n    every: 1m\n    \
+             per: host\n    fail_when: packets >= 50\n    summary: \"{{{{ host }}}} {{{{ nope }}}}\"\n"
+        )
+    };
+    let none = "the query names the columns of its rows, and this is none of them";
+    let expected = [
+        format!("6:5: warning: monitors.net.fail_when: packets: {none}"),
+        format!("7:5: warning: monitors.net.summary: {{{{ nope }}}} is unknown: {none}"),
+    ];
+    let of = |query: &str| -> Vec<String> {
+        let mut told = told(&file(query));
+        told.retain(|line| !line.contains("sql.server"));
+        told
+    };
+    assert_eq!(of("select Host, loss from ping"), expected);
+    assert_eq!(of("WITH p AS (SELECT 1) SELECT host, loss FROM p"), expected);
+    for open in ["select * from ping", "select host, count(*) from ping", "call ping()"] {
+        assert_eq!(of(open), Vec::<String>::new(), "{open}");
+    }
+    let all = "select host, packets, nope from ping";
+    assert_eq!(of(all), Vec::<String>::new(), "all are named");
+}
+
+#[test]
 fn names_that_are_never_there_are_refused() {
     let problems = |text: &str| -> Vec<String> {
         let loaded = load(text, &ChecklistOptions::default());

@@ -67,7 +67,7 @@ impl World for Surroundings {
         self.kept.get(&format!("{name}/{key}")).cloned()
     }
 
-    fn place(&self, _: &str, _: u32, _: &ExecutionId) -> bool {
+    fn place(&self, _: &str, _: u32, _: &ExecutionId, _: u32) -> bool {
         !self.full
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use kernel::graph::{
-    Closed, Ended, Event, Execution, GATE_PLACE, KEY_PLACE, Message, Scheduled, StartMessage, Task,
+    Closed, Ended, Event, Execution, GATE_PLACE, KEY_PLACE, Message, PRINCIPAL_PLACE, Scheduled,
+    StartMessage, Task,
 };
 use kernel::{Dispatch, Effect, Json, Timestamp};
 
@@ -134,6 +135,7 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
             format!("{word} the gate '{key}' for {limit}")
         }
         Event::Admitted => "admitted".to_owned(),
+        Event::Counted => "counts for its principal".to_owned(),
         Event::Ended(ended) => end(ended),
         Event::ClockSetBack { by } => format!("the clock was set back by {}s", by / 1000),
         Event::Snapshot(_) => "snapshot".to_owned(),
@@ -183,7 +185,7 @@ fn end(ended: &Ended) -> String {
 pub(super) fn effect(state: &Execution, effect: &Effect) -> String {
     match effect {
         Effect::Dispatch(dispatch) => dispatched(state, dispatch),
-        Effect::Withdraw { sequence: GATE_PLACE | KEY_PLACE } => "> gives up its place".to_owned(),
+        Effect::Withdraw { sequence: GATE_PLACE | KEY_PLACE | PRINCIPAL_PLACE } => "> gives up its place".to_owned(),
         Effect::Withdraw { sequence } => format!("> withdraw {}", who(state, *sequence)),
         Effect::Hold { sequence } => format!("> hold {}", who(state, *sequence)),
         Effect::Send { to, message } => format!("> to {to}: {}", said(message)),

@@ -1,33 +1,25 @@
 //! `nightbell monitor backtest`: what a definition would have made of what checks have answered, or would
 //! have by the history of their source.
 
-mod figures;
 mod history;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp as Instant;
 use kernel::alert::definition::{ChecklistOptions, File, Known, Level, MonitorDef, load_judged};
-use kernel::alert::{Input, Sample, Sampled, Window};
-use kernel::cron::Zone;
-use kernel::{Json, Scripts, Timestamp};
+use kernel::alert::{Sample, Sampled, Window};
+use kernel::{Json, Timestamp};
 use serde_json::{Value, json};
 
 use super::samples;
+use crate::cli::backtest::figures::Report;
+use crate::cli::backtest::past::{self, Asked};
 use crate::cli::client::Client;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Output, clean};
 use crate::cli::{input, offline};
-use crate::scripts::Engines;
-use crate::testing::backtest::{self, Trial, Trialled};
-use figures::Report;
-
-/// Bytes of stack for the thread that runs it, as tests have.
-const STACK: usize = 16 << 20;
-/// Settings that say what rows mean, not what is asked for.
-const SHAPES: [&str; 4] = ["per", "value", "text", "empty"];
+use crate::testing::backtest;
 
 /// What to try.
 #[derive(Debug, Args)]
@@ -189,7 +181,7 @@ async fn one(
         _ if asks => {
             vec!["the source was asked today: what it has lost or got late is missing".to_owned()]
         }
-        stored => stored.map(|stored| asked_otherwise(&stored, &monitor)).unwrap_or_default(),
+        stored => stored.map(|stored| past::asked_otherwise(&stored, &monitor)).unwrap_or_default(),
     };
     // Only what the files say is asked with secrets of this environment.
     let sources = if asks { Some(history::Sources::of(&own)?) } else { None };
@@ -227,25 +219,22 @@ async fn one(
         }
         kept.insert(needed, of);
     }
-    let own = kept.get(name).map(Vec::as_slice).unwrap_or_default();
-    let Some(first) = own.first() else {
-        return Ok(Err("nothing is kept of that time".to_owned()));
-    };
-    // What began before the first sample is not known.
-    let begin =
-        since.max(first.started_at.plus_millis(warm_up.min(since.since(first.started_at).max(0))));
-    if !asks && monitor.schedule.every.is_some_and(|every| every < interval_of(own)) {
-        notes.push(
-            "it checks more often than it did then: the checks are those that were made".to_owned(),
-        );
-    }
     let operator_actions = match arguments.people {
-        People::Recorded => operator_actions(name, &record, until),
+        People::Recorded => past::operator_actions(name, &record, until),
         People::None => Vec::new(),
     };
-    let now = tried(file, name, &kept, operator_actions, (begin, until))?;
-    let zone = zone_of(arguments.tz.as_deref(), &monitor)?;
-    Ok(Ok(Report::new(&monitor, (begin, until), zone, own, &record, &now, notes)))
+    let zone = past::zone_of(arguments.tz.as_deref(), &monitor)?;
+    past::report(Asked {
+        file,
+        monitor,
+        samples: kept,
+        record,
+        operator_actions,
+        span: (since, until),
+        zone,
+        notes,
+        by_own_times: asks,
+    })
 }
 
 /// The samples that the server keeps; none of a monitor that it does not know.
@@ -336,43 +325,6 @@ async fn complete(
     }
 }
 
-/// What the definition asks for otherwise than the one by which the samples were made.
-fn asked_otherwise(stored: &MonitorDef, monitor: &MonitorDef) -> Vec<String> {
-    if stored.kind != monitor.kind {
-        return vec![format!(
-            "the samples are of checks of another kind, {}: judged is what those answered",
-            stored.kind.as_str()
-        )];
-    }
-    let (before, after) = (stored.settings.parse(), monitor.settings.parse());
-    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
-        return Vec::new();
-    };
-    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
-    let changed = names.filter(|name| {
-        let hidden = before.get(*name).is_some_and(|it| it.to_string().contains("***"));
-        !hidden && !SHAPES.contains(&name.as_str()) && before.get(*name) != after.get(*name)
-    });
-    let changed: Vec<&str> = changed.map(String::as_str).collect();
-    if changed.is_empty() {
-        return Vec::new();
-    }
-    let changed = changed.join(", ");
-    vec![format!(
-        "{changed}: the checks were made without this change, and their answers stay as they were; \
-         conditions, per and everything after are judged anew"
-    )]
-}
-
-/// How far checks lay apart, mostly.
-fn interval_of(samples: &[Sample]) -> i64 {
-    let mut apart: Vec<i64> =
-        samples.windows(2).map(|pair| pair[1].started_at.since(pair[0].started_at)).collect();
-    apart.sort_unstable();
-    // Starts are a little late, each by another while.
-    apart.get(apart.len() / 2).map_or(0, |middle| middle * 9 / 10)
-}
-
 /// A sample as the server tells it.
 fn sample(told: &Value) -> Option<Sample> {
     let instant = |name: &str| told[name].as_i64().map(Timestamp::from_millis);
@@ -390,113 +342,4 @@ fn sample(told: &Value) -> Option<Sample> {
         version: told["definition"].as_str()?.into(),
         outcome,
     })
-}
-
-/// What people did to incidents, as inputs of the monitor, in order.
-fn operator_actions(name: &str, record: &Value, until: Timestamp) -> Vec<(Timestamp, Input)> {
-    let mut operator_actions = Vec::new();
-    for incident in record["incidents"].as_array().into_iter().flatten() {
-        let key = incident["key"].as_str().unwrap_or_default();
-        // The incident without a key is called by the monitor's name.
-        let incident_name: Arc<str> = if key.is_empty() { name } else { key }.into();
-        let until_clear = incident["acknowledged"]["untilClear"] == true;
-        let history = incident["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let at = |entry: &Value| entry["at"].as_i64().map(Timestamp::from_millis);
-        for (place, entry) in history.iter().enumerate() {
-            let Some((who, when)) = entry["who"].as_str().zip(at(entry)) else { continue };
-            let (incident, who) = (incident_name.clone(), Arc::<str>::from(who));
-            let why = entry["why"].as_str().map(Arc::from);
-            let input = match entry["what"].as_str() {
-                Some("acknowledged") => Input::Acknowledge { incident, who, why, until_clear },
-                Some("snoozed") => {
-                    // It lasted until something else happened.
-                    let until = history.get(place + 1).and_then(at).unwrap_or(until);
-                    Input::Snooze { incident, until, who, why }
-                }
-                Some("resolved") => Input::Resolve { incident, who, why },
-                _ => continue,
-            };
-            operator_actions.push((when, input));
-        }
-    }
-    operator_actions.sort_by_key(|(at, _)| *at);
-    operator_actions
-}
-
-/// Tries it on a thread of its own: virtual time has its own runtime.
-fn tried(
-    file: File,
-    name: &str,
-    samples: &BTreeMap<String, Vec<Sample>>,
-    operator_actions: Vec<(Timestamp, Input)>,
-    (since, until): (Timestamp, Timestamp),
-) -> anyhow::Result<Trialled> {
-    let scripts: Arc<dyn Scripts> =
-        Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default());
-    let (name, samples) = (name.to_owned(), samples.clone());
-    let work = move || {
-        let (file, samples, scripts) = (&file, &samples, &scripts);
-        backtest::run(Trial {
-            file,
-            monitor: &name,
-            samples,
-            operator_actions,
-            since,
-            until,
-            scripts,
-        })
-    };
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(work)?;
-    let done = thread.join().map_err(|_| anyhow::anyhow!("the backtest broke off"))?;
-    done.map_err(|why| anyhow::anyhow!("{why}"))
-}
-
-/// The zone in which it is night.
-fn zone_of(asked: Option<&str>, monitor: &MonitorDef) -> Result<(String, Zone), Failure> {
-    let own = Some(&*monitor.schedule.tz).filter(|tz| !tz.is_empty());
-    let system = jiff::tz::TimeZone::system();
-    let name = asked.or(own).or(system.iana_name()).unwrap_or("UTC");
-    match Zone::named(name) {
-        Ok(zone) => Ok((name.to_owned(), zone)),
-        Err(_) if asked.is_none() => Ok(("UTC".to_owned(), Zone::utc())),
-        Err(error) => Err(Failure::usage(error.to_string())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kernel::alert::definition::Kind;
-
-    use super::*;
-
-    #[test]
-    fn people_do_what_the_ledger_says_that_they_did() {
-        let entry = |at: i64, what: &str, who: Option<&str>| json!({ "at": at, "what": what, "who": who, "why": "because" });
-        let record = json!({ "incidents": [
-            { "key": "a", "history": [entry(1, "open", None), entry(5, "snoozed", Some("ann")),
-                entry(9, "open", None), entry(12, "resolved", None)] },
-            { "key": "", "acknowledged": { "untilClear": true },
-                "history": [entry(3, "acknowledged", Some("bo"))] },
-        ] });
-        let found = operator_actions("shop", &record, Timestamp::from_millis(50));
-        let told: Vec<String> =
-            found.iter().map(|(at, action)| format!("{} {action:?}", at.millis())).collect();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("Acknowledge { incident: \"shop\", who: \"bo\""), "{told:?}");
-        assert!(told[0].contains("until_clear: true"), "{told:?}");
-        assert!(
-            matches!(&found[1].1, Input::Snooze { until, .. } if until.millis() == 9),
-            "{told:?}"
-        );
-    }
-
-    #[test]
-    fn what_is_asked_otherwise_is_told_and_what_means_otherwise_is_not() {
-        let of = |settings: Value| MonitorDef::new("m", Kind::Prometheus, Json::of(&settings));
-        let stored = of(json!({ "url": "***", "query": "up", "per": "host" }));
-        let same = of(json!({ "url": "http://p", "query": "up", "per": "job", "empty": "ok" }));
-        assert_eq!(asked_otherwise(&stored, &same), Vec::<String>::new());
-        let other = of(json!({ "url": "http://p", "query": "up == 0" }));
-        assert!(asked_otherwise(&stored, &other)[0].starts_with("query: "));
-    }
 }

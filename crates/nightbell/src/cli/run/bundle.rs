@@ -16,8 +16,8 @@ use crate::cli::failure::Failure;
 
 /// The version of the format that is written.
 const FORMAT: u32 = 1;
-/// Bytes of a bundle that are read, unpacked.
-const BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a bundle, unpacked: all of it is held in memory, where it takes a few times as much.
+const BYTES_MAX: u64 = 256 << 20;
 /// Characters from which a redacted value is looked for inside other texts.
 const WITHIN_MIN: usize = 4;
 
@@ -71,7 +71,14 @@ pub(super) struct Bundle {
 
 impl Bundle {
     /// Packs it.
-    pub(super) fn pack(mut self) -> anyhow::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// It is larger than what is read again.
+    pub(super) fn pack(self) -> anyhow::Result<Vec<u8>> {
+        self.pack_within(BYTES_MAX)
+    }
+
+    fn pack_within(mut self, most: u64) -> anyhow::Result<Vec<u8>> {
         self.manifest.format = FORMAT;
         let mut lines = vec![Line::Manifest(self.manifest)];
         lines.extend(self.tasks.into_iter().map(Line::Task));
@@ -79,9 +86,18 @@ impl Bundle {
         lines.extend(self.runs.into_iter().map(Line::Run));
         lines.extend(self.histories.into_iter().map(Line::History));
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-        for line in &lines {
-            serde_json::to_writer(&mut packed, line)?;
-            packed.write_all(b"\n")?;
+        let mut bytes = 0;
+        for line in lines {
+            let mut line = serde_json::to_vec(&line)?;
+            line.push(b'\n');
+            bytes += line.len() as u64;
+            if bytes > most {
+                let hint =
+                    "export its sub-workflows by their own ids, or runs with smaller payloads";
+                let message = format!("the bundle is larger than {most} bytes, unpacked");
+                return Err(Failure::error(message).with_hint(hint).into());
+            }
+            packed.write_all(&line)?;
         }
         Ok(packed.finish()?)
     }
@@ -91,9 +107,13 @@ impl Bundle {
     /// # Errors
     /// It is not there, no bundle, damaged, too large, or of a later release.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        Self::read_within(path, BYTES_MAX)
+    }
+
+    fn read_within(path: &Path, most: u64) -> Result<Self, Failure> {
         let wrong = |why: String| Failure::error(format!("{}: {why}", path.display()));
         let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-        let mut text = BufReader::new(GzDecoder::new(file).take(BYTES_MAX));
+        let mut text = BufReader::new(GzDecoder::new(file).take(most.saturating_add(1)));
         let (mut bundle, mut line, mut number) = (Self::default(), String::new(), 0_usize);
         loop {
             line.clear();
@@ -103,6 +123,9 @@ impl Bundle {
                 .map_err(|error| wrong(format!("not a bundle: {error}")).with_hint(hint))?;
             if read == 0 {
                 break;
+            }
+            if text.get_ref().limit() == 0 {
+                return Err(wrong(format!("larger than {most} bytes, unpacked")));
             }
             number += 1;
             let place = |error| wrong(format!("line {number}: {error}"));
@@ -124,27 +147,25 @@ impl Bundle {
                 Line::History(history) => bundle.histories.push(history),
             }
         }
-        if text.into_inner().limit() == 0 {
-            return Err(wrong(format!("larger than {BYTES_MAX} bytes, unpacked")));
-        }
         if bundle.runs.is_empty() {
             return Err(wrong("a bundle without a run".to_owned()));
         }
         Ok(bundle)
     }
 
-    /// Replaces what paths lead to in any run, and wherever else the same values occur.
+    /// Replaces what paths lead to in any run, and wherever else the same values occur. Names of members are
+    /// values, too, unless a definition speaks of them.
     ///
     /// # Errors
     /// A path that leads to nothing: a slip of the pen must not let a secret out.
     pub(super) fn redact(&mut self, paths: &[String]) -> Result<(), Failure> {
-        let mut found = BTreeSet::new();
+        let (mut found, mut names) = (BTreeSet::new(), BTreeSet::new());
         for path in paths {
             let steps: Vec<&str> = path.split('.').collect();
             let mut meets = false;
             for run in &mut self.runs {
-                meets |= follow(run, &steps, &mut |value| {
-                    leaves(value, &mut found);
+                meets |= follow(run, Place::Around, &steps, &mut |value, place| {
+                    leaves(value, place, &mut found, &mut names);
                     if value.is_string() || value.is_number() {
                         return;
                     }
@@ -159,10 +180,14 @@ impl Bundle {
                 return Err(Failure::error(message).with_hint(hint));
             }
         }
-        let hidden = Hidden::of(found);
+        let known = self.words();
+        names.retain(|name| !known.speak_of(name));
+        let hidden = Hidden::of(found, names);
         for steps in paths.iter().map(|path| path.split('.').collect::<Vec<_>>()) {
             for run in &mut self.runs {
-                follow(run, &steps, &mut |value| hidden.replace(value, Place::Payload));
+                follow(run, Place::Around, &steps, &mut |value, place| {
+                    hidden.replace(value, place.chosen());
+                });
             }
         }
         let documents = self.tasks.iter_mut().chain(&mut self.schemas);
@@ -172,13 +197,46 @@ impl Bundle {
         self.manifest.redacted = paths.to_vec();
         Ok(())
     }
+
+    /// What authors have written.
+    fn words(&self) -> Words {
+        let mut words = Words::default();
+        let written = self.runs.iter().map(|run| &run["workflowDefinition"]);
+        written.chain(&self.tasks).chain(&self.schemas).for_each(|it| words.read(&it.to_string()));
+        words
+    }
+}
+
+/// The words of definitions.
+#[derive(Default)]
+struct Words(BTreeSet<String>);
+
+impl Words {
+    fn of(text: &str) -> impl Iterator<Item = &str> {
+        text.split(|it: char| !it.is_alphanumeric() && it != '_').filter(|it| !it.is_empty())
+    }
+
+    fn read(&mut self, text: &str) {
+        self.0.extend(Self::of(text).map(str::to_owned));
+    }
+
+    /// Whether they have all words of a name. A number is the same by chance.
+    fn speak_of(&self, name: &str) -> bool {
+        let is_word = name.chars().any(char::is_alphabetic);
+        is_word && Self::of(name).all(|word| self.0.contains(word))
+    }
 }
 
 /// Visits what steps lead to from a run; tells whether that is anything. `tasks` is followed by a
 /// reference name, and there `input` and `output` stand for the protocol's names.
-fn follow(value: &mut Value, steps: &[&str], visit: &mut impl FnMut(&mut Value)) -> bool {
+fn follow(
+    value: &mut Value,
+    place: Place,
+    steps: &[&str],
+    visit: &mut impl FnMut(&mut Value, Place),
+) -> bool {
     let Some((step, rest)) = steps.split_first() else {
-        visit(value);
+        visit(value, place);
         return true;
     };
     match value {
@@ -191,7 +249,7 @@ fn follow(value: &mut Value, steps: &[&str], visit: &mut impl FnMut(&mut Value))
             let mut met = false;
             for (name, member) in members.iter_mut() {
                 if *step == "*" || name == alias {
-                    met |= follow(member, rest, visit);
+                    met |= follow(member, place.below(name), rest, visit);
                 }
             }
             met
@@ -203,7 +261,7 @@ fn follow(value: &mut Value, steps: &[&str], visit: &mut impl FnMut(&mut Value))
                 let bare = reference.split("__").next().unwrap_or_default();
                 if *step == "*" || *step == reference || *step == bare || *step == index.to_string()
                 {
-                    met |= follow(item, rest, visit);
+                    met |= follow(item, place, rest, visit);
                 }
             }
             met
@@ -212,13 +270,20 @@ fn follow(value: &mut Value, steps: &[&str], visit: &mut impl FnMut(&mut Value))
     }
 }
 
-/// The texts and numbers of a value.
-fn leaves(value: &Value, found: &mut BTreeSet<String>) {
+/// The texts and numbers of a value, and the names of its members that no protocol gave them.
+fn leaves(value: &Value, place: Place, found: &mut BTreeSet<String>, names: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => _ = found.insert(text.clone()),
         Value::Number(number) => _ = found.insert(number.to_string()),
-        Value::Array(items) => items.iter().for_each(|item| leaves(item, found)),
-        Value::Object(members) => members.values().for_each(|member| leaves(member, found)),
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, place, found, names)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                if place == Place::Payload {
+                    names.insert(name.clone());
+                }
+                leaves(member, place.below(name), found, names);
+            }
+        }
         Value::Null | Value::Bool(_) => {}
     }
 }
@@ -238,6 +303,8 @@ fn blank(value: &mut Value) {
 enum Place {
     /// What the server says of a run.
     Around,
+    /// Of that, what a path leads to.
+    Chosen,
     /// What went in and came out.
     Payload,
     /// What somebody wrote for every run.
@@ -248,14 +315,28 @@ impl Place {
     /// Where the members of this name stand.
     fn below(self, name: &str) -> Self {
         match (self, name) {
-            (Self::Around, "input" | "output" | "inputData" | "outputData" | "variables") => {
-                Self::Payload
-            }
+            (
+                Self::Around | Self::Chosen,
+                "input" | "output" | "inputData" | "outputData" | "variables",
+            ) => Self::Payload,
             (Self::Around, "workflowDefinition" | "workflowTask" | "taskDefinition") => {
                 Self::Definition
             }
             _ => self,
         }
+    }
+
+    /// The same, where a path leads there.
+    const fn chosen(self) -> Self {
+        match self {
+            Self::Payload => Self::Payload,
+            Self::Around | Self::Chosen | Self::Definition => Self::Chosen,
+        }
+    }
+
+    /// Whether what is hidden is not there by chance.
+    const fn is_meant(self) -> bool {
+        matches!(self, Self::Payload | Self::Chosen)
     }
 }
 
@@ -263,8 +344,18 @@ impl Place {
 /// what was equal still is.
 struct Hidden {
     whole: BTreeMap<String, String>,
+    /// Names of members, which may be those that the server itself uses around payloads.
+    names: BTreeMap<String, String>,
     /// Those that are looked for everywhere, longest first.
-    within: Vec<(String, String)>,
+    within: Vec<Within>,
+}
+
+/// What is looked for within texts.
+struct Within {
+    text: String,
+    stands: String,
+    /// It is a name alone.
+    is_name: bool,
 }
 
 /// A text as it may stand within another: as it is, as JSON writes it, and in base64.
@@ -276,25 +367,40 @@ fn forms(text: &str) -> BTreeSet<String> {
 }
 
 impl Hidden {
-    fn of(found: BTreeSet<String>) -> Self {
-        let named = found.into_iter().filter(|text| !text.is_empty()).enumerate();
-        let whole: BTreeMap<String, String> =
-            named.map(|(index, text)| (text, format!("secret#{}", index + 1))).collect();
-        let long = whole.iter().filter(|(text, _)| text.chars().count() >= WITHIN_MIN);
-        let mut within: Vec<(String, String)> = long
-            .flat_map(|(text, name)| forms(text).into_iter().map(move |form| (form, name.clone())))
+    fn of(found: BTreeSet<String>, names: BTreeSet<String>) -> Self {
+        let all: BTreeSet<&String> = found.union(&names).filter(|text| !text.is_empty()).collect();
+        let all: BTreeMap<String, String> = all
+            .into_iter()
+            .enumerate()
+            .map(|(index, text)| (text.clone(), format!("secret#{}", index + 1)))
             .collect();
-        within.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-        Self { whole, within }
+        let long = all.iter().filter(|(text, _)| text.chars().count() >= WITHIN_MIN);
+        let mut within: Vec<Within> = long
+            .flat_map(|(hidden, stands)| {
+                let is_name = !found.contains(hidden);
+                let within = move |text| Within { text, stands: stands.clone(), is_name };
+                forms(hidden).into_iter().map(within)
+            })
+            .collect();
+        within.sort_by_key(|it| std::cmp::Reverse(it.text.len()));
+        let of = |texts: BTreeSet<String>| {
+            let stands = |text: String| all.get(&text).cloned().map(|stands| (text, stands));
+            texts.into_iter().filter_map(stands).collect()
+        };
+        Self { whole: of(found), names: of(names), within }
     }
 
     fn replace(&self, value: &mut Value, place: Place) {
         match value {
-            Value::String(text) => match self.whole.get(text.as_str()) {
-                Some(name) if place == Place::Payload => text.clone_from(name),
-                _ => self.replace_within(text),
-            },
-            Value::Number(number) if place == Place::Payload => {
+            Value::String(text) => {
+                let stands =
+                    self.whole.get(text.as_str()).or_else(|| self.names.get(text.as_str()));
+                match stands {
+                    Some(stands) if place.is_meant() => text.clone_from(stands),
+                    _ => self.replace_within(text, true),
+                }
+            }
+            Value::Number(number) if place.is_meant() => {
                 if let Some(name) = self.whole.get(&number.to_string()) {
                     *value = name.as_str().into();
                 }
@@ -303,7 +409,11 @@ impl Hidden {
             Value::Object(members) => {
                 for (mut name, mut member) in std::mem::take(members) {
                     self.replace(&mut member, place.below(&name));
-                    self.replace_within(&mut name);
+                    let is_payload = place == Place::Payload;
+                    match self.names.get(&name).filter(|_| is_payload) {
+                        Some(stands) => name.clone_from(stands),
+                        None => self.replace_within(&mut name, is_payload),
+                    }
                     members.insert(name, member);
                 }
             }
@@ -311,10 +421,10 @@ impl Hidden {
         }
     }
 
-    fn replace_within(&self, text: &mut String) {
-        for (hidden, name) in &self.within {
-            if text.contains(hidden.as_str()) {
-                *text = text.replace(hidden.as_str(), name);
+    fn replace_within(&self, text: &mut String, names: bool) {
+        for it in self.within.iter().filter(|it| names || !it.is_name) {
+            if text.contains(it.text.as_str()) {
+                *text = text.replace(it.text.as_str(), &it.stands);
             }
         }
     }
@@ -372,12 +482,61 @@ mod tests {
     }
 
     #[test]
+    fn names_of_members_are_hidden_where_they_are_data() {
+        let cards = json!({ "4111-1111": { "holder": "Ann Card" }, "42": 1, "status": "fine" });
+        let mut bundle = Bundle {
+            runs: vec![json!({
+                "status": "COMPLETED",
+                "input": { "cards": cards, "42": "kept" },
+                "tasks": [{ "referenceTaskName": "pay", "status": "COMPLETED",
+                    "inputData": { "copy": cards, "which": "4111-1111", "count": 42 },
+                    "reasonForIncompletion": "the card 4111-1111 is not known" }],
+                "workflowDefinition": { "timeoutSeconds": 42, "outputParameters": {
+                    "who": "${workflow.input.cards.first.holder}" } },
+            })],
+            ..Bundle::default()
+        };
+        bundle.redact(&["input.cards".to_owned()]).unwrap();
+        let (run, text) = (&bundle.runs[0], text_of(&bundle));
+        assert!(!text.contains("4111") && !text.contains("Ann Card"), "{text}");
+        assert_eq!(run["status"], "COMPLETED", "what the server says of it stays");
+        assert_eq!(run["workflowDefinition"]["timeoutSeconds"], 42);
+        assert_eq!(run["tasks"][0]["inputData"]["count"], 42, "a name is no number");
+        assert_eq!(run["tasks"][0]["inputData"]["copy"], run["input"]["cards"]);
+        let which = run["tasks"][0]["inputData"]["which"].as_str().unwrap();
+        let holder = &run["input"]["cards"][which]["holder"];
+        assert!(
+            holder.as_str().unwrap().starts_with("secret#"),
+            "a definition speaks of holders: {text}"
+        );
+    }
+
+    #[test]
+    fn what_is_too_large_is_neither_written_nor_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.nbz");
+        let bundle = || Bundle {
+            runs: vec![json!({ "workflowId": "r", "output": "a".repeat(100_000) })],
+            ..Bundle::default()
+        };
+        std::fs::write(&path, bundle().pack().unwrap()).unwrap();
+        let unpacked = 100_400;
+        assert!(Bundle::read_within(&path, unpacked).is_ok());
+        for most in [1, 1000, 99_000] {
+            let message = Bundle::read_within(&path, most).unwrap_err().message;
+            assert!(message.ends_with(&format!("larger than {most} bytes, unpacked")), "{message}");
+            let error = bundle().pack_within(most).unwrap_err();
+            assert!(error.to_string().contains("larger than"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_path_leads_into_tasks_and_one_that_leads_nowhere_is_refused() {
         let run = || {
             json!({ "input": { "a": "aaaa" }, "tasks": [
             { "referenceTaskName": "get__1", "inputData": { "url": "http://k" } },
             { "referenceTaskName": "get__2", "inputData": { "url": "http://l", "ok": true } },
-        ] })
+        ], "workflowDefinition": { "inputParameters": { "url": "${workflow.input.a}", "ok": true } } })
         };
         let redacted = |path: &str| {
             let mut bundle = Bundle { runs: vec![run()], ..Bundle::default() };
@@ -385,6 +544,9 @@ mod tests {
         };
         let seen = redacted("tasks.get.input.url").unwrap().to_string();
         assert!(!seen.contains("http://") && seen.contains("aaaa"), "{seen}");
+        let seen = redacted("tasks.get__2").unwrap();
+        let inside = seen["tasks"][1]["inputData"].get("ok");
+        assert_eq!(inside, Some(&Value::Null), "names that are no data stay");
         let seen = redacted("tasks.get__2.input").unwrap();
         assert_eq!(seen["tasks"][0]["inputData"]["url"], "http://k");
         assert_eq!(seen["tasks"][1]["inputData"]["ok"], Value::Null);

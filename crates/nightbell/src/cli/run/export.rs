@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     out: PathBuf,
     /// Replace what is there, and the same values wherever else they occur: input.card,
     /// tasks.REF.output.token, * for any member; may be repeated. They are found as they are, as JSON
-    /// writes them and in base64; names of members stay
+    /// writes them and in base64; so are names of members, unless a definition speaks of them
     #[arg(long, value_name = "PATH")]
     redact: Vec<String>,
 }

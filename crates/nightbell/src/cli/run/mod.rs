@@ -25,6 +25,7 @@ use super::failure::{Exit, Failure};
 use super::moment::Moment;
 use super::orchestration;
 use super::output::{Output, clean};
+use super::report;
 
 /// What to do with runs.
 #[derive(Debug, Subcommand)]
@@ -113,6 +114,17 @@ Examples:
     Rerun(control::Rerun),
     /// Start a new run with the state that another one had before one of its tasks
     Fork(fork::Arguments),
+    /// Write what happened in a run: its tasks in their order, input, output, and what went into those that failed
+    #[command(after_help = "\
+Examples:
+  nightbell run report 01a2… -o html > report.html
+  nightbell run report 01a2… > report.md
+
+Times are those of UTC. -o md (also without -o), html or json.")]
+    Report {
+        /// Id of the run
+        id: String,
+    },
     /// Write a run as one file, with its sub-workflows, definitions, schemas and history
     ///
     /// What the server masks (sealed values, `maskedFields`) is masked in it, and of secrets it has the
@@ -190,6 +202,13 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
                 let id = arguments.id();
                 let instead = format!("see `nightbell orchestration show {id} --history`");
                 Err(code::refused(id, error, &instead, client).await)
+            }
+            done => done,
+        },
+        Verb::Report { id } => match report::of_run(&id, client, output).await {
+            Err(error) => {
+                let instead = format!("see `nightbell orchestration show {id} --history`");
+                Err(code::refused(&id, error, &instead, client).await)
             }
             done => done,
         },

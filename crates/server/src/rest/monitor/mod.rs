@@ -5,6 +5,8 @@ mod backtest;
 mod facets;
 mod incident;
 mod judgement;
+mod keys;
+mod late;
 mod oncall;
 mod ping;
 mod preview;
@@ -57,6 +59,8 @@ pub(super) fn routes() -> Routes {
         .merge(ping::routes())
         .merge(preview::routes())
         .merge(samples::routes())
+        .merge(keys::routes())
+        .merge(late::routes())
         .merge(rollups::routes())
         .merge(backtest::routes())
         .merge(judgement::routes())
@@ -368,7 +372,8 @@ struct PutParams {
     put, path = "/api/monitors/{name}", tag = "monitors", request_body = String,
     params(("name" = String, Path, description = "The name of the monitor"), PutParams),
     responses(
-        (status = 200, description = "What came of it", body = serde_json::Value),
+        (status = 200, description = "What came of it; with `dryRun` whether it is `valid`, its `problems`, and the \
+            `definition` as it would be shown", body = serde_json::Value),
         (status = 400, description = "Everything that is wrong with it; nothing is changed"),
         (status = 409, description = "Another source defines it"),
     )
@@ -382,7 +387,8 @@ async fn put_one(
     let lines = text_of(&body)?.lines().map(|line| format!("    {line}\n"));
     let text = format!("monitors:\n  {}:\n{}", json!(name), lines.collect::<String>());
     let source = match api.engine.source_of_monitor(&name) {
-        Some(source) if !source.starts_with(FILES) => source.to_string(),
+        // What a file would say may be judged here, and is changed there.
+        Some(source) if params.dry_run || !source.starts_with(FILES) => source.to_string(),
         _ => SOURCE.to_owned(),
     };
     let before = api.engine.monitors_of(&source).unwrap_or_default();
@@ -394,7 +400,11 @@ async fn put_one(
         problem.column = problem.column.saturating_sub(4).max(1);
     }
     if params.dry_run {
-        return Ok(Json(verdict(&loaded)));
+        let mut told = verdict(&loaded);
+        let defined = loaded.file.iter().flat_map(|file| &file.monitors);
+        let mut defined = defined.filter(|it| *it.name == *name).map(|it| view::masked(json!(it)));
+        told["definition"] = defined.next().unwrap_or_default();
+        return Ok(Json(told));
     }
     let (file, warnings) = taken(loaded)?;
     let applied = api.engine.apply_monitors(&source, with(before, file)).await?;

@@ -170,6 +170,9 @@ pub(super) async fn take(engine: &Engine, request: PollRequest) -> Result<Vec<Js
 
 /// A task as the worker that took it sees it; `None` if it was withdrawn meanwhile.
 async fn hand(engine: &Engine, id: &TaskId) -> Result<Option<Json>, engine::Error> {
+    if engine.fail_without_secret(id).await? {
+        return Ok(None);
+    }
     let lens = Lens::of(engine);
     let look = |state: &Execution| {
         let task = state.task(id.sequence)?;

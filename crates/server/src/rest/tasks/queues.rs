@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use engine::Engine;
 use engine::store::QueueRow;
-use kernel::Timestamp;
 use kernel::access::Permission;
 use kernel::graph::{Report, Verdict};
+use kernel::{RowKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -200,8 +200,9 @@ async fn requeue_tasks(
 ) -> Result<String, Problem> {
     let mut count = 0_u64;
     for row in queued(&api.engine, &name) {
+        let RowKind::Task(sequence) = row.kind else { continue };
         // What runs in this process is not lost, and would run twice.
-        if api.engine.running_since(&row.execution, row.sequence).is_some() {
+        if api.engine.running_since(&row.execution, sequence).is_some() {
             continue;
         }
         count += 1;
@@ -209,7 +210,7 @@ async fn requeue_tasks(
             continue;
         }
         let report = Report {
-            sequence: row.sequence,
+            sequence,
             verdict: Verdict::Again { after: 0 },
             output: None,
             merge: false,
@@ -234,7 +235,7 @@ pub(in crate::rest) fn queued(engine: &Engine, name: &str) -> Vec<QueueRow> {
         *row.name == *name || queue == name
     };
     let mut rows = engine.queues().rows(of_type);
-    rows.sort_by_key(|row| (std::cmp::Reverse(row.priority), row.ready_at, row.sequence));
+    rows.sort_by_key(|row| (std::cmp::Reverse(row.priority), row.ready_at, row.kind));
     rows
 }
 
@@ -247,7 +248,7 @@ pub(in crate::rest) async fn show_queued(
     let mut shown = Vec::with_capacity(rows.len());
     for row in rows {
         let look = |state: &kernel::graph::Execution| {
-            state.task(row.sequence).map(|task| view::task(state, task, lens))
+            state.task(row.kind.number()).map(|task| view::task(state, task, lens))
         };
         shown.extend(engine.read(&row.execution, look).await?.flatten());
     }

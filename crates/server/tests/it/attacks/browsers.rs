@@ -221,7 +221,7 @@ async fn grpc_is_guarded_in_its_own_words() {
         .uri("http://rebind.evil.example/TaskHubSidecarService/Hello")
         .header("content-type", "application/grpc");
     let request = request.body(Body::empty()).expect("a request");
-    let response = server::router(server.api()).oneshot(request).await.expect("an answer");
+    let response = server.router().oneshot(request).await.expect("an answer");
     let header = |name: &str| response.headers()[name].to_str().expect("a text").to_owned();
     assert_eq!((response.status().as_u16(), header("grpc-status")), (200, "7".to_owned()));
     assert!(header("grpc-message").contains("hosts"), "{}", header("grpc-message"));

@@ -5,6 +5,7 @@ use axum::http::Method;
 use kernel::access::{Mode, Role};
 use serde_json::json;
 
+use crate::console::hidden;
 use crate::support::{Answer, Server, send_through};
 
 /// A server, the router that knows its sessions, and a key.
@@ -116,12 +117,23 @@ async fn what_lasts_needs_a_young_proof() {
         ("origin", "http://localhost:8080"),
         ("content-type", "application/x-www-form-urlencoded"),
     ];
-    send(&router, Method::GET, "/console/runs", &ours[..1], "").await.ok_text();
-    let form = format!("act=pause&id={run}");
+    let page = send(&router, Method::GET, "/console/runs", &ours[..1], "").await.ok_text();
+    let csrf = hidden(&page, "csrf");
+    // The token of whoever has not signed in is none of a session.
+    let open = Server::new().await;
+    let of_nobody = send(&server::router(open.api()), Method::GET, "/console/zone", &[], "").await;
+    for forged in ["", hidden(&of_nobody.text, "csrf")] {
+        let form = format!("act=pause&id={run}&csrf={forged}");
+        let refused = send(&router, Method::POST, "/console/act", &ours, &form).await;
+        assert_eq!(refused.status, 403, "{}", refused.text);
+        assert!(refused.text.contains("has no token"), "{}", refused.text);
+    }
+    let form = format!("act=pause&id={run}&csrf={csrf}");
     let paused = send(&router, Method::POST, "/console/act", &ours, &form).await;
     assert_eq!(paused.status, 303, "{}", paused.text);
     let form = "act=test-receiver&id=desk";
-    let refused = send(&router, Method::POST, "/console/act", &ours, form).await;
+    let with_token = format!("{form}&csrf={csrf}");
+    let refused = send(&router, Method::POST, "/console/act", &ours, &with_token).await;
     assert_eq!(refused.status, 401, "{}", refused.text);
     for words in ["not older than 12 hours", "/console/login"] {
         assert!(refused.text.contains(words), "{words}: {}", refused.text);

@@ -46,7 +46,7 @@ async fn ask(server: &Server, method: Method, path: &str, key: &str, body: &Valu
 }
 
 fn client(server: &Server) -> Client {
-    TaskHubSidecarServiceClient::new(server::router(server.api()))
+    TaskHubSidecarServiceClient::new(server.router())
 }
 
 fn of<T>(hub: &str, key: &str, message: T) -> Request<T> {

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 type Client = TaskHubSidecarServiceClient<Router>;
 
 fn client(server: &Server) -> Client {
-    TaskHubSidecarServiceClient::new(server::router(server.api()))
+    TaskHubSidecarServiceClient::new(server.router())
 }
 
 /// A call that speaks for a task hub.
@@ -204,7 +204,7 @@ async fn a_message_that_cannot_be_read_is_the_senders_fault() {
             .header("content-type", "application/grpc")
             .body(Body::from(body))
             .expect("a request");
-        let response = server::router(server.api()).oneshot(request).await.expect("an answer");
+        let response = server.router().oneshot(request).await.expect("an answer");
         let status = response.headers().get("grpc-status").expect("a status at once");
         assert_eq!(status, &(Code::InvalidArgument as i32).to_string(), "{garbage:?}");
     }

@@ -105,7 +105,7 @@ impl Course {
     /// What the backtest did.
     fn now(trialled: &Trialled) -> Self {
         let page = |told: &crate::testing::watching::Telling| Page {
-            at: told.at,
+            at: told.due,
             to: told.to.clone(),
             event: told.event.clone(),
             people: told.people.clone(),
@@ -117,7 +117,7 @@ impl Course {
             let about = taken.iter().filter(|told| {
                 let resolve = told.event == "resolve";
                 let until = if resolve { end.plus_millis(60_000) } else { end };
-                told.keys.contains(&incident.key) && told.at >= incident.opens && told.at <= until
+                told.keys.contains(&incident.key) && told.due >= incident.opens && told.due <= until
             });
             Episode {
                 id: None,
@@ -222,7 +222,7 @@ impl Episode {
 }
 
 /// What a backtest found.
-pub(super) struct Report {
+pub(crate) struct Report {
     monitor: String,
     span: (Timestamp, Timestamp),
     zone: (String, Zone),
@@ -352,7 +352,7 @@ fn rounded(share: f64) -> f64 {
 
 impl Report {
     /// Compares what happened with what would have.
-    pub(super) fn new(
+    pub(crate) fn new(
         monitor: &MonitorDef,
         span: (Timestamp, Timestamp),
         zone: (String, Zone),
@@ -387,7 +387,7 @@ impl Report {
     }
 
     /// The report for programs.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let (from, to) = self.span;
         let listed = |all: Vec<&Episode>| all.into_iter().map(Episode::json).collect::<Vec<_>>();
         json!({
@@ -426,7 +426,7 @@ impl Report {
     }
 
     /// Whether it would page more than its budget allows.
-    pub(super) fn is_over_budget(&self) -> bool {
+    pub(crate) fn is_over_budget(&self) -> bool {
         let pages = self.now.pages.len() as u64;
         self.budget.is_some_and(|budget| pages > self.allowed(budget))
     }
@@ -480,7 +480,7 @@ impl Report {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub(super) fn show(&self, compare: bool, output: &Output) -> anyhow::Result<()> {
+    pub(crate) fn show(&self, compare: bool, output: &Output) -> anyhow::Result<()> {
         let (from, to) = self.span;
         let mut head =
             format!("{}, {}, {} checks", clean(&self.monitor), span(to.since(from)), self.checks);
