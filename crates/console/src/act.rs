@@ -27,6 +27,7 @@ pub(crate) struct Act {
 const RUNS: (&str, &str) = ("run", "runs");
 const CODE: (&str, &str) = ("orchestration", "orchestrations");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
+const SERVER: (&str, &str) = ("server", "servers");
 
 /// Every act.
 const ACTS: &[Act] = &[
@@ -290,6 +291,20 @@ const ACTS: &[Act] = &[
         Permission::Edit,
         ("definition", "definitions"),
         "It bears the tag no more.",
+    ),
+    act(
+        "back-up",
+        "Back up now",
+        Permission::Admin,
+        SERVER,
+        "It has begun; below is how far it is.",
+    ),
+    act(
+        "reload",
+        "Reload files",
+        Permission::Admin,
+        SERVER,
+        "Certificates and the files of --load were read again; what was refused is told below.",
     ),
     act("start", "Start", Permission::Run, ("workflow", "workflows"), "Started."),
     act(

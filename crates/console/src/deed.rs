@@ -1,4 +1,5 @@
-//! What is done to entities, events, secrets, silences, schedules and definitions: one request to the API each.
+//! What is done to entities, events, secrets, silences, schedules, definitions and the server: one request to the
+//! API each.
 
 use http::Method;
 use kernel::{ExecutionId, MachineKind, Timestamp};
@@ -61,6 +62,8 @@ pub(crate) async fn one(
         "end-backfill" => {
             cx.change(Method::DELETE, &format!("{schedule}/backfill"), None).await?;
         }
+        "back-up" => _ = cx.change(Method::POST, "/api/admin/backup", None).await?,
+        "reload" => _ = cx.change(Method::POST, "/api/admin/reload", None).await?,
         "tag" | "untag" => tag(cx, act.name == "tag", &name, form).await?,
         _ => steer::one(cx, act, id, form).await?,
     }

@@ -18,6 +18,7 @@ mod graph;
 mod gzip;
 mod incident_search;
 mod page;
+mod part;
 mod piece;
 mod reply;
 mod report;
@@ -36,6 +37,7 @@ use serde_json::Value;
 
 pub use asset::{PREFIX as ASSETS, asset};
 pub use page::answering::Answering;
+pub use part::Part;
 pub use reply::Reply;
 pub use report::Report;
 pub use shell::Page;
@@ -81,6 +83,7 @@ pub struct Console {
     settings: Settings,
     seal: seal::Seal,
     made: page::Made,
+    parts: part::Parts,
 }
 
 /// Everything that a page is made of: who looks at what, and whom it asks.
@@ -98,7 +101,8 @@ impl Console {
     /// The console over an engine.
     pub fn new(engine: Engine, settings: Settings) -> Self {
         let seal = seal::Seal::new(&*engine.vault().derive_key("acts of the console"));
-        Self { engine, settings, seal, made: page::Made::default() }
+        let (made, parts) = (page::Made::default(), part::Parts::default());
+        Self { engine, settings, seal, made, parts }
     }
 
     /// Answers a visit. A GET never changes anything.
@@ -113,8 +117,13 @@ impl Console {
             api,
             clock: clock::Clock::new(now, visit.zone.as_deref()),
         };
-        let answered =
-            if visit.method == Method::POST { form::post(&cx).await } else { shown(&cx).await };
+        let answered = if visit.method == Method::POST {
+            form::post(&cx).await
+        } else if visit.is_part {
+            self.parts.of(&cx).await.map(Reply::Part)
+        } else {
+            shown(&cx).await
+        };
         answered.unwrap_or_else(|failure| Reply::page(&cx, &failure.page()))
     }
 

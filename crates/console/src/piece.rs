@@ -122,16 +122,16 @@ pub(crate) fn facts(pairs: &[(&str, Markup)]) -> Markup {
 
 /// What stands in a page for the token of its forms, until it is known for whom it is. Nothing that is
 /// escaped can be this.
-const PROOF: &str = "<proof>";
+pub(crate) const PROOF: PreEscaped<&str> = PreEscaped("<proof>");
 
 /// The field by which a form shows that a page of ours sent it. Each form that is posted has it.
 pub(crate) fn proof() -> Markup {
-    PreEscaped(format!("<input type=\"hidden\" name=\"csrf\" value=\"{PROOF}\">"))
+    html! { input type="hidden" name="csrf" value=(PROOF); }
 }
 
 /// The page for one visitor: with the token of their forms.
 pub(crate) fn with_proof(html: &str, token: &str) -> String {
-    html.replace(PROOF, token)
+    html.replace(PROOF.0, token)
 }
 
 /// A button that does something at once, if whoever looks may do it.

@@ -1,11 +1,14 @@
 //! What a browser gets: a page, the address of another one, or an asset.
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use crate::asset::Asset;
 use crate::gzip::packed;
+use crate::part::Part;
 use crate::shell::{self, Page};
 use crate::{Context, piece};
 
@@ -23,6 +26,8 @@ pub enum Reply {
         /// Whether it is for anybody: then caches between may keep it for a while.
         is_public: bool,
     },
+    /// What of a page can have changed since it was opened.
+    Part(Arc<Part>),
     /// A document of HTML to keep, which needs nothing else.
     File {
         /// The name of the file: letters, digits, `-` and `.`.
@@ -62,6 +67,10 @@ impl Reply {
                 }
                 response
             }
+            Self::Part(part) => {
+                let packed = || part.packed().to_vec();
+                written(StatusCode::OK, &part.html, part.is_private, asked, packed)
+            }
             Self::File { name, html } => {
                 let mut response = page(StatusCode::OK, &html, true, asked);
                 let kept = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
@@ -85,6 +94,16 @@ impl Reply {
 }
 
 fn page(status: StatusCode, html: &str, is_private: bool, asked: &HeaderMap) -> Response<Vec<u8>> {
+    written(status, html, is_private, asked, || packed(html.as_bytes()))
+}
+
+fn written(
+    status: StatusCode,
+    html: &str,
+    is_private: bool,
+    asked: &HeaderMap,
+    packed: impl FnOnce() -> Vec<u8>,
+) -> Response<Vec<u8>> {
     let hash = Sha256::digest(html.as_bytes());
     let tag = format!("W/\"{}\"", crate::seal::hex(&hash[..12]));
     let given = asked.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
@@ -94,7 +113,7 @@ fn page(status: StatusCode, html: &str, is_private: bool, asked: &HeaderMap) -> 
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        let mut response = packed_for(asked, html.as_bytes(), || packed(html.as_bytes()));
+        let mut response = packed_for(asked, html.as_bytes(), packed);
         *response.status_mut() = status;
         response
     };
@@ -103,7 +122,9 @@ fn page(status: StatusCode, html: &str, is_private: bool, asked: &HeaderMap) -> 
     headers.insert(header::CONTENT_TYPE, html);
     let keep = if is_private { "no-store" } else { "private, no-cache" };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
-    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Cookie"));
+    // A part has the address of its page.
+    let vary = HeaderValue::from_static("Accept-Encoding, Cookie, HX-Request");
+    headers.insert(header::VARY, vary);
     if let Ok(tag) = HeaderValue::try_from(tag) {
         headers.insert(header::ETAG, tag);
     }

@@ -218,7 +218,7 @@ mod tests {
         let mut told = it.clone();
         told["history"] = json!([{ "at": 5 }, { "at": 9 }]);
         assert_eq!(apart(&incident(&told)).0, apart(&shown).0);
-        let mut taken = it.clone();
+        let mut taken = it;
         taken["acknowledgedAt"] = 7.into();
         assert_ne!(apart(&incident(&taken)).0, apart(&shown).0);
         assert_ne!(run("FAILED", Some(Timestamp::from_millis(1))), run("FAILED", None));

@@ -123,8 +123,6 @@ impl Page {
 
 /// The whole document.
 pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
-    let title =
-        if page.is_public { page.title.clone() } else { format!("{} · Nightbell", page.title) };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -133,7 +131,7 @@ pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="robots" content="noindex";
-                title { (title) }
+                title { (title(page)) }
                 link rel="stylesheet" href=(ASSETS.style.path);
                 link rel="icon" type="image/svg+xml" href=(ASSETS.icon.path);
                 @if !page.is_public {
@@ -146,7 +144,7 @@ pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
             @if page.is_public {
                 body.public { main #main { h1 { (page.title) } (page.body) } }
             } @else {
-                body data-topics=(page.topics) data-about=[page.about.as_deref()] {
+                body data-topics=(page.topics) data-about=[page.about.as_deref()] data-csrf=(piece::PROOF) {
                     a.skip href="#main" { "Skip to the content" }
                     (top(cx, page))
                     (main(cx, page))
@@ -201,11 +199,27 @@ fn main(cx: &Context<'_>, page: &Page) -> Markup {
                     }
                 }
             }
-            div #live hx-get=(cx.visit.address) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
-                (page.body)
-            }
+            (live(cx, page))
         }
     }
+}
+
+/// What of a page is looked at again when something is committed.
+fn live(cx: &Context<'_>, page: &Page) -> Markup {
+    html! {
+        div #live hx-get=(cx.visit.address) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
+            (page.body)
+        }
+    }
+}
+
+/// That alone, for a page that is open.
+pub(crate) fn part(cx: &Context<'_>, page: &Page) -> Markup {
+    html! { title { (title(page)) } (live(cx, page)) }
+}
+
+fn title(page: &Page) -> String {
+    if page.is_public { page.title.clone() } else { format!("{} · Nightbell", page.title) }
 }
 
 /// One press that takes back what was done last, where that is possible.

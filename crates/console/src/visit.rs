@@ -96,6 +96,8 @@ pub struct Visitor {
     /// Whether the request has a header that no form and no page of others can make a browser send. It
     /// needs no token then.
     pub is_by_program: bool,
+    /// Names what the visitor may see: all who have the same are shown the same.
+    pub reach: String,
 }
 
 /// One request of a browser.
@@ -113,6 +115,8 @@ pub struct Visit {
     pub form: Pairs,
     /// Who asks.
     pub visitor: Visitor,
+    /// Whether an open page asks, which wants only what can have changed.
+    pub is_part: bool,
     /// The time zone in which the reader wants times, an IANA name.
     pub zone: Option<String>,
     /// What the reader wants to be called in records. It proves nothing: where there are accounts, the
@@ -140,6 +144,7 @@ impl Visit {
             query: Pairs::parse(query.unwrap_or_default()),
             form: Pairs::parse(body),
             visitor,
+            is_part: false,
             zone: None,
             called: None,
         }

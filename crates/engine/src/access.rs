@@ -11,6 +11,7 @@ mod password;
 mod people;
 mod record;
 mod state;
+mod upsert;
 mod writing;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use arrival::Arrival;
 pub use password::LENGTH_MAX as PASSWORD_MAX;
 pub use people::NewUser;
 pub use record::{GroupRecord, Identity, KeyRecord, Rights, UserRecord};
+pub use upsert::Described;
 
 const KEYS: &str = "access_key";
 const USERS: &str = "access_user";
@@ -79,6 +81,9 @@ pub enum AccessError {
          digit, and not 12 hexadecimal digits"
     )]
     PersonName(String, &'static str),
+    /// What people call a user, or what a group is for, breaks the rule.
+    #[error("a display name and a description have at most 200 bytes, without control characters")]
+    Label,
     /// Somebody has the name.
     #[error("there is a {1} '{0}' already")]
     Taken(String, &'static str),

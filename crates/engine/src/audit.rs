@@ -4,8 +4,7 @@
 //! own: a change without a line cannot be, and a line without an outcome tells of a crash. Lines are
 //! chained by their hashes ([`kernel::access::ChainCheck`]).
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kernel::access::{FIRST, chained};
@@ -20,7 +19,7 @@ use crate::store::{AUDIT, Store, StoreError};
 
 /// Lines of one page.
 const PAGE_MAX: u64 = 500;
-/// Lines that are looked at for what they say.
+/// Lines that are looked at in one go for what they say.
 const LOOKED_AT_MAX: u64 = 10_000;
 
 /// What a line says.
@@ -95,8 +94,19 @@ pub struct AuditSearch {
     pub from: Option<Timestamp>,
     /// Only earlier ones.
     pub to: Option<Timestamp>,
+    /// Only those with smaller numbers.
+    pub before: Option<u64>,
     /// How many at most.
     pub size: u64,
+}
+
+/// Some lines, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The lines.
+    pub lines: Vec<AuditLine>,
+    /// [`AuditSearch::before`] of the next page; `None` if nothing older was left out.
+    pub next: Option<u64>,
 }
 
 /// A line as it is kept.
@@ -202,48 +212,99 @@ impl Audit {
         written.try_recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    /// The newest lines, newest first. Where they are looked for by what they say, the newest ten thousand
-    /// are looked at.
+    /// The newest lines, newest first. Where they are looked for by what they say, so many are looked at
+    /// in one go, and the page says from where to go on: in the end all of them are.
     ///
     /// # Errors
     /// The store's; a damaged line.
-    pub async fn newest(&self, wanted: &AuditSearch) -> Result<Vec<AuditLine>, StoreError> {
+    pub async fn newest(&self, wanted: &AuditSearch) -> Result<AuditPage, StoreError> {
         let size = wanted.size.min(PAGE_MAX);
-        let mut search = RecordSearch {
-            // The store's bounds are exclusive.
-            after: wanted.from.map(|from| from.plus_millis(-1)),
-            before: wanted.to,
-            size,
-            ..RecordSearch::newest(AUDIT)
-        };
-        let Some(object) = &wanted.object else {
-            return self.store.records(&search).await?.rows.iter().map(read).collect();
-        };
-        let (mut found, mut outcomes) = (Vec::new(), BTreeMap::new());
-        search.size = PAGE_MAX;
-        while search.start < LOOKED_AT_MAX && (found.len() as u64) < size {
-            let rows = self.store.records(&search).await?.rows;
-            search.start += rows.len() as u64;
-            for line in rows.iter().map(read) {
-                let line = line?;
-                let said: AuditEntry = serde_json::from_str(&line.line)
-                    .map_err(|error| damaged(&line.number.to_string(), &error))?;
-                // The outcome is the newer of the two.
-                let outcome = outcomes.remove(&line.number);
-                if said.object.contains(object) || said.act.contains(object) {
-                    found.extend(outcome);
-                    found.push(line);
-                } else if let Some(of) = said.of {
-                    outcomes.insert(of, line);
+        let mut page = AuditPage::default();
+        let Some((lowest, highest)) = self.range(wanted).await? else { return Ok(page) };
+        let at_once = if wanted.object.is_some() { PAGE_MAX } else { size };
+        let (mut next, mut looked_at) = (highest + 1, 0);
+        while next > lowest && looked_at < LOOKED_AT_MAX && size > 0 {
+            let first = next.saturating_sub(at_once).max(lowest);
+            let lines = self.numbered(first..next).await?;
+            for line in self.about(wanted.object.as_deref(), lines).await? {
+                let number = line.number;
+                page.lines.push(line);
+                if page.lines.len() as u64 == size {
+                    page.next = (number > lowest).then_some(number);
+                    return Ok(page);
                 }
             }
-            if (rows.len() as u64) < PAGE_MAX {
-                break;
+            looked_at += next - first;
+            next = first;
+        }
+        page.next = (next > lowest).then_some(next);
+        Ok(page)
+    }
+
+    /// The numbers of the first and the last line of a time; `None` if there is none.
+    async fn range(&self, wanted: &AuditSearch) -> Result<Option<(u64, u64)>, StoreError> {
+        let end = async |descending| {
+            let search = RecordSearch {
+                // The store's bounds are exclusive.
+                after: wanted.from.map(|from| from.plus_millis(-1)),
+                before: wanted.to,
+                descending,
+                size: 1,
+                ..RecordSearch::newest(AUDIT)
+            };
+            self.store.records(&search).await?.rows.first().map(read).transpose()
+        };
+        let (Some(first), Some(last)) = (end(false).await?, end(true).await?) else {
+            return Ok(None);
+        };
+        let below = wanted.before.map_or(u64::MAX, |before| before.saturating_sub(1));
+        let (lowest, highest) = (first.number, last.number.min(below));
+        Ok((lowest <= highest).then_some((lowest, highest)))
+    }
+
+    /// Lines by their numbers, newest first; not those that are kept no more.
+    async fn numbered(
+        &self,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Result<Vec<AuditLine>, StoreError> {
+        let keys: Vec<String> = numbers.map(key).collect();
+        let search = RecordSearch { keys, size: PAGE_MAX, ..RecordSearch::newest(AUDIT) };
+        self.store.records(&search).await?.rows.iter().map(read).collect()
+    }
+
+    /// Those of some lines whose act or object contains a text, and the outcomes of such lines.
+    async fn about(
+        &self,
+        text: Option<&str>,
+        lines: Vec<AuditLine>,
+    ) -> Result<Vec<AuditLine>, StoreError> {
+        let Some(text) = text else { return Ok(lines) };
+        let entry = |line: &AuditLine| {
+            let said: Result<AuditEntry, _> = serde_json::from_str(&line.line);
+            said.map_err(|error| damaged(&line.number.to_string(), &error))
+        };
+        let is_about = |said: &AuditEntry| said.object.contains(text) || said.act.contains(text);
+        let mut matches: BTreeMap<u64, bool> = BTreeMap::new();
+        let mut outcomes: BTreeMap<u64, u64> = BTreeMap::new();
+        for line in &lines {
+            let said = entry(line)?;
+            matches.insert(line.number, is_about(&said));
+            outcomes.extend(said.of.map(|of| (line.number, of)));
+        }
+        // What was begun before these lines tells what their outcomes are about.
+        let begun: BTreeSet<u64> = outcomes.values().copied().collect();
+        let elsewhere: Vec<u64> =
+            begun.into_iter().filter(|number| !matches.contains_key(number)).collect();
+        if !elsewhere.is_empty() {
+            for line in self.numbered(elsewhere.into_iter()).await? {
+                matches.insert(line.number, is_about(&entry(&line)?));
             }
         }
-        found.sort_by_key(|line| Reverse(line.number));
-        found.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        Ok(found)
+        let is_wanted = |number: &u64| {
+            let is_one = |number| matches.get(number).copied().unwrap_or(false);
+            is_one(number) || outcomes.get(number).is_some_and(is_one)
+        };
+        Ok(lines.into_iter().filter(|line| is_wanted(&line.number)).collect())
     }
 
     /// Lines in their order, those after this number; none after the last.

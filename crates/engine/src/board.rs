@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kernel::alert::definition::Severity;
-use kernel::alert::{DeliveryStatus, Monitor, NotificationEvent};
+use kernel::alert::definition::{Kind, Severity};
+use kernel::alert::{DeliveryStatus, Monitor, NotificationEvent, State};
 use kernel::schedule::Schedule;
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -52,8 +52,23 @@ struct Watched {
     /// Open incidents by severity.
     open: BTreeMap<&'static str, u64>,
     next_at: Option<Timestamp>,
+    /// When the call of a heartbeat is due, and from when on it counts as missing.
+    expected: Option<(Timestamp, Timestamp)>,
+    /// Since when the call of a heartbeat has been missing that does not ring yet.
+    missing_since: Option<Timestamp>,
     /// Deliveries that are not accepted yet: to whom, and since when.
     waits: Vec<(Arc<str>, Timestamp)>,
+}
+
+/// A heartbeat that was not called in time and does not ring yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateHeartbeat {
+    /// The monitor.
+    pub name: Arc<str>,
+    /// When its call was due.
+    pub due: Timestamp,
+    /// When it counts as missing; absent if it does already, and more of that has to come before it rings.
+    pub missing_from: Option<Timestamp>,
 }
 
 /// When a schedule ran last and runs next.
@@ -122,11 +137,17 @@ impl Board {
             delivery.status == DeliveryStatus::Queued && delivery.event != NotificationEvent::Test
         });
         let waits = waits.map(|delivery| (delivery.receiver.clone(), delivery.at)).collect();
+        let is_heartbeat =
+            monitor.spec.as_ref().is_some_and(|it| it.monitor.kind == Kind::Heartbeat);
+        let pending = monitor.incidents.values().filter(|it| it.state == State::Pending);
+        let pending = pending.map(|it| it.since).min();
         let watched = Watched {
             name: monitor.name().into(),
             standing: head::monitor_status(monitor),
             open,
             next_at: monitor.next_at,
+            expected: monitor.beat.expected.filter(|_| is_heartbeat),
+            missing_since: pending.filter(|_| is_heartbeat),
             waits,
         };
         self.monitors.lock().set(&monitor.id, Some(watched));
@@ -196,6 +217,26 @@ impl Board {
         let monitors = self.monitors.lock();
         let due = monitors.each.values().filter_map(|it| Some((it.next_at?, &it.name)));
         due.min().filter(|(at, _)| *at < now).map(|(at, name)| (name.clone(), at))
+    }
+
+    /// Heartbeats that were not called in time and do not ring yet, the latest first.
+    pub(crate) fn late(&self, now: Timestamp) -> Vec<LateHeartbeat> {
+        let monitors = self.monitors.lock();
+        let late = monitors.each.values().filter_map(|it| {
+            if it.open.values().any(|count| *count > 0) {
+                return None;
+            }
+            let in_grace = it.expected.filter(|(due, _)| *due < now);
+            let (due, missing_from) = match (it.missing_since, in_grace) {
+                (Some(since), _) => (since, None),
+                (None, Some((due, deadline))) => (due, Some(deadline)),
+                (None, None) => return None,
+            };
+            Some(LateHeartbeat { name: it.name.clone(), due, missing_from })
+        });
+        let mut late: Vec<LateHeartbeat> = late.collect();
+        late.sort_by(|one, other| (one.due, &one.name).cmp(&(other.due, &other.name)));
+        late
     }
 
     /// The delivery that has waited the longest, of those to receivers that `counts` names: to whom,

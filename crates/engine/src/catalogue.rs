@@ -108,6 +108,12 @@ impl Catalogue {
         tokio::spawn(changing).await.map_err(|_| StoreError::Closed)?
     }
 
+    /// How often documents of these kinds have changed since the start.
+    pub(crate) fn changes(&self, of: &[&'static str]) -> u64 {
+        let kinds = self.kinds.lock();
+        of.iter().filter_map(|kind| kinds.get(kind)).map(|kind| kind.changes).sum()
+    }
+
     /// Forgets the view of a kind, because its documents have changed or may have.
     pub(crate) fn has_changed(&self, kind: &'static str) {
         let mut kinds = self.kinds.lock();

@@ -54,6 +54,7 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     searching::filters_together(&*fresh().await).await;
     searching::stars_match_any_run(&*fresh().await).await;
     searching::what_is_tallied_is_what_is_found(&*fresh().await).await;
+    searching::what_began_in_each_span_is_counted_at_once(&*fresh().await).await;
     searching::order_and_pages(&*fresh().await).await;
     searching::pages_by_name_and_status_are_whole(&*fresh().await).await;
     searching::counting_ends_behind_the_page(&*fresh().await).await;

@@ -129,6 +129,11 @@ impl Definitions {
         serde_json::from_str(referring.text()).ok().map(Arc::new)
     }
 
+    /// How often it has changed since the start what is registered.
+    pub(crate) fn changes(&self) -> u64 {
+        self.registered.read().changes
+    }
+
     /// Every task definition, by name.
     pub fn tasks(&self) -> Vec<Arc<TaskDef>> {
         self.registered.read().tasks.values().cloned().collect()

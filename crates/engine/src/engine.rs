@@ -328,6 +328,13 @@ impl Engine {
         &self.inner.catalogue
     }
 
+    /// A number that grows whenever a definition changes that may name others: of a workflow, a task, an
+    /// event handler, a trigger, a webhook or monitors.
+    pub fn definition_changes(&self) -> u64 {
+        const KINDS: [&str; 4] = ["event_handler", "trigger", "webhook", "monitors"];
+        self.inner.definitions.changes() + self.catalogue().changes(&KINDS)
+    }
+
     /// The queues.
     pub fn queues(&self) -> &Queues {
         &self.inner.queues

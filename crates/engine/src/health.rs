@@ -12,7 +12,7 @@ use kernel::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use crate::board::{Board, Figures};
+use crate::board::{Board, Figures, LateHeartbeat};
 use crate::clock::ClockEvent;
 use crate::engine::{Engine, Error};
 use crate::room::Room;
@@ -323,6 +323,11 @@ impl Engine {
     /// Figures about monitors and schedules, from memory.
     pub fn figures(&self) -> Figures {
         self.inner.vitals.board.figures()
+    }
+
+    /// Heartbeats that were not called in time and do not ring yet, the latest first; from memory.
+    pub fn late_heartbeats(&self) -> Vec<LateHeartbeat> {
+        self.inner.vitals.board.late(self.now())
     }
 
     /// Writes that failed because the store is unavailable, since start.

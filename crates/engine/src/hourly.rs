@@ -3,10 +3,10 @@
 use kernel::Timestamp;
 
 use crate::engine::Engine;
-use crate::search::{COUNTED_MAX, Counting, Filter, Search, TimeField};
+use crate::search::{BEGUN_MAX, Search, Spans};
 use crate::store::StoreError;
 
-/// Hours that are told at most: each is a question to the store.
+/// Hours that are told at most.
 pub const HOURS_MAX: u32 = 48;
 /// Milliseconds of an hour.
 const HOUR: i64 = 3_600_000;
@@ -29,17 +29,13 @@ impl Engine {
     /// The store's.
     pub async fn hourly(&self, search: &Search, hours: u32) -> Result<Vec<Hour>, StoreError> {
         let now = self.now().millis();
+        let count = hours.min(HOURS_MAX);
         let present = now - now.rem_euclid(HOUR);
-        let mut told = Vec::new();
-        for back in (0..i64::from(hours.min(HOURS_MAX))).rev() {
-            let from = Timestamp::from_millis(present - back * HOUR);
-            let mut search = Search { size: 1, counting: Counting::Far, ..search.clone() };
-            search.filters.push(Filter::After(TimeField::Created, from.plus_millis(-1)));
-            search.filters.push(Filter::Before(TimeField::Created, from.plus_millis(HOUR)));
-            let total = self.store().search(&search).await?.total;
-            let count = total.min(COUNTED_MAX);
-            told.push(Hour { from, count, is_exact: total < COUNTED_MAX });
-        }
-        Ok(told)
+        let from = Timestamp::from_millis(present - (i64::from(count) - 1) * HOUR);
+        let counts = self.store().begun(search, Spans { from, length: HOUR, count }).await?;
+        let is_exact = counts.iter().sum::<u64>() < BEGUN_MAX;
+        let starts = (0..i64::from(count)).map(|at| from.plus_millis(at * HOUR));
+        let hour = |(from, count)| Hour { from, count, is_exact };
+        Ok(starts.zip(counts).map(hour).collect())
     }
 }

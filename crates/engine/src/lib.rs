@@ -75,17 +75,17 @@ mod watchdog;
 mod wheel;
 
 pub use access::{
-    Access, AccessError, Arrival, Grantee, GroupRecord, Holder, Identity, KeyRecord, NewKey,
-    NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
+    Access, AccessError, Arrival, Described, Grantee, GroupRecord, Holder, Identity, KeyRecord,
+    NewKey, NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
 };
 pub use ack_token::{AckError, AckMessage, Acked};
 pub use acting::{ActsOn, FORBIDDEN};
-pub use audit::{Audit, AuditEntry, AuditLine, AuditSearch};
+pub use audit::{Audit, AuditEntry, AuditLine, AuditPage, AuditSearch};
 pub use authors::{Author, Authored};
 pub use batches::{
     BATCH_RUNS_MAX, Batch, BatchAct, BatchPreview, BatchState, PREVIEW_MILLIS, Refusal,
 };
-pub use board::{Figures, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
+pub use board::{Figures, LateHeartbeat, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
 pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};
 pub use catalogue::Catalogue;
 pub use changing::Change;

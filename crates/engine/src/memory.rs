@@ -14,8 +14,8 @@ use kernel::{ExecutionId, MachineKind, Record, RowKind, Timestamp};
 use parking_lot::Mutex;
 
 use crate::search::{
-    Filter, Mark, PAGE_MAX, Page, RecordPage, RecordSearch, Search, SortField, TextField,
-    TimeField, like, words,
+    BEGUN_MAX, Filter, Mark, PAGE_MAX, Page, RecordPage, RecordSearch, Search, SortField, Spans,
+    TextField, TimeField, like, words,
 };
 use crate::store::{
     AUDIT, AUDIT_FACTOR, Commit, Document, Head, KeptLine, LOG_LINES_MAX, LogLine, LogWindow,
@@ -81,7 +81,8 @@ struct Entry {
     plans: BTreeSet<Arc<str>>,
     queue: BTreeMap<RowKind, QueueRow>,
     logs: BTreeMap<u32, Vec<KeptLine>>,
-    words: BTreeSet<String>,
+    /// What free text finds; split into words when it is searched, which on a stage is never.
+    text: String,
     brief: Option<String>,
 }
 
@@ -293,6 +294,15 @@ impl Store for Memory {
         })
     }
 
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError> {
+        self.read("begun", |state| {
+            let mut search = search.clone();
+            search.filters.extend(spans.filters());
+            let heads = state.matching(&search).take(BEGUN_MAX as usize).map(|entry| &entry.head);
+            spans.sum(heads.map(|head| (head.created_at.since(spans.from) / spans.length, 1)))
+        })
+    }
+
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {
         self.read("head", |state| state.executions.get(id).map(|entry| entry.head.clone()))
     }
@@ -459,7 +469,7 @@ impl State {
             plans: BTreeSet::new(),
             queue: BTreeMap::new(),
             logs: BTreeMap::new(),
-            words: BTreeSet::new(),
+            text: String::new(),
             brief: None,
         });
         entry.head = Head { version: version + 1, ..commit.head.clone() };
@@ -480,7 +490,7 @@ impl State {
             }
         }
         if let Some(text) = &commit.text {
-            entry.words = words(text).collect();
+            entry.text.clone_from(text);
         }
         if let Some(brief) = &commit.brief {
             entry.brief = Some(brief.clone()).filter(|brief| !brief.is_empty());
@@ -632,16 +642,20 @@ impl State {
         pruned
     }
 
-    fn search(&self, search: &Search) -> Page {
-        let matches = |entry: &&Entry| {
+    /// What matches a search, in no order.
+    fn matching<'a>(&'a self, search: &'a Search) -> impl Iterator<Item = &'a Entry> {
+        self.executions.values().filter(move |entry| {
             search.machines().any(|machine| entry.head.id.machine() == machine)
                 && search.filters.iter().all(|filter| holds(filter, &entry.head))
                 && search.free_text.iter().flat_map(|text| text.split_whitespace()).all(|word| {
                     let id = like(&literal_but_last_star(word), entry.head.id.as_str());
                     id || entry.has_word(word)
                 })
-        };
-        let mut rows: Vec<_> = self.executions.values().filter(matches).collect();
+        })
+    }
+
+    fn search(&self, search: &Search) -> Page {
+        let mut rows: Vec<_> = self.matching(search).collect();
         let order = |a: &&Entry, b: &&Entry| {
             let keys = search.sort.iter().map(|sort| {
                 let order = compare(sort.by, &a.head, &b.head);
@@ -687,12 +701,13 @@ impl Entry {
     fn has_word(&self, word: &str) -> bool {
         let parts: Vec<_> = words(word).collect();
         let Some((last, others)) = parts.split_last() else { return false };
+        let has = |part: &String| words(&self.text).any(|found| found == *part);
         let ends = if word.ends_with('*') {
-            self.words.range(last.clone()..).next().is_some_and(|found| found.starts_with(last))
+            words(&self.text).any(|found| found.starts_with(last.as_str()))
         } else {
-            self.words.contains(last)
+            has(last)
         };
-        ends && others.iter().all(|part| self.words.contains(part))
+        ends && others.iter().all(has)
     }
 }
 

@@ -393,6 +393,7 @@ impl Engine {
             *monitors.openings.lock() = None;
             std::mem::replace(&mut *current, sources)
         };
+        self.catalogue().has_changed(SOURCE);
         let before = before.into_values().flat_map(|file| file.receivers.into_keys());
         let gone = before.filter(|receiver| !file.receivers.contains_key(receiver));
         self.forget_receivers(gone.collect());

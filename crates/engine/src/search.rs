@@ -27,6 +27,47 @@ pub struct Search {
     pub counting: Counting,
 }
 
+/// Spans of time, each as long as the others and beginning where the one before ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spans {
+    /// When the first begins.
+    pub from: Timestamp,
+    /// How long each is, in milliseconds; more than none.
+    pub length: i64,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Spans {
+    /// When the last has ended.
+    pub fn end(&self) -> Timestamp {
+        self.from.plus_millis(self.length.saturating_mul(self.count.into()))
+    }
+
+    /// The filters that leave what was created within them.
+    pub fn filters(&self) -> [Filter; 2] {
+        [
+            Filter::After(TimeField::Created, self.from.plus_millis(-1)),
+            Filter::Before(TimeField::Created, self.end()),
+        ]
+    }
+
+    /// Sums counts by the number of their span, as many as there are spans.
+    pub fn sum(&self, counts: impl IntoIterator<Item = (i64, u64)>) -> Vec<u64> {
+        let mut summed = vec![0; self.count as usize];
+        for (number, count) in counts {
+            let span = usize::try_from(number).ok().and_then(|number| summed.get_mut(number));
+            if let Some(span) = span {
+                *span += count;
+            }
+        }
+        summed
+    }
+}
+
+/// Rows that are counted by the span of their creation; where there are more, no count is exact.
+pub const BEGUN_MAX: u64 = 100_000;
+
 /// How far the rows that match a search are counted, where the store does not keep count of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Counting {

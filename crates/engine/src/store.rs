@@ -11,7 +11,7 @@ use kernel::{ExecutionId, Record, RowKind, Timestamp};
 
 pub use crate::head::Head;
 use crate::histogram::Histogram;
-use crate::search::{Page, RecordPage, RecordSearch, Search};
+use crate::search::{Page, RecordPage, RecordSearch, Search, Spans};
 
 /// A durable home of executions, definitions and logs.
 #[async_trait]
@@ -101,6 +101,11 @@ pub trait Store: Send + Sync {
     async fn tally(&self, _: &Search) -> Result<Option<Tally>, StoreError> {
         Ok(None)
     }
+
+    /// How many head rows that match were created in each of the spans, as a [`search`](Self::search)
+    /// finds them; counted up to [`BEGUN_MAX`](crate::search::BEGUN_MAX) rows in all. It may be refused as
+    /// [`StoreError::TooBroad`].
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError>;
 
     /// One head row.
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError>;

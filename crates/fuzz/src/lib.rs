@@ -56,6 +56,7 @@ pub const TARGETS: &[Target] = &[
             "/api/metadata/workflow/w?version=1",
             "/console/runs?q=status:FAILED",
             "/runtime/webhooks/durabletask/instances/a?code=b",
+            "/runtime/webhooks/durabletask/instances/a%20b/terminate?taskHub=h&code=nbl_key.a.0.x",
             "/a/abc",
             "/webhook/x",
         ],

@@ -169,6 +169,27 @@ impl Serving {
         let _ = tokio::time::timeout(CLOSE_MAX, self.closed(1)).await;
     }
 
+    /// Waits until another server owns the store that this one has given back, but no longer than requests
+    /// wait for one.
+    pub(crate) async fn succeeded(&self) {
+        let taken = async {
+            let mut member = Member::join(&self.0.options).await?;
+            let owner = loop {
+                if let Some(owner) = member.look().await?.into_iter().find(|it| it.owns) {
+                    break owner;
+                }
+                tokio::time::sleep(PAUSE).await;
+            };
+            member.leave().await;
+            Ok::<_, StoreError>(owner.name)
+        };
+        match tokio::time::timeout(server::cluster::LEADERLESS_MAX, taken).await {
+            Ok(Ok(name)) => tracing::info!("{name} has taken the store over"),
+            Ok(Err(error)) => tracing::warn!(%error, "nobody knows whether another server leads"),
+            Err(_) => tracing::warn!("no other server has taken the store over"),
+        }
+    }
+
     async fn closed(&self, port: usize) {
         let running = self.0.ports.lock()[port].take();
         if let Some(running) = running {
@@ -403,18 +424,22 @@ fn reached_at(config: &Config, listening: SocketAddr) -> anyhow::Result<String> 
 
 /// The servers of a store, for whoever asks the one that leads.
 #[derive(Clone)]
-pub(crate) struct OfStore(pub(crate) Arc<Postgres>);
+pub(crate) struct OfStore {
+    pub(crate) store: Arc<Postgres>,
+    /// Cancelled when another server is to lead.
+    pub(crate) handing_over: CancellationToken,
+}
 
 impl fmt::Debug for OfStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OfStore").field(self.0.options()).finish()
+        f.debug_tuple("OfStore").field(self.store.options()).finish()
     }
 }
 
 #[async_trait]
 impl server::cluster::Cluster for OfStore {
     async fn nodes(&self) -> Result<Vec<ClusterNode>, String> {
-        let nodes = self.0.nodes().await.map_err(|error| error.to_string())?;
+        let nodes = self.store.nodes().await.map_err(|error| error.to_string())?;
         let shown = |node: MemberNode| ClusterNode {
             incarnation: node.incarnation,
             name: node.name,
@@ -425,6 +450,10 @@ impl server::cluster::Cluster for OfStore {
             lease_left: node.left,
         };
         Ok(nodes.into_iter().map(shown).collect())
+    }
+
+    fn hand_over(&self) {
+        self.handing_over.cancel();
     }
 }
 

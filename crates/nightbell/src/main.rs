@@ -23,6 +23,7 @@ mod sso;
 mod testing;
 mod tour;
 mod traces;
+mod upkeep;
 mod values;
 
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             let (config, effective) = Config::from_process(&flags)?;
             logging::start(&config);
             exposed::tell(&config, &effective);
-            run(serve::run(config))?;
+            run(serve::run(config, &effective))?;
         }
         Command::Dev(arguments) => {
             let config = Config::load(arguments.flags.flags(), DevFlags::env, None)?;

@@ -13,20 +13,23 @@ use engine::{AuditEntry, Clock, Engine, Parts, SampleOptions, SystemClock};
 use futures_util::FutureExt as _;
 use kernel::access::Mode;
 use server::backtests::Backtests;
-use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
+use server::upkeep::Upkeep;
+use server::{Api, LocalSocket, QuotaSettings, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Failure;
 use crate::cli::backtest::WithinServer;
-use crate::config::{Auth, Config, StoreUrl, access_of, process_env};
+use crate::config::{Auth, Config, Effective, StoreUrl, access_of, process_env};
 use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::secrets::{self, Outside};
+use crate::upkeep::{OfProcess, Reloads};
 use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso, traces};
 
 /// A server that is open but not yet told when to stop.
@@ -37,6 +40,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     /// The store, if it is one that another server may take over.
     shared: Option<Arc<Postgres>>,
+    /// Cancelled when another server is to lead in place of this one.
+    handing_over: CancellationToken,
     /// How this process calls others, under the one policy that knows where it listens itself.
     calls: tasks::http::Settings,
     /// What a certificate authority is asked for.
@@ -56,9 +61,9 @@ enum Ports {
 }
 
 /// Serves until the process is told to stop. One of several servers that has lost the store begins anew.
-pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn run(config: Config, effective: &[Effective]) -> anyhow::Result<()> {
     let is_one_of_several = config.peer_listen.is_some();
-    let ended = Box::pin(run_once(config)).await;
+    let ended = Box::pin(run_once(config, effective)).await;
     match ended {
         Err(error) if is_one_of_several && error.is::<cluster::Lost>() => {
             tracing::warn!("{error}; it begins anew as one of several");
@@ -69,14 +74,16 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
-async fn run_once(config: Config) -> anyhow::Result<()> {
+async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()> {
     // From now on neither signal ends the process by itself, though it is not yet served.
     let mut stop = Stop::listen()?;
     end_at_the_latest().context("there is no thread to end the process")?;
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be heard")?;
     let robopager = Arc::new(Robopager::of(&config)?);
     let shared = cluster::Slot::default();
-    let open = Server::open_with(&config, Arc::new(SystemClock), &robopager, &shared);
+    let (upkeep, reloads) = OfProcess::new(&config, effective);
+    let clock = Arc::new(SystemClock);
+    let open = Server::open_with(&config, clock, &robopager, &shared, Some(&upkeep));
     let opened = stop.unless_told(Box::pin(open)).await;
     let Some(server) = opened else {
         // Nothing was acknowledged here: nobody could ask yet, or another server has answered.
@@ -110,7 +117,8 @@ async fn run_once(config: Config) -> anyhow::Result<()> {
     }
     let watching = load::watch(engine.clone(), &paths, seen, move || options.checklist())
         .context("the files of --load cannot be watched")?;
-    let reading = read_on_hangup(hangups, engine, config, robopager, loaded, tls, secrets);
+    let asked = (hangups, reloads);
+    let reading = read_when_asked(asked, engine, config, robopager, loaded, tls, secrets);
     let reading = tokio::spawn(reading);
     let result = server.serve(stop).await;
     reading.abort();
@@ -143,9 +151,10 @@ async fn prepare(
     robopager.start(engine).await
 }
 
-/// Reads the certificate, secrets, `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP.
-async fn read_on_hangup(
-    mut hangups: Signal,
+/// Reads the certificate, secrets, `etl.cfg` and the files of `--load` again whenever the process is sent
+/// SIGHUP, or somebody asks for it by the API.
+async fn read_when_asked(
+    (mut hangups, mut reloads): (Signal, Reloads),
     engine: Engine,
     config: Config,
     robopager: Arc<Robopager>,
@@ -153,14 +162,24 @@ async fn read_on_hangup(
     tls: Option<Arc<Tls>>,
     secrets: Arc<Outside>,
 ) {
-    while hangups.recv().await.is_some() {
-        tracing::info!("SIGHUP: files are read again");
+    loop {
+        let asked = tokio::select! {
+            Some(()) = hangups.recv() => None,
+            Some(asked) = reloads.recv() => Some(asked),
+            else => return,
+        };
+        let why = if asked.is_some() { "the API" } else { "SIGHUP" };
+        tracing::info!("{why}: files are read again");
         if let Some(tls) = &tls {
             tls.look();
         }
         secrets.look_again();
         robopager.reload(&engine, &config).await;
         load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
+        if let Some(asked) = asked {
+            // Nobody waits any more: it was read all the same.
+            let _ = asked.send(());
+        }
     }
 }
 
@@ -184,7 +203,7 @@ impl Server {
     /// Opens the port and the store, and sets everything going again that was.
     pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let slot = cluster::Slot::default();
-        Self::open_with(config, clock, &Robopager::of(config)?, &slot).await
+        Self::open_with(config, clock, &Robopager::of(config)?, &slot, None).await
     }
 
     /// The same, with what checklists need, and where to leave the ports if they answer before.
@@ -193,6 +212,7 @@ impl Server {
         clock: Arc<dyn Clock>,
         robopager: &Robopager,
         shared: &cluster::Slot,
+        upkeep: Option<&Arc<OfProcess>>,
     ) -> anyhow::Result<Self> {
         let (auth, certificates) = (auth(config)?, acme::Asked::of(config)?);
         let tls = tls(config, certificates.as_ref())?;
@@ -237,7 +257,7 @@ impl Server {
         } else {
             let (store, owned) = match taken_over {
                 Some(opened) => opened,
-                None => open_store(config).await?,
+                None => open_store(config, upkeep).await?,
             };
             (Ports::Closed(listener), store, owned)
         };
@@ -267,9 +287,13 @@ impl Server {
             engine.listen_for_updates(&queue.0);
         }
         let among_others = owned.clone().filter(|_| config.peer_listen.is_some());
-        let cluster = among_others.map(|store| Arc::new(cluster::OfStore(store)) as Arc<_>);
+        let handing_over = CancellationToken::new();
+        let cluster = among_others.map(|store| {
+            Arc::new(cluster::OfStore { store, handing_over: handing_over.clone() }) as Arc<_>
+        });
         let oidc = sso::options(config, &engine, calls.clone())?;
-        let served = Settings { cluster, oidc, ..served };
+        let upkeep = upkeep.map(|it| it.clone() as Arc<dyn Upkeep>);
+        let served = Settings { cluster, oidc, upkeep, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
         let exporter = traces::export(&engine, config, calls.clone())?;
         Ok(Self {
@@ -278,6 +302,7 @@ impl Server {
             ports,
             address,
             shared: owned,
+            handing_over,
             calls,
             certificates,
             exporter,
@@ -320,9 +345,20 @@ impl Server {
         let lost = Arc::new(OnceLock::new());
         let incarnation = self.shared.as_ref().map_or(0, |store| store.incarnation());
         let (shared, seen) = (self.shared, lost.clone());
+        let (told, handing_over) = (CancellationToken::new(), self.handing_over);
+        let hears = told.clone();
+        // It is also heard while another server is to lead.
+        let _hearing = AbortOnDropHandle::new(tokio::spawn(async move {
+            stop.told().await;
+            hears.cancel();
+        }));
+        let (is_told, is_handing_over) = (told.clone(), handing_over.clone());
         let stop = async move {
             tokio::select! {
-                () = stop.told() => tracing::info!("finishing what is being done"),
+                () = is_told.cancelled() => tracing::info!("finishing what is being done"),
+                () = is_handing_over.cancelled() => {
+                    tracing::info!("finishing what is being done; another server is to lead");
+                }
                 why = lost_store(shared) => {
                     let _ = seen.set(why);
                 }
@@ -330,11 +366,16 @@ impl Server {
             // Long polls and synchronous executions are answered now, or they would hold us up.
             engine.stop();
         };
+        let mut deadline = None;
         let (served, others) = match self.ports {
             Ports::Closed(listener) => (server::serve(listener, self.api, stop).await, None),
             Ports::Shared(serving) => {
                 serving.node().lead(incarnation, server::router(self.api));
                 stop.await;
+                // Whoever is told to stop has a deadline already.
+                deadline = handing_over
+                    .is_cancelled()
+                    .then(|| AbortOnDropHandle::new(tokio::spawn(end_overdue())));
                 if lost.get().is_none() {
                     serving.close_public().await;
                 }
@@ -351,8 +392,20 @@ impl Server {
             drop(tokio::time::timeout(EXPORT_END_MAX, exporter).await);
         }
         self.engine.close().await.context("the store cannot be closed")?;
+        drop(deadline);
         if let Some(serving) = others {
             serving.close_peers().await;
+            if handing_over.is_cancelled() {
+                tokio::select! {
+                    () = serving.succeeded() => {}
+                    () = told.cancelled() => {}
+                }
+                if !told.is_cancelled() {
+                    return Err(
+                        cluster::Lost("this server has let another one lead".to_owned()).into()
+                    );
+                }
+            }
         }
         tracing::info!("stopped");
         served.context("the port failed")
@@ -376,6 +429,10 @@ fn server_settings(
         tls,
         socket,
         auth,
+        quotas: QuotaSettings {
+            requests_per_second: config.principal_requests_per_second.map_or(0, NonZeroU32::get),
+            bytes_per_minute: config.principal_bytes_per_minute.map_or(0, |bytes| bytes.0),
+        },
         console: config.console,
         editor_schema: crate::schemas::named,
         backtests: Some(Backtests::new(Arc::new(WithinServer))),
@@ -520,7 +577,7 @@ const BODY_SLACK: usize = 64 << 10;
 type Opened = (Arc<dyn Store>, Option<Arc<Postgres>>);
 
 /// Opens the store.
-async fn open_store(config: &Config) -> anyhow::Result<Opened> {
+async fn open_store(config: &Config, upkeep: Option<&Arc<OfProcess>>) -> anyhow::Result<Opened> {
     match &config.store {
         StoreUrl::Sqlite(path) => {
             make_folder(path)?;
@@ -531,6 +588,9 @@ async fn open_store(config: &Config) -> anyhow::Result<Opened> {
             };
             let store = Sqlite::open(path, &options)?;
             exposed::tell_of_file(path, "payloads of workflows");
+            if let Some(upkeep) = upkeep {
+                upkeep.keep(&store);
+            }
             Ok((store, None))
         }
         StoreUrl::Postgres(url) => {
@@ -556,11 +616,13 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             payload_max: usize::try_from(config.payload_max.0).unwrap_or(usize::MAX),
             iterations_max: config.loop_iterations_max.get(),
             executions_max: config.workflow_open_max.map_or(0, NonZeroU32::get),
+            principal_open_max: config.principal_open_max.map_or(0, NonZeroU32::get),
             ..kernel::graph::Limits::default()
         },
         schedules: kernel::schedule::Limits::default(),
         runs_max: config.system_task_workers.get(),
         starts_per_minute: config.workflow_starts_per_minute.map_or(0, NonZeroU32::get),
+        principal_starts_per_minute: config.principal_starts_per_minute.map_or(0, NonZeroU32::get),
         leases: Leases {
             turn: config.turn_lease,
             activity: config.activity_lease,
@@ -611,6 +673,7 @@ pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
         allow: config.outgoing_allow.0.clone(),
         deny: config.outgoing_deny.0.clone(),
         own: config.outgoing_own,
+        public_only: !config.outgoing_private,
         listeners: tasks::outgoing::Listeners::default(),
     });
     settings.check.sources = tasks::check::Sources::of(&config.sources.0);
@@ -690,12 +753,17 @@ fn end_at_the_latest() -> anyhow::Result<()> {
     std::thread::Builder::new().name("end".to_owned()).spawn(move || {
         runtime.block_on(async {
             stop.told().await;
-            tokio::time::sleep(END_MAX).await;
+            end_overdue().await;
         });
-        tracing::error!("the server did not end by itself within {END_MAX:?}: it is ended");
-        std::process::exit(1);
     })?;
     Ok(())
+}
+
+/// Ends the process if that takes too long.
+async fn end_overdue() {
+    tokio::time::sleep(END_MAX).await;
+    tracing::error!("the server did not end by itself within {END_MAX:?}: it is ended");
+    std::process::exit(1);
 }
 
 /// Hears when the process is told to stop, from when it was made: by the service manager or by the

@@ -22,6 +22,7 @@ use crate::metrics::Traffic;
 use crate::openapi::Pages;
 use crate::ops::LastSaid;
 use crate::problem::Problem;
+use crate::rest::uses::Index;
 use crate::{Api, console};
 
 /// What the handlers of all paths share. They take the part that they need: `State<Api>`,
@@ -36,6 +37,7 @@ pub(crate) struct Parts {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) said: Arc<LastSaid>,
+    pub(crate) uses: Arc<Index>,
     pub(crate) pages: Arc<Pages>,
     pub(crate) console: console::Service,
 }
@@ -48,6 +50,7 @@ impl Shared {
             authorizer: Arc::new(Authorizer::new(&api, requirements)),
             traffic: Arc::new(Traffic::over(&description)),
             said: Arc::default(),
+            uses: Arc::default(),
             pages: Arc::new(Pages::of(description, api.settings.version)),
             console: console::Service::new(&api),
             api,
@@ -57,13 +60,14 @@ impl Shared {
     /// The same for the paths that pages of the console ask, which show no pages themselves: so that
     /// nothing holds itself.
     pub(crate) fn behind_the_console(&self) -> Self {
-        let Parts { api, guard, authorizer, traffic, said, pages, .. } = &*self.0;
+        let Parts { api, guard, authorizer, traffic, said, uses, pages, .. } = &*self.0;
         Self(Arc::new(Parts {
             api: api.clone(),
             guard: guard.clone(),
             authorizer: authorizer.clone(),
             traffic: traffic.clone(),
             said: said.clone(),
+            uses: uses.clone(),
             pages: pages.clone(),
             console: console::Service::new(api),
         }))
@@ -99,6 +103,12 @@ impl FromRef<Shared> for Arc<Guard> {
 impl FromRef<Shared> for Arc<Traffic> {
     fn from_ref(shared: &Shared) -> Self {
         shared.traffic.clone()
+    }
+}
+
+impl FromRef<Shared> for Arc<Index> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.uses.clone()
     }
 }
 

@@ -29,6 +29,7 @@ mod room;
 mod serve;
 mod tls;
 pub mod triggers;
+pub mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ use ipnet::IpNet;
 use kernel::access::Mode;
 
 pub use ::console::Report;
+pub use access::QuotaSettings;
 pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use local::LocalSocket;
@@ -95,6 +97,8 @@ pub struct Settings {
     pub handshake_time: Duration,
     /// Whether credentials are asked for.
     pub auth: Mode,
+    /// What each principal may ask for, with access control.
+    pub quotas: QuotaSettings,
     /// How long ago whoever has a session in a browser may have signed in, for what needs `edit`,
     /// `write-secrets` or `admin`.
     pub proof_max: Duration,
@@ -104,6 +108,8 @@ pub struct Settings {
     pub editor_schema: fn(&str) -> Option<&'static str>,
     /// What tries definitions of monitors on the past; without it nobody does.
     pub backtests: Option<backtests::Backtests>,
+    /// What knows how the server was started.
+    pub upkeep: Option<Arc<dyn upkeep::Upkeep>>,
     /// Whether the port is for the other servers of the store.
     pub is_for_servers: bool,
     /// What knows the servers that share the store, if it may be shared.
@@ -132,10 +138,12 @@ impl Default for Settings {
             socket: None,
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
+            quotas: QuotaSettings::default(),
             proof_max: Duration::from_hours(12),
             console: ConsoleServing::Auto,
             editor_schema: |_| None,
             backtests: None,
+            upkeep: None,
             is_for_servers: false,
             cluster: None,
             oidc: None,

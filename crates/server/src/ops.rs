@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
+use crate::rest::upkeep;
 
 pub(crate) fn routes() -> Routes {
     Routes::new()
@@ -119,6 +120,7 @@ async fn health(
             "host": it.host, "calledAt": it.called_at.map(kernel::Timestamp::millis),
             "trouble": it.trouble,
         })),
+        "backup": api.settings.upkeep.as_ref().map(|it| upkeep::shown(&it.backups())),
         "healthResults": receivers,
         "suppressedHealthResults": [],
         "version": api.settings.version,

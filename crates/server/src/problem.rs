@@ -4,7 +4,7 @@
 //! `validationErrors`. We add `code`, which is stable, and a `hint`, which says what to do next.
 
 use axum::Json;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::store::StoreError;
@@ -29,12 +29,21 @@ pub struct Problem {
     pub hint: Option<String>,
     /// What is wrong with a definition.
     pub flaws: Vec<Flaw>,
+    /// After how many seconds to try again, if that is known.
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
     /// A failure of this kind.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), code, hint: None, flaws: Vec::new() }
+        Self {
+            status,
+            message: message.into(),
+            code,
+            hint: None,
+            flaws: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// 404.
@@ -62,6 +71,13 @@ impl Problem {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says after how many seconds to try again (`Retry-After`).
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 }
@@ -169,6 +185,7 @@ impl From<AccessError> for Problem {
                 Self::conflict(message)
             }
             AccessError::Name
+            | AccessError::Label
             | AccessError::PersonName(..)
             | AccessError::Password
             | AccessError::OfUser
@@ -231,6 +248,9 @@ impl IntoResponse for Problem {
             body["validationErrors"] = flaws.collect();
         }
         let mut response = (self.status, Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
             // The rest of the body is never read, so the connection ends here: a client that is not
             // told would send its next request into the void. HTTP/2 leaves the header out.

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use engine::search::{Page, RecordPage, RecordSearch, Search};
+use engine::search::{Page, RecordPage, RecordSearch, Search, Spans};
 use engine::store::{
     Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow,
     Retention, SampleBlock, Statistics, Store, StoreError, Stored, Tally, WriteTimes,
@@ -516,6 +516,15 @@ impl Store for Postgres {
         let asked = search::Asked::of(&self.schema, search);
         let answers = self.readers.search(SEARCH_MAX, &[asked.tally(TALLIED_MAX)]).await?;
         Ok(Some(search::tally(answers.first().map_or(&[][..], Vec::as_slice), TALLIED_MAX)))
+    }
+
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError> {
+        let mut search = search.clone();
+        search.filters.extend(spans.filters());
+        let asked = search::Asked::of(&self.schema, &search);
+        let answers = self.readers.search(SEARCH_MAX, &[asked.begun(&spans)]).await?;
+        let rows = answers.first().map_or(&[][..], Vec::as_slice).iter();
+        Ok(spans.sum(rows.map(|row| (row.get(0), row.get::<_, i64>(1) as u64))))
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

@@ -6,6 +6,7 @@
 //! memory.
 
 mod archive;
+mod backup;
 mod checkpoint;
 mod chores;
 mod commit;
@@ -35,7 +36,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use engine::search::{Page, RecordPage, RecordSearch, Search};
+use engine::search::{Page, RecordPage, RecordSearch, Search, Spans};
 use engine::store::{
     self, Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned,
     QueueRow, Retention, SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
@@ -165,6 +166,17 @@ impl Sqlite {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Copies the store as it stands now to another file, which must not be there; answers its bytes. Whoever
+    /// reads and writes goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the file is there, or the file system refuses; nothing is left of it then.
+    pub async fn back_up(&self, to: PathBuf) -> Result<u64, StoreError> {
+        let path = self.path.clone();
+        let done = tokio::task::spawn_blocking(move || backup::copy(&path, &to)).await;
+        done.map_err(|error| StoreError::Unavailable(format!("a backup was lost: {error}")))?
     }
 
     /// How much all reads so far took, in steps of `SQLite`'s machine, to a hundred each. It tells
@@ -402,6 +414,16 @@ impl Store for Sqlite {
         let search = search.clone();
         let counts = self.read(move |connection, words| plan::tallied(connection, words, &search));
         Ok(Some(store::Tally { counts: counts.await?, is_exact: true }))
+    }
+
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError> {
+        if search.free_text.is_some() {
+            self.index_texts().await?;
+        }
+        let search = search.clone();
+        let count =
+            move |connection: &Connection, _: &Words| search::begun(connection, &search, &spans);
+        Readers::read(&self.readers, self.search_steps_max, count).await
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

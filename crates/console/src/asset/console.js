@@ -53,6 +53,12 @@
   window.addEventListener("pageshow", open);
   open();
 
+  // What was shown anew is the same for everybody: the token of its forms is this page's.
+  document.addEventListener("submit", (event) => {
+    const token = event.target.elements.csrf;
+    if (token) token.value = document.body.dataset.csrf;
+  });
+
   document.addEventListener("click", (event) => {
     const link = event.target.closest("[data-copy]");
     if (link && navigator.clipboard) {

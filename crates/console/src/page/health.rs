@@ -1,6 +1,7 @@
 //! Health: is the bell itself well?
 
 use http::Method;
+use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -42,12 +43,31 @@ pub(super) async fn part(cx: &Context<'_>) -> Markup {
             ("Store", html! { (bytes(count(store, "bytes"))) }),
             ("Disk", html! { @if disk.is_object() { (bytes(count(disk, "free"))) " of " (bytes(count(disk, "size"))) " free" } @else { "–" } }),
             ("Disk is full", html! { @if let Some(full) = at(disk, "fullAt") { (cx.clock.when(full)) ", if it goes on as in the last day" } @else { "not in sight" } }),
+            ("Backup", backup(cx, &it["backup"])),
             ("Dead man's switch", dead_man(cx, &it["deadMan"])),
             ("Commits", html! { (piece::counted(count(store, "commits"), true)) }),
             ("In memory", html! { (count(&it, "cached")) " runs" }),
             ("Unfinished work", html! { (count(work, "retrying")) " tried again, " (count(work, "givenUp")) " given up" }),
             ("Evaluations", html! { (count(evaluations, "busy")) " busy, " (count(evaluations, "waiting")) " waiting, " (count(evaluations, "stuck")) " stuck" }),
         ]))
+        @if it["backup"].is_object() {
+            div.acts {
+                @if it["backup"]["whyNot"].is_null() { (piece::act(cx, Permission::Admin, "back-up", "server", "Back up now")) }
+                (piece::act(cx, Permission::Admin, "reload", "server", "Reload files"))
+            }
+        }
+    }
+}
+
+/// When the store was backed up last, and what keeps it from being.
+fn backup(cx: &Context<'_>, it: &Value) -> Markup {
+    html! {
+        @if let Some(last) = at(&it["last"], "at") {
+            (cx.clock.ago(last)) ", " code { (text(&it["last"], "file")) } ", " (bytes(count(&it["last"], "bytes")))
+        } @else { "none that is known here" }
+        @if let Some(since) = at(it, "runningSince") { " · one is being made since " (cx.clock.when(since)) }
+        @if let Some(why) = said(it, "failure") { " · " span.bad { "the one that was tried last came to nothing: " (cut(why, 200)) } }
+        @if let Some(why) = said(it, "whyNot") { " · " span.faint { (cut(why, 200)) } }
     }
 }
 

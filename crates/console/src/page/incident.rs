@@ -5,7 +5,7 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, incidents};
+use super::{Page, Shown, incidents, nearby};
 use crate::shell::Place;
 use crate::value::{at, cut, list, plain, said, text};
 use crate::visit::{encoded, href};
@@ -17,19 +17,22 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let id = said(&it, "id").unwrap_or(name).to_owned();
     let why = cx.get(&format!("{path}/explain")).await?;
     let is_open = matches!(text(&it, "state"), "open" | "acknowledged" | "snoozed");
+    let nearby = nearby::shown(cx, &it, &why).await;
+    // On a phone one stands below the other: what changed and who knows come first.
     let body = html! {
         (standing(cx, &it, &why))
         @if is_open { (acts(cx, &id, &it)) }
+        (ways(&it, &why))
         div.two {
+            div {
+                (piece::part("Changed since it was well", html! { (changed(&why)) (nearby) }))
+                (piece::part("Notified", told(cx, &it, &why)))
+                (piece::part("What comes next", waits(cx, &why)))
+            }
             div {
                 (piece::part("What happened", timeline(cx, &it, &why)))
                 (note_form(cx, &id))
-            }
-            div {
-                (piece::part("Changed since it was well", changed(&why)))
-                (piece::part("What comes next", waits(cx, &why)))
-                (piece::part("Notified", told(cx, &it, &why)))
-                (piece::part("Where it comes from", origin(cx, &it, &why)))
+                div #where { (piece::part("Where it comes from", origin(cx, &it, &why))) }
             }
         }
     };
@@ -54,7 +57,6 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
 fn standing(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
     let since = at(it, "openedAt").or_else(|| at(it, "since"));
     let class = if text(it, "state") == "open" { "bad" } else { "none" };
-    let runbook = it["labels"].get("runbook").and_then(Value::as_str).filter(|url| is_web(url));
     piece::note(
         class,
         html! {
@@ -68,9 +70,22 @@ fn standing(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
                 (told_of_it(cx, why))
             } @else if text(it, "state") == "open" { br; "Nobody has acknowledged it." }
             @if let Some(why) = said(it, "suppressed") { br; "Nobody is told: " (why) }
-            @if let Some(url) = runbook { br; a href=(url) rel="noreferrer noopener" { "Runbook" } }
         },
     )
+}
+
+/// From what rings to the row that it found: each a press away.
+fn ways(it: &Value, why: &Value) -> Markup {
+    let runbook = it["labels"].get("runbook").and_then(Value::as_str).filter(|url| is_web(url));
+    let run = said(&why["latest"], "execution").or_else(|| said(&why["cause"], "execution"));
+    html! {
+        ul.facets aria-label="Ways" {
+            @if let Some(url) = runbook { li { a href=(url) rel="noreferrer noopener" { "Runbook" } } }
+            @if let Some(run) = run { li { (piece::link(&["runs", run], "Run")) } }
+            li { (piece::link(&["monitors", text(it, "monitor")], "Monitor")) }
+            li { a href="#where" { "Rule and row" } }
+        }
+    }
 }
 
 /// Which receivers know of the acknowledgement, and since when.
@@ -98,7 +113,7 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
         @if cx.may(need) {
             div.acts.big.hang {
                 @if text(it, "state") == "acknowledged" {
-                    (piece::act_with(cx, need, "unacknowledge", id, "Take the acknowledgement back", seen.clone()))
+                    (piece::act_with(cx, need, "unacknowledge", id, "Take the acknowledgement back", html! { (seen) }))
                 } @else {
                     span data-key="a" { (piece::act(cx, need, "acknowledge", id, "Acknowledge")) }
                 }
@@ -110,7 +125,7 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
                         (piece::preview(cx, need, "resolve", id, "Resolve"))
                         a.button href={ "/console/silences?match=" (encoded(&hidden)) } { "Silence…" }
                         (piece::act(cx, Permission::Run, "check", text(it, "monitor"), "Check now"))
-                        (piece::act_with(cx, need, "resend", id, "Send again what was given up", seen.clone()))
+                        (piece::act_with(cx, need, "resend", id, "Send again what was given up", html! { (seen) }))
                     }
                 }
             }

@@ -87,8 +87,30 @@ async fn ringing(cx: &Context<'_>) -> Result<Section, crate::Failure> {
     Ok(Section { count: count(&found, "totalHits"), lines: lines.collect() })
 }
 
-/// Firings that did not happen in the last day.
+/// Jobs that did not call in time and do not ring yet, then firings that did not happen in the last day.
 async fn late(cx: &Context<'_>) -> Result<Section, crate::Failure> {
+    let beats = cx.get("/api/heartbeats/late").await?;
+    let missed = missed(cx).await?;
+    let late = list(&beats, "results").iter().map(|it| late_heartbeat(cx, it));
+    let lines = late.chain(missed.lines).take(LINES).collect();
+    Ok(Section { count: count(&beats, "totalHits") + missed.count, lines })
+}
+
+fn late_heartbeat(cx: &Context<'_>, it: &Value) -> Markup {
+    let name = text(it, "monitor");
+    html! {
+        (piece::status("LATE")) " " (piece::link(&["monitors", name], name))
+        @if let Some(due) = at(it, "dueAt") {
+            @match at(it, "missingFrom") {
+                Some(from) => { ": no call, due " (cx.clock.when(due)) ", " (cx.clock.age(due)) " late; counts as missing " (cx.clock.ago(from)) }
+                None => { ": missing since " (cx.clock.when(due)) ", " (cx.clock.age(due)) "; does not ring yet" }
+            }
+        }
+    }
+}
+
+/// Firings that did not happen in the last day.
+async fn missed(cx: &Context<'_>) -> Result<Section, crate::Failure> {
     let since = cx.clock.now.plus_millis(-DAY).millis();
     let query = format!("state IN (MISSED, FAILED) AND scheduledTime > {since}");
     let path = format!("/api/scheduler/search/executions?size={LINES}&query={}", encoded(&query));
@@ -191,6 +213,8 @@ async fn health(cx: &Context<'_>) -> Markup {
             " · " (cut(text(problem, "reason"), 160))
         }
         @if count(disk, "size") > 0 { " · disk: " (bytes(count(disk, "free"))) " of " (bytes(count(disk, "size"))) " free" }
+        @if let Some(full) = at(disk, "fullAt") { " · full: " (cx.clock.when(full)) }
+        @if let Some(last) = at(&health["backup"]["last"], "at") { " · backup: " (cx.clock.ago(last)) }
         " · " a href=(href(&["system", "health"])) { "health" }
     }
 }

@@ -188,7 +188,8 @@ fn row(cx: &Context<'_>, head: &Head, kept: &Kept<'_>) -> Markup {
                 @match retries {
                     Some(count) => (count),
                     None if is_code => "–",
-                    None => a href={ (href(&["runs", id])) "?view=tasks" } { "look" },
+                    // Its head, which is all that a list reads, has no tasks.
+                    None => { span.faint { "not in memory: " } a href={ (href(&["runs", id])) "?view=tasks" } { "look" } }
                 }
             }
             td { @if let Some(parent) = &head.parent { (piece::run(parent.as_str())) } @else { "–" } }

@@ -4,6 +4,7 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::audit;
 use crate::value::{at, cut, list, text};
 use crate::visit::encoded;
 use crate::{Context, Failure, piece, uses};
@@ -19,6 +20,7 @@ pub(super) async fn part(cx: &Context<'_>) -> Result<Markup, Failure> {
         @if let Some(name) = cx.visit.query.get("name") {
             h2 { code { (cut(name, 100)) } }
             (uses::part(cx, "secret", name).await?)
+            (audit::of(cx, &format!("/api/secrets/{}", encoded(name))))
         }
         p { "Names only: nobody can read a value, here or elsewhere." }
         @if cx.may(Permission::WriteSecrets) { (set(cx)) }

@@ -23,9 +23,9 @@ pub(super) fn acts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
     let has_failed = matches!(status, "FAILED" | "TIMED_OUT" | "TERMINATED");
     html! {
         div.acts {
-            @if status == "RUNNING" { (piece::act_with(cx, need, "pause", id, "Pause", seen.clone())) }
-            @if status == "PAUSED" { (piece::act_with(cx, need, "resume", id, "Resume", seen.clone())) }
-            @if has_failed { (piece::act_with(cx, need, "retry", id, "Retry", seen.clone())) }
+            @if status == "RUNNING" { (piece::act_with(cx, need, "pause", id, "Pause", html! { (seen) })) }
+            @if status == "PAUSED" { (piece::act_with(cx, need, "resume", id, "Resume", html! { (seen) })) }
+            @if has_failed { (piece::act_with(cx, need, "retry", id, "Retry", html! { (seen) })) }
             @if brief.ended_at.is_some() { (piece::preview(cx, need, "restart", id, "Restart")) }
             @if brief.ended_at.is_none() || status == "FAILED" || status == "TIMED_OUT" {
                 (piece::preview(cx, need, "terminate", id, "Terminate"))
@@ -84,8 +84,8 @@ fn of_code(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
     let seen = seen::field(&seen::run(status, brief.ended_at));
     html! {
         div.acts {
-            @if is_open && status != "SUSPENDED" { (piece::act_with(cx, need, "suspend-code", id, "Suspend", seen.clone())) }
-            @if status == "SUSPENDED" { (piece::act_with(cx, need, "resume-code", id, "Resume", seen.clone())) }
+            @if is_open && status != "SUSPENDED" { (piece::act_with(cx, need, "suspend-code", id, "Suspend", html! { (seen) })) }
+            @if status == "SUSPENDED" { (piece::act_with(cx, need, "resume-code", id, "Resume", html! { (seen) })) }
             @if status == "FAILED" { (piece::preview(cx, need, "rewind-code", id, "Rewind")) }
             @if is_open { (piece::preview(cx, need, "terminate-code", id, "Terminate")) }
             @else { (piece::preview(cx, need, "restart-code", id, "Restart")) }

@@ -3,13 +3,13 @@
 use kernel::access::Permission;
 use maud::html;
 
-use super::{Page, Shown, access, audit, events, health, queues, secrets};
+use super::{Page, Shown, access, audit, events, health, queues, secrets, settings};
 use crate::shell::Place;
 use crate::value::cut;
 use crate::visit::href;
 use crate::{Context, Failure};
 
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     ("health", "Health"),
     ("queues", "Queues"),
     ("workers", "Workers"),
@@ -17,7 +17,11 @@ const PARTS: [(&str, &str); 7] = [
     ("secrets", "Secrets"),
     ("audit", "Audit"),
     ("access", "Access"),
+    ("settings", "Settings"),
 ];
+
+/// Parts that others are not led to.
+const FOR_ADMINISTRATORS: [&str; 2] = ["access", "settings"];
 
 pub(super) async fn show(cx: &Context<'_>, part: &str) -> Shown {
     let Some((_, title)) = PARTS.iter().find(|(name, _)| *name == part) else {
@@ -35,11 +39,14 @@ pub(super) async fn show(cx: &Context<'_>, part: &str) -> Shown {
         "secrets" => ("/api/secrets-v2", "nightbell secret list", secrets::part(cx).await?),
         "audit" => ("/api/audit", "nightbell audit list", audit::part(cx).await?),
         "access" => ("/api/access/users", "nightbell user list", access::part(cx).await?),
+        "settings" => {
+            ("/api/admin/settings", "nightbell config --effective", settings::part(cx).await?)
+        }
         _ => ("/api/health", "", health::part(cx).await),
     };
     let body = html! {
         ul.tabs aria-label="Parts" {
-            @for (name, shown) in PARTS.iter().filter(|(name, _)| *name != "access" || cx.sees(Permission::Admin)) {
+            @for (name, shown) in PARTS.iter().filter(|(name, _)| !FOR_ADMINISTRATORS.contains(name) || cx.sees(Permission::Admin)) {
                 li { a href=(href(&["system", *name])) aria-current=[(*name == part).then_some("page")] { (shown) } }
             }
             li { a href="/console/entities" { "Entities" } }

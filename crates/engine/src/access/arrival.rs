@@ -92,6 +92,8 @@ fn created(state: &State, arrival: &Arrival, now: Timestamp) -> Result<UserRecor
     Ok(UserRecord {
         id: new_id(|id| state.users.contains_key(id)),
         name: name.into(),
+        label: None,
+        application: false,
         roles: Vec::new(),
         grants: Vec::new(),
         groups: Vec::new(),

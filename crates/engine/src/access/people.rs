@@ -8,10 +8,12 @@ use zeroize::Zeroizing;
 
 use super::password::{LENGTH_MAX, LENGTH_MIN, PasswordHash};
 use super::record::{GroupRecord, Rights, UserRecord};
-use super::state::{Group, User};
+use super::state::{Group, State, User};
 use super::writing::Change;
 use super::{Access, AccessError, GRANTS_MAX, GROUPS, Grantee, Record, USERS, random};
 
+/// Bytes of what people call a user, or of what a group is for.
+const LABEL_MAX: usize = 200;
 /// Users at most, and groups.
 pub(super) const USERS_MAX: usize = 10_000;
 const GROUPS_MAX: usize = 1000;
@@ -29,6 +31,10 @@ pub struct NewUser {
     pub rights: Rights,
     /// Names of groups.
     pub groups: Vec<String>,
+    /// What people call the user, if that is something else.
+    pub label: Option<Arc<str>>,
+    /// It is a program, and comes in by its keys alone.
+    pub application: bool,
 }
 
 impl Access {
@@ -75,6 +81,17 @@ impl Access {
     pub(super) fn group_of(&self, which: &str) -> Result<Arc<Group>, AccessError> {
         let found = self.core.state.read().group(&which.to_ascii_lowercase()).cloned();
         found.ok_or_else(|| AccessError::Missing(Grantee::Group(which.into())))
+    }
+
+    /// What the user is called who is the principal of this id (`user:ID`), or whose key it is (`key:ID`).
+    pub fn user_name(&self, id: &str) -> Option<Arc<str>> {
+        let state = self.core.state.read();
+        let user = match id.split_once(':')? {
+            ("user", id) => state.users.get(id)?,
+            ("key", id) => state.users.get(&state.keys.get(id)?.record().user?)?,
+            _ => return None,
+        };
+        Some(user.record.name.clone())
     }
 
     /// A user by name or id, with when they were seen last since the start.
@@ -125,23 +142,14 @@ impl Access {
             if state.users.len() >= USERS_MAX {
                 return Err(AccessError::Full("10,000 users"));
             }
-            let mut groups: Vec<Arc<str>> = Vec::new();
-            for name in &wanted.groups {
-                let found = state.group(&name.to_ascii_lowercase());
-                let found =
-                    found.ok_or_else(|| AccessError::Missing(Grantee::Group(name.clone())))?;
-                groups.push(found.record.id.clone());
-            }
-            groups.sort_unstable();
-            groups.dedup();
+            let groups = ids_of_groups(&state, &wanted.groups)?;
             (new_id(|id| state.users.contains_key(id)), groups)
         };
-        if groups.len() > GROUPS_OF_ONE_MAX {
-            return Err(AccessError::Full("100 groups of this user"));
-        }
         let user = UserRecord {
             id,
             name: name.into(),
+            label: checked_label(wanted.label)?,
+            application: wanted.application,
             roles: rights.roles,
             grants: rights.grants,
             groups,
@@ -162,7 +170,7 @@ impl Access {
         Ok(self.group_of(name)?.record.id.clone())
     }
 
-    async fn change_user(
+    pub(super) async fn change_user(
         &self,
         who: &str,
         now: Timestamp,
@@ -296,6 +304,7 @@ impl Access {
         let group = GroupRecord {
             id,
             name: name.into(),
+            label: None,
             roles: rights.roles,
             grants: rights.grants,
             created_at: now,
@@ -397,6 +406,31 @@ impl Access {
             user.used.set(now);
             user.principal.clone()
         }))
+    }
+}
+
+/// The ids of groups by their names.
+pub(super) fn ids_of_groups(state: &State, names: &[String]) -> Result<Vec<Arc<str>>, AccessError> {
+    let id = |name: &String| {
+        let found = state.group(&name.to_ascii_lowercase());
+        let found = found.ok_or_else(|| AccessError::Missing(Grantee::Group(name.clone())))?;
+        Ok(found.record.id.clone())
+    };
+    let mut ids: Vec<Arc<str>> = names.iter().map(id).collect::<Result<_, AccessError>>()?;
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() > GROUPS_OF_ONE_MAX {
+        return Err(AccessError::Full("100 groups of this user"));
+    }
+    Ok(ids)
+}
+
+/// What people call somebody, if it can be kept.
+pub(super) fn checked_label(label: Option<Arc<str>>) -> Result<Option<Arc<str>>, AccessError> {
+    let fits = |it: &str| it.len() <= LABEL_MAX && !it.chars().any(char::is_control);
+    match label {
+        Some(label) if !fits(&label) => Err(AccessError::Label),
+        label => Ok(label.filter(|label| !label.trim().is_empty())),
     }
 }
 

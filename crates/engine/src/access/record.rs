@@ -61,6 +61,12 @@ pub struct UserRecord {
     pub id: Arc<str>,
     /// What the user signs in with, as [`kernel::access::check_name`] takes it.
     pub name: Arc<str>,
+    /// What people call the user, if that is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Arc<str>>,
+    /// It is a program, and comes in by its keys alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub application: bool,
     /// The roles on everything.
     pub roles: Vec<Role>,
     /// The roles on some things.
@@ -122,6 +128,9 @@ pub struct GroupRecord {
     pub id: Arc<str>,
     /// What people call it, as [`kernel::access::check_name`] takes it.
     pub name: Arc<str>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Arc<str>>,
     /// The roles on everything.
     pub roles: Vec<Role>,
     /// The roles on some things.
@@ -185,6 +194,8 @@ mod tests {
         stays::<UserRecord>(include_str!("../../tests/golden/access/user.json"));
         stays::<UserRecord>(include_str!("../../tests/golden/access/user-disabled.json"));
         stays::<UserRecord>(include_str!("../../tests/golden/access/user-of-provider.json"));
+        stays::<UserRecord>(include_str!("../../tests/golden/access/application.json"));
         stays::<GroupRecord>(include_str!("../../tests/golden/access/group.json"));
+        stays::<GroupRecord>(include_str!("../../tests/golden/access/group-labelled.json"));
     }
 }

@@ -104,6 +104,9 @@ impl State {
         let id = record.id.clone();
         let used = self.users.get(&id).map(|former| former.used.clone()).unwrap_or_default();
         let own = Arc::new(Held::new(record.roles.clone(), record.grants.clone()));
+        if let Some(former) = self.users.get(&id) {
+            self.names.remove(&former.record.name);
+        }
         self.names.insert(record.name.clone(), id.clone());
         let principal = self.compile(&record, own.clone());
         self.users.insert(id.clone(), Arc::new(User { record, principal, used, own }));

@@ -82,9 +82,10 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(store: Arc<dyn Store>, state: State) -> Arc<Self> {
+        let has_bootstrap = state.keys.all().any(|it| it.is_bootstrap());
         Arc::new(Self {
             store,
-            has_bootstrap: AtomicBool::new(state.keys.all().any(|it| it.is_bootstrap())),
+            has_bootstrap: AtomicBool::new(has_bootstrap),
             state: RwLock::new(state),
             revoked: watch::Sender::new(()),
             writing: Arc::default(),

@@ -6,7 +6,9 @@ use kernel::{ExecutionId, MachineKind};
 
 use super::differential::Dice;
 use super::{at, commit, create, ended, id, running, uuid};
-use crate::search::{Counting, Filter, Mark, Search, Sort, SortField, TextField, TimeField, like};
+use crate::search::{
+    Counting, Filter, Mark, Search, Sort, SortField, Spans, TextField, TimeField, like,
+};
 use crate::store::{Commit, Head, Store};
 
 /// Five executions that differ in everything.
@@ -74,6 +76,30 @@ pub(super) async fn what_is_tallied_is_what_is_found(store: &dyn Store) {
     }
     let by_text = Search { free_text: Some("report".to_owned()), ..Search::default() };
     assert_eq!(store.tally(&by_text).await.expect("the store answers"), None);
+}
+
+/// What was created in each span is what a search for that span finds.
+pub(super) async fn what_began_in_each_span_is_counted_at_once(store: &dyn Store) {
+    five(store).await;
+    let spans = Spans { from: at(20), length: 20, count: 2 };
+    let reports = Filter::In(TextField::Name, vec!["report".to_owned()]);
+    let searches = [
+        (Search::default(), [2, 2]),
+        (filters(&[reports]), [1, 1]),
+        (filters(&[Filter::Closed(false)]), [0, 2]),
+        (Search { beside: Some(MachineKind::Instance), ..Search::default() }, [2, 2]),
+        (Search { free_text: Some("four".to_owned()), ..Search::default() }, [0, 1]),
+    ];
+    for (search, expected) in searches {
+        let begun = store.begun(&search, spans).await.expect("the store answers");
+        assert_eq!(begun, expected, "{search:?}");
+        for (number, count) in (0_u32..).zip(begun) {
+            let from = spans.from.plus_millis(spans.length * i64::from(number));
+            let mut one = search.clone();
+            one.filters.extend(Spans { from, count: 1, ..spans }.filters());
+            assert_eq!(found(store, &one).await.len() as u64, count, "{search:?}: {number}");
+        }
+    }
 }
 
 /// Ids found, in order; `five` stands for the one with a UUID.

@@ -64,6 +64,7 @@ impl Engine {
             registered.insert(handler.name.as_str().into(), Arc::new(handler));
         }
         drop(registered);
+        self.catalogue().has_changed(KIND);
         self.follow_queues();
     }
 
@@ -75,6 +76,7 @@ impl Engine {
         let found = self.inner.store.delete_document(KIND, name, 0).await?;
         self.inner.damaged.mended(KIND, name, 0);
         self.inner.events.handlers.write().remove(name);
+        self.catalogue().has_changed(KIND);
         self.follow_queues();
         self.forget_author(Authored::EventHandler, name).await?;
         Ok(found)

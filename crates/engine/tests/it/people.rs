@@ -31,7 +31,7 @@ async fn user(access: &Access, name: &str, password: Option<&str>, roles: &[Role
         name: name.to_owned(),
         password: password.map(secret),
         rights: roles.to_vec().into(),
-        groups: Vec::new(),
+        ..NewUser::default()
     };
     let made = access.create_user(wanted, "test", now()).await.expect("it is created");
     format!("user:{}", made.id)

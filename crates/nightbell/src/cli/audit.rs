@@ -4,6 +4,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use kernel::access::ChainCheck;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::client::{Client, understand};
 use super::failure::Failure;
@@ -51,6 +52,9 @@ Examples:
     },
 }
 
+/// Lines of one page.
+const SIZE_MAX: u64 = 500;
+
 /// A line as the server keeps it.
 #[derive(Debug, Deserialize)]
 struct Line {
@@ -95,17 +99,26 @@ async fn list(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let mut request = client.get(&["audit"]).query("size", size);
-    for (name, value) in wanted {
-        if let Some(value) = value {
-            request = request.query(name, value);
+    let (mut found, mut before) = (Vec::<Value>::new(), None::<String>);
+    // The server looks at so many lines in one go, and says from where to go on.
+    while (found.len() as u64) < size.min(SIZE_MAX) {
+        let mut request = client.get(&["audit"]).query("size", size - found.len() as u64);
+        for (name, value) in &wanted {
+            request = request.query_if(name, value.as_ref());
+        }
+        let answer = request.query_if("before", before.as_ref()).send().await?;
+        let more: Vec<Value> = understand("audit ledger", &answer.value()?)?;
+        found.extend(more);
+        before = answer.header("x-next-before").map(str::to_owned);
+        if before.is_none() {
+            break;
         }
     }
-    let answer = request.send().await?.value()?;
+    let found = Value::Array(found);
     if output.is_json() {
-        return output.json(&answer);
+        return output.json(&found);
     }
-    let lines: Vec<Line> = understand("audit ledger", &answer)?;
+    let lines: Vec<Line> = understand("audit ledger", &found)?;
     let now = Timestamp::now();
     let mut table =
         Table::new(&["NUMBER", "WHEN", "WHO", "ADDRESS", "~ACT", "~OBJECT", "OUTCOME", "~WHY"]);

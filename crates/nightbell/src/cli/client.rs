@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -248,10 +248,10 @@ impl Call<'_> {
         let client = self.client;
         let unreachable = |error| unreachable(&client.base, client.socket.as_deref(), &error);
         let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(unreachable)?;
         let body = String::from_utf8_lossy(&body).into_owned();
-        let answer = Answer { what, body };
+        let answer = Answer { what, headers, body };
         if status.is_success() { Ok(answer) } else { Err(answer.refusal(status)) }
     }
 }
@@ -260,10 +260,16 @@ impl Call<'_> {
 #[derive(Debug)]
 pub(super) struct Answer {
     what: String,
+    headers: HeaderMap,
     body: String,
 }
 
 impl Answer {
+    /// A header, if it is there and text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// The body as one text, such as the id of a run.
     pub(super) fn text(&self) -> String {
         let text = self.body.trim();

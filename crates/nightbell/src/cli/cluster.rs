@@ -1,10 +1,13 @@
 //! `nightbell cluster`: the servers that share a store.
 
+use std::time::{Duration, Instant};
+
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::client::Client;
+use super::failure::Failure;
 use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
@@ -21,13 +24,63 @@ Examples:
   nightbell cluster status
   nightbell cluster status --url http://10.0.0.6:8080 -o json")]
     Status,
+    /// Let another server lead, as before the one that leads is upgraded
+    ///
+    /// The server that leads finishes what is being done, gives the store to another one, and follows.
+    /// Requests of clients wait meanwhile, for half a second most often. Nothing happens if no other server
+    /// could lead (exit code 4).
+    #[command(after_help = "\
+Examples:
+  nightbell cluster drain
+  nightbell cluster drain --url http://10.0.0.6:8080 && sudo systemctl restart nightbell@a")]
+    Drain,
 }
+
+/// How long another server may take to lead.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Status => status(client, output).await,
+        Verb::Drain => drain(client, output).await,
     }
+}
+
+async fn drain(client: &Client, output: &Output) -> anyhow::Result<()> {
+    let drained = client.post(&["cluster", "drain"]).send().await?.value()?;
+    let begun = Instant::now();
+    loop {
+        // The server that is asked may be the one that begins anew.
+        if let Ok(answer) = client.get(&["cluster"]).send().await
+            && let Ok(cluster) = answer.value()
+            && let Some(leader) = leader(&cluster)
+            && leader["incarnation"] != drained["incarnation"]
+        {
+            let name = clean(leader["name"].as_str().unwrap_or_default());
+            return if output.is_json() {
+                output.json(leader)
+            } else {
+                output.note(format!("{name} leads now"));
+                Ok(())
+            };
+        }
+        if begun.elapsed() > PATIENCE {
+            let message = format!("no other server leads after {} s", PATIENCE.as_secs());
+            return Err(Failure::error(message)
+                .with_hint("look at the servers: nightbell cluster status, and their logs")
+                .into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The server that leads, among those of an answer.
+fn leader(cluster: &Value) -> Option<&Value> {
+    let mut nodes = cluster["nodes"].as_array()?.iter();
+    nodes.find(|it| it["role"] == "leader" && it["alive"] == true)
 }
 
 async fn status(client: &Client, output: &Output) -> anyhow::Result<()> {

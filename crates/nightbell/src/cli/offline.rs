@@ -65,7 +65,7 @@ pub(super) fn history(
 ///
 /// # Errors
 /// A type cannot be set up.
-pub(super) fn task_types() -> anyhow::Result<Vec<&'static str>> {
+pub(crate) fn task_types() -> anyhow::Result<Vec<&'static str>> {
     let runners = tasks::registry::runners(&tasks::registry::Settings::default())?;
     Ok(runners.iter().map(|runner| runner.task_type()).collect())
 }

@@ -291,6 +291,12 @@ settings! {
     /// A relative file is looked up in the folder in which the server is started.
     store: StoreUrl = ["sqlite:nightbell.db"];
 
+    /// Folder for backups of the store that are asked for in the console or by `POST /api/admin/backup`.
+    ///
+    /// It is made if it is not there. Each backup is a file that `store` can name; none is ever removed. Only
+    /// for a store in a file: a database has means of its own. `off` for none.
+    backup_dir: Option<PathBuf> = ["off"];
+
     /// Wait while another server has the store, and take over when that one ends.
     ///
     /// Until then nothing is answered and nobody is paged. Both need the same key of secrets.
@@ -531,6 +537,30 @@ settings! {
     /// is delayed. What monitors start does not count.
     workflow_starts_per_minute: Option<NonZeroU32> = ["off"];
 
+    /// How many requests one key or user may send in a second; `off` for any number.
+    ///
+    /// Twice as many may come at once. Further ones are refused with 429 and `Retry-After`. It counts with
+    /// access control: `auth` is `offered` (whoever sends no key counts by address) or `on`.
+    principal_requests_per_second: Option<NonZeroU32> = ["off"];
+
+    /// How many bytes the bodies of requests of one key or user may have in a minute; `off` for any number.
+    ///
+    /// After a body that went beyond it, requests are refused with 429 and `Retry-After` until there is room
+    /// again. It counts with access control.
+    principal_bytes_per_minute: Option<Bytes> = ["off"];
+
+    /// How many runs one key or user may have open; `off` for any number.
+    ///
+    /// Those are meant that act as the key or user, what schedules and runs started for it among them; not
+    /// sub-workflows. Further starts are refused with 429, and the task that asked for one fails.
+    principal_open_max: Option<NonZeroU32> = ["off"];
+
+    /// How many runs one key or user may start in a minute by itself; `off` for any number.
+    ///
+    /// Further starts are refused with 429. What its runs and schedules start is bounded elsewhere:
+    /// `workflow_starts_per_minute` and `principal_open_max`.
+    principal_starts_per_minute: Option<NonZeroU32> = ["off"];
+
     /// Networks that tasks and monitors may reach although they are refused as a rule.
     ///
     /// Refused are link-local and other addresses where clouds give out credentials, multicast, and
@@ -542,6 +572,13 @@ settings! {
     /// Every address to which a name leads is judged. Behind a proxy only addresses that are written
     /// out are.
     outgoing_deny: Networks = [];
+
+    /// Whether tasks, monitors and receivers may reach this machine and private networks.
+    ///
+    /// With `off`, loopback, private, shared and unique local addresses are refused but for those in
+    /// `outgoing_allow`. For servers on which people write definitions who are not trusted with what
+    /// the network around the server trusts.
+    outgoing_private: bool = ["on"];
 
     /// Whether tasks, monitors and receivers may call this server itself.
     ///

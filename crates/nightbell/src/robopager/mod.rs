@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !config.load.contains(&checklist) {
         config.load.push(checklist);
     }
-    crate::run(crate::serve::run(config))?;
+    crate::run(crate::serve::run(config, &effective))?;
     Ok(ExitCode::SUCCESS)
 }
 

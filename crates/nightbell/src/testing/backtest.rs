@@ -184,30 +184,12 @@ mod tests {
     use kernel::alert::definition::{ChecklistOptions, Known, load_among};
     use serde_json::{Map, Value};
 
+    use super::super::dice::{Dice, many};
     use super::*;
     use crate::scripts::Engines;
 
     /// Definitions that are tried: among them one whose messages tell of several incidents.
     const SEEDS: [u64; 6] = [0, 1, 2, 3, 4, 11];
-    /// Names how many the long form tries.
-    const MANY: &str = "NIGHTBELL_TEST_SEEDS";
-
-    /// Numbers that follow from a seed.
-    struct Dice(u64);
-
-    impl Dice {
-        fn throw(&mut self, sides: u64) -> u64 {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) % sides
-        }
-
-        fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-            choices[self.throw(choices.len() as u64) as usize]
-        }
-    }
 
     /// Rows of a few hosts whose loss goes up and down, each check with a length of its own.
     struct Wild {
@@ -322,7 +304,7 @@ mod tests {
     #[test]
     #[ignore = "takes minutes; NIGHTBELL_TEST_SEEDS says how many"]
     fn the_same_definition_makes_the_same_of_many_pasts() {
-        try_seeds(0..std::env::var(MANY).ok().and_then(|it| it.parse().ok()).unwrap_or(500));
+        try_seeds(0..many(500));
     }
 
     fn try_seeds(seeds: impl IntoIterator<Item = u64>) {

@@ -5,6 +5,8 @@ pub(crate) mod backtest;
 mod cast;
 mod compare;
 pub(crate) mod coverage;
+#[cfg(test)]
+mod dice;
 mod file;
 mod junit;
 mod keys;

@@ -364,8 +364,167 @@ fn brief(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::difference;
-    use serde_json::json;
+    use serde_json::{Map, json};
+
+    use super::super::dice::{Dice, many};
+    use super::*;
+    use crate::scripts::Engines;
+
+    /// Makes a workflow, and what its tasks answer.
+    struct Maker {
+        dice: Dice,
+        count: u32,
+        mocks: Mocks,
+    }
+
+    impl Maker {
+        /// Tasks one after the other; those that hold others so deep.
+        fn block(&mut self, depth: u32) -> Vec<Value> {
+            let count = 1 + self.dice.throw(3);
+            (0..count).flat_map(|_| self.task(depth)).collect()
+        }
+
+        fn task(&mut self, depth: u32) -> Vec<Value> {
+            self.count += 1;
+            let name = format!("t{}", self.count);
+            let of = |kind: &str, more: Value| {
+                let mut task = json!({ "name": name, "taskReferenceName": name, "type": kind });
+                let Value::Object(more) = more else { return task };
+                task.as_object_mut().expect("an object").extend(more);
+                task
+            };
+            let n = json!({ "n": "${workflow.input.n}", "k": 1 });
+            match self.dice.throw(if depth == 0 { 6 } else { 9 }) {
+                0 | 1 => {
+                    self.answer(&name, true);
+                    let optional = self.dice.throw(3) == 0;
+                    let work =
+                        json!({ "name": "work", "inputParameters": n, "optional": optional });
+                    vec![of("SIMPLE", work)]
+                }
+                2 => {
+                    self.answer(&name, true);
+                    let input = json!({ "uri": "http://x.test/", "method": "GET" });
+                    vec![of("HTTP", json!({ "inputParameters": input, "optional": true }))]
+                }
+                3 => {
+                    self.answer(&name, false);
+                    vec![of("HUMAN", json!({ "inputParameters": n }))]
+                }
+                4 => vec![of("WAIT", json!({ "inputParameters": { "duration": "3s" } }))],
+                5 => {
+                    let input = json!({ "n": "${workflow.input.n}", "expression": "$.n * 2" });
+                    vec![of("INLINE", json!({ "inputParameters": input }))]
+                }
+                6 => {
+                    let (even, other) = (self.block(depth - 1), self.block(depth - 1));
+                    let branch = json!({ "evaluatorType": "javascript", "inputParameters": n,
+                        "expression": "$.n % 2 == 0 ? 'even' : 'odd'",
+                        "decisionCases": { "even": even }, "defaultCase": other });
+                    vec![of("SWITCH", branch)]
+                }
+                7 => {
+                    let branches = [self.block(depth - 1), self.block(depth - 1)];
+                    let last =
+                        |tasks: &Vec<Value>| tasks[tasks.len() - 1]["taskReferenceName"].clone();
+                    let joined: Vec<Value> = branches.iter().map(last).collect();
+                    let join = json!({ "name": "join", "taskReferenceName": format!("{name}-join"),
+                        "type": "JOIN", "joinOn": joined });
+                    vec![of("FORK_JOIN", json!({ "forkTasks": branches })), join]
+                }
+                _ => {
+                    let over = self.block(depth - 1);
+                    let condition = format!("$.{name}['iteration'] < 2");
+                    vec![of("DO_WHILE", json!({ "loopCondition": condition, "loopOver": over }))]
+                }
+            }
+        }
+
+        /// Enough answers for every attempt in every iteration.
+        fn answer(&mut self, name: &str, fails: bool) {
+            let answers = (0..24).map(|number| Answer {
+                output: Map::from_iter([("n".to_owned(), Value::from(number))]),
+                takes: 1 + self.dice.throw(5_000) as i64,
+                fail: (fails && self.dice.throw(5) == 0).then(|| "refused".to_owned()),
+                after: 0,
+            });
+            let answers = answers.collect();
+            self.mocks.insert(name.to_owned(), answers);
+        }
+    }
+
+    #[test]
+    fn a_run_is_the_same_by_its_own_definition() {
+        try_seeds(12);
+    }
+
+    #[test]
+    #[ignore = "takes minutes; NIGHTBELL_TEST_SEEDS says how many"]
+    fn many_runs_are_the_same_by_their_own_definitions() {
+        try_seeds(many(1_000));
+    }
+
+    fn try_seeds(seeds: u64) {
+        let scripts: Arc<dyn Scripts> =
+            Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default());
+        let built_in: Arc<[&'static str]> =
+            crate::cli::offline::task_types().expect("there are some").into();
+        let work = json!({ "name": "work", "retryCount": 2, "retryDelaySeconds": 1 });
+        let work: TaskDef = serde_json::from_value(work).expect("it is one");
+        let started = Timestamp::from_millis(1_767_225_600_000);
+        let (mut asked, mut failed) = (0, 0);
+        for seed in 0..seeds {
+            let mut maker = Maker { dice: Dice(seed), count: 0, mocks: Mocks::new() };
+            for _ in 0..5 {
+                maker.dice.throw(2);
+            }
+            let tasks = maker.block(2);
+            let text = json!({ "name": "made", "version": 1, "tasks": tasks,
+                "outputParameters": { "n": "${t1.output.n}" } });
+            let text = text.to_string();
+            let define = |text: &str| -> load::Definitions {
+                let workflow: WorkflowDef = serde_json::from_str(text).expect("it is one");
+                let (tasks, workflows) = (vec![work.clone()], vec![workflow]);
+                load::Definitions { tasks, workflows, ..load::Definitions::default() }
+            };
+            let folder = Folder {
+                definitions: define(&text),
+                scripts: scripts.clone(),
+                built_in: built_in.clone(),
+            };
+            let test = WorkflowTest {
+                workflow: "made".to_owned(),
+                input: json!({ "n": maker.dice.throw(2) }),
+                mocks: maker.mocks,
+                expect: WorkflowExpect::default(),
+            };
+            let played = play(&folder, &format!("run {seed}"), started, &test);
+            let played = played.unwrap_or_else(|why| panic!("seed {seed}: {why}\n{text}"));
+            let run = played.run().expect("it began");
+            assert!(run.status.is_closed(), "seed {seed}\n{text}");
+            failed += usize::from(run.tasks().any(|task| task.status.as_str() == "FAILED"));
+            let shown = server::rest::view::describe(run).parse();
+            let replayed = |definitions: load::Definitions| {
+                let trial = Trial {
+                    definitions,
+                    tasks: vec![work.clone()],
+                    mocks: Answers::default(),
+                    scripts: scripts.clone(),
+                    built_in: built_in.clone(),
+                };
+                replay(&trial, &[Run::of(&shown)]).remove(0)
+            };
+            let verdict = replayed(define(&text));
+            assert_eq!(verdict, Verdict::Same, "seed {seed}\n{text}\n{shown}");
+            // One whose workers are asked otherwise is not.
+            if run.tasks().any(|task| matches!(&*task.task_type, "SIMPLE" | "HUMAN")) {
+                asked += 1;
+                let other = replayed(define(&text.replace("\"k\":1", "\"k\":2")));
+                assert!(matches!(other, Verdict::AskedOtherwise { .. }), "seed {seed}: {other:?}");
+            }
+        }
+        assert!(asked > 0 && failed > 0, "{asked} asked, {failed} failed");
+    }
 
     #[test]
     fn the_first_difference_of_two_values_is_told_with_its_place() {

@@ -282,3 +282,33 @@ async fn a_server_that_cannot_be_one_of_several_says_why() {
     let alone = refused(&["--store", &url]).exits(1);
     assert!(alone.stderr.contains("--peer-listen"), "{alone:?}");
 }
+
+/// Before an upgrade the server that leads lets another one lead, and follows; what was begun goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_drained_lets_another_one_lead() {
+    let Some(database) = shared().await else { return };
+    let url = format!("{}?sslmode=disable&lease=2&schema=drained", database.url());
+    let first = server(&url, KEY).await;
+    is_ready(&first).await;
+    let drain = |live: &Live| Nightbell::new(&["cluster", "drain", "--url", &live.url("")]).run();
+    let alone = drain(&first).exits(4);
+    assert!(alone.stderr.contains("no other server shares the store"), "{alone:?}");
+    let task = json!({ "name": "kept", "taskReferenceName": "kept", "type": "SIMPLE" });
+    first.define("kept", json!([task])).await;
+    let id = first.begin("kept", &json!({})).await;
+
+    let second = server(&url, KEY).await;
+    is_ready(&second).await;
+    let drained = drain(&second).exits(0);
+    let told = format!("(process {}) leads now", second.pid());
+    assert!(drained.stderr.contains(&told), "{drained:?}");
+    let cluster = until(&first, "/api/cluster", |_, it| roles(it).len() == 2).await;
+    assert_eq!(roles(&cluster), ["follower", "leader"], "{cluster:#}");
+    assert!(
+        first.log_text().contains("let another one lead; it begins anew"),
+        "{}",
+        first.log_text()
+    );
+    let tasks = first.poll("kept?count=1&timeout=5000").await;
+    assert_eq!(tasks[0]["workflowInstanceId"], id, "{tasks:?}");
+}

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::live::binary;
 
 /// Variables of the command line, those that the files themselves make, and secrets that are examples.
@@ -116,4 +118,129 @@ fn nodes_are_as_confined_as_a_single_server() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let about_it = told.lines().any(|line| line.contains("nightbell"));
     assert!(output.status.success() && !about_it, "{told}");
+}
+
+/// Commands in the templates for CI have the options that they name, and end as the templates believe.
+#[test]
+fn the_templates_for_ci_say_what_the_commands_know() {
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    for file in ["ci/github.yml", "ci/gitlab.yml"] {
+        for line in read(file).lines() {
+            let line = line.trim_start().trim_start_matches("- ").trim_start_matches("run: ");
+            let Some((verb, rest)) =
+                line.strip_prefix("nightbell ").and_then(|it| it.split_once(' '))
+            else {
+                continue;
+            };
+            let help = said(&[verb, "--help"]);
+            for option in rest.split_whitespace().filter(|word| word.starts_with('-')) {
+                assert!(help.contains(option), "{file}: nightbell {verb} has no {option}");
+            }
+            *seen.entry(verb.to_owned()).or_default() += 1;
+        }
+    }
+    let each = ["apply", "check", "plan", "test"].map(|verb| (verb.to_owned(), 2));
+    assert_eq!(seen, std::collections::BTreeMap::from(each));
+    // A plan with changes, which is no failure.
+    assert!(said(&["plan", "--help"]).contains("0 nothing to change, 7 something"));
+    assert!(read("ci/github.yml").contains("[ \"$code\" -eq 7 ]"));
+    assert!(read("ci/gitlab.yml").contains("exit_codes: [7]"));
+}
+
+/// What the schema of the chart's values says at a path, if it declares it.
+fn declared<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(schema, |at, key| {
+        let at = match at["$ref"].as_str().and_then(|it| it.strip_prefix("#/definitions/")) {
+            Some(name) => &schema["definitions"][name],
+            None => at,
+        };
+        at["properties"].get(key)
+    })
+}
+
+#[test]
+fn the_chart_uses_the_values_that_it_declares() {
+    let schema: Value = serde_json::from_str(&read("helm/nightbell/values.schema.json")).unwrap();
+    let mut templates = Vec::new();
+    files(&root().join("helm/nightbell/templates"), &mut templates);
+    let mut used = BTreeSet::new();
+    for (path, text) in templates {
+        for (at, name) in text.match_indices(".Values.") {
+            let is_part = |c: char| !(c.is_ascii_alphanumeric() || c == '.');
+            let value = text[at + name.len()..].split(is_part).next().unwrap();
+            assert!(declared(&schema, value).is_some(), "{}: {value}", path.display());
+            used.insert(value.split('.').next().unwrap().to_owned());
+        }
+    }
+    // Helm's own, for charts within charts.
+    used.insert("global".to_owned());
+    let declared: BTreeSet<String> =
+        schema["properties"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(used, declared);
+    let values = read("helm/nightbell/values.yaml");
+    let keys = values.lines().filter_map(|line| line.split_once(':')).map(|(key, _)| key);
+    let keys: Vec<_> = keys.filter(|key| !key.starts_with([' ', '#'])).collect();
+    assert!(keys.len() > 15, "{keys:?}");
+    for key in keys {
+        assert!(declared.contains(key), "values.yaml: {key} is not in the schema");
+    }
+}
+
+/// What Helm makes of the chart, where there is Helm.
+#[test]
+fn helm_makes_nodes_of_the_chart_or_says_what_is_missing() {
+    let chart = root().join("helm/nightbell");
+    let helm = |verb: &str, values: &[&str]| {
+        let mut helm = Command::new("helm");
+        helm.arg(verb);
+        if verb == "template" {
+            helm.args(["bell", "--kube-version=1.31.0"]);
+        }
+        helm.arg(&chart);
+        for value in values {
+            helm.args(["--set", value]);
+        }
+        helm.output().ok().map(|output| {
+            let [out, err] =
+                [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+            (output.status.success(), out, err)
+        })
+    };
+    let needed = ["image.repository=r.example.com/nightbell", "secretKey.existingSecret=key"];
+    let several = [&needed[..], &["store.existingSecret=store", "replicas=3"]].concat();
+    let Some((is_good, out, err)) = helm("lint", &several) else {
+        eprintln!("skipped: there is no helm here");
+        return;
+    };
+    assert!(is_good, "{out}{err}");
+    let made = |values: &[&str]| {
+        let (is_good, out, err) = helm("template", values).unwrap();
+        assert!(is_good, "{values:?}: {err}");
+        out
+    };
+    let one = made(&needed);
+    assert!(one.contains("kind: StatefulSet") && !one.contains("PEER_LISTEN"), "{one}");
+    assert!(!one.contains("kind: PodDisruptionBudget"), "{one}");
+    let three = made(&several);
+    assert!(three.contains("kind: Deployment") && three.contains("replicas: 3"), "{three}");
+    assert!(three.contains("kind: PodDisruptionBudget"), "{three}");
+    assert!(three.contains("name: NIGHTBELL_PEER_ADDRESS"), "{three}");
+    let set = ["settings.retention_count=1000000", "settings.load_prune=true", "drainSeconds=7"];
+    let set = made(&[&needed[..], &set].concat());
+    assert!(set.contains("value: \"1000000\"") && set.contains("value: \"on\""), "{set}");
+    assert!(set.contains("terminationGracePeriodSeconds: 32"), "{set}");
+    let ingress =
+        [&needed[..], &["ingress.enabled=true", "ingress.host=bell.example.com"]].concat();
+    assert!(made(&ingress).contains("kind: Ingress"));
+    for (values, why) in [
+        (vec![], "image.repository is empty"),
+        (vec![needed[0]], "secretKey.existingSecret is empty"),
+        ([&needed[..], &["replicas=2"]].concat(), "several nodes share a store in PostgreSQL"),
+        ([&needed[..], &["settings.listen=x"]].concat(), "settings.listen is decided by the chart"),
+        ([&needed[..], &["replica=2"]].concat(), "replica"),
+        ([&needed[..], &["service.port=70000"]].concat(), "port"),
+    ] {
+        let (is_good, out, err) = helm("template", &values).unwrap();
+        assert!(!is_good && err.contains(why), "{values:?}: {out}{err}");
+    }
 }

@@ -59,6 +59,40 @@ endpoints:
 }
 
 #[test]
+fn a_calendar_is_written_whole_or_not_at_all() {
+    let calendar = |rule: &str| {
+        format!(
+            "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:Ann Olsen\r\nDTSTART:20261102T090000Z\r\n\
+             DTEND:20261102T170000Z\r\nRRULE:FREQ={rule}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        )
+    };
+    let server = StandIn::start().says("GET /a.ics", 200, json!(calendar("DAILY"))).says(
+        "GET /b.ics",
+        200,
+        json!(calendar("YEARLY")),
+    );
+    let import = |path: &str, more: &[&str]| {
+        let url = format!("{}{path}", server.url());
+        let arguments =
+            ["import", "calendar", &url, "--rotation", "primary", "--name", "Ann Olsen=ann"];
+        let arguments = arguments.iter().chain(more).copied().collect::<Vec<_>>();
+        Nightbell::new(&arguments).file("out.yaml", "mine").run()
+    };
+    let made = import("/a.ics", &[]).exits(0).stdout;
+    let more = "receivers: { x: { slack: 'https://s.example' } }\npeople: { ann: x }\nroutes: [{ to: 'oncall:primary' }]\n";
+    let file = format!("{made}{more}");
+    let at = ["oncall", "who", "primary", "-f", "oncall.yaml", "--at"];
+    let who = |instant: &str, code: i32| {
+        let arguments: Vec<&str> = at.iter().copied().chain([instant]).collect();
+        Nightbell::new(&arguments).file("oncall.yaml", &file).run().exits(code)
+    };
+    assert!(who("2027-02-03T10:00:00Z", 0).stdout.contains("ann"), "{file}");
+    let refused = import("/b.ics", &["-O", "out.yaml", "--force"]).exits(1);
+    assert!(refused.stderr.contains("FREQ=YEARLY"), "{}", refused.stderr);
+    import("/c.ics", &["-O", "out.yaml", "--force"]).exits(1);
+}
+
+#[test]
 fn a_file_that_is_there_stays() {
     let import = |more: &[&str]| {
         let arguments = ["import", "crontab", "tab", "-O", "out.yaml"].iter().chain(more).copied();

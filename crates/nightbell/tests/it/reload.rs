@@ -44,6 +44,50 @@ async fn until_logged(live: &Live, words: &[&str]) {
     }
 }
 
+/// What an administrator does for a server from afar: files that are not watched are read again, the store is
+/// backed up, and what it runs with is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_reloaded_and_backed_up_by_the_api_and_tells_its_settings() {
+    let (folder, backups) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(folder.path(), "a.json", &flow("a", "one").to_string());
+    let (load, to) = (folder.path().to_str().unwrap(), backups.path().join("kept"));
+    let to = to.to_str().unwrap();
+    let mut live = Live::start(&["--load", load, "--backup-dir", to]).await;
+    let settings = live.get("/api/admin/settings").await;
+    let of = |key: &str| {
+        let found = settings.as_array().unwrap().iter().find(|it| it["key"] == key);
+        found.map(|it| (it["value"].as_str().unwrap(), it["origin"].as_str().unwrap()))
+    };
+    assert_eq!(of("backup_dir"), Some((to, "--backup-dir")));
+    assert_eq!(of("console"), Some(("auto", "default")));
+    // Read again when the answer comes, whoever else watches the folder.
+    write(folder.path(), "a.json", &flow("a", "two").to_string());
+    assert_eq!(live.ask(reqwest::Method::POST, "/api/admin/reload", "").await.0, 200);
+    let all = live.get("/api/metadata/workflow").await;
+    assert_eq!(all[0]["description"], "two", "{all}");
+    assert!(live.get("/api/health").await["backup"]["last"].is_null());
+    assert_eq!(live.ask(reqwest::Method::POST, "/api/admin/backup", "").await.0, 202);
+    let begun = Instant::now();
+    let kept = loop {
+        let told = live.get("/api/admin/backup").await;
+        assert_eq!(told["failure"], Value::Null);
+        if told["runningSince"].is_null() {
+            break told["last"].clone();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{told}; log: {}", live.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    // It is a store: another server opens it, and has what this one had.
+    let file = format!("sqlite:{to}/{}", kept["file"].as_str().unwrap());
+    live.stop().await;
+    let key = format!("{}.key", live.store().display());
+    let other = Live::start(&["--store", &file, "--secret-key-file", &key]).await;
+    until_described(&other, "a", "two").await;
+    assert!(
+        other.get("/api/admin/backup").await["whyNot"].as_str().unwrap().contains("backup_dir")
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_is_applied_and_what_is_broken_is_not() {
     let folder = tempfile::tempdir().unwrap();

@@ -34,11 +34,14 @@ fn told(mut command: Command, server: &Guarded, (id, key): (&str, &str)) -> Comm
     command
 }
 
+/// What the SDKs' drives need.
+const ROLES: [&str; 3] = ["editor", "worker", "secrets"];
+
 /// The whole drive of each script, with a key of the roles that it needs.
-async fn work_with_a_key(interpreter: OsString, scripts: &[&str]) {
+async fn work_with_a_key(interpreter: OsString, roles: &[&str], scripts: &[&str]) {
     let server = Guarded::start().await;
     let (_, admin) = server.key(&server.bootstrap(), "ann", &["admin"]).await;
-    let (id, key) = server.key(&admin, "sdk", &["editor", "worker", "secrets"]).await;
+    let (id, key) = server.key(&admin, "sdk", roles).await;
     for script in scripts {
         let mut command = told(Command::new(&interpreter), &server, (&id, &key));
         command.arg(file(script));
@@ -56,7 +59,14 @@ async fn work_with_a_key(interpreter: OsString, scripts: &[&str]) {
 async fn the_python_sdks_work_with_a_key() {
     let Some(python) = prepared(PYTHON) else { return };
     let scripts = ["python/sdk.py", "python/durable_key.py", "python/functions_key.py"];
-    work_with_a_key(python, &scripts).await;
+    work_with_a_key(python, &ROLES, &scripts).await;
+}
+
+/// Its client of applications, users, groups and authorizations.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_administers_access_in_its_own_words() {
+    let Some(python) = prepared(PYTHON) else { return };
+    work_with_a_key(python, &["admin"], &["python/authorization.py"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +74,8 @@ async fn the_javascript_sdks_work_with_a_key() {
     if prepared(NODE_MODULES).is_none() {
         return;
     }
-    work_with_a_key("node".into(), &["javascript/sdk.mjs", "javascript/durable_key.mjs"]).await;
+    work_with_a_key("node".into(), &ROLES, &["javascript/sdk.mjs", "javascript/durable_key.mjs"])
+        .await;
 }
 
 /// The worker of each SDK that is installed, by its language.

@@ -170,7 +170,7 @@ fn for_users_of_prometheus() {
 /// Blocks of other pages that need no server.
 #[test]
 fn on_pages_of_commands() {
-    for page in ["check.md", "testing.md", "schedules.md"] {
+    for page in ["check.md", "testing.md", "schedules.md", "monitors.md"] {
         runs(page);
     }
 }

@@ -8,8 +8,11 @@ mod anonymous;
 mod audit;
 mod credential;
 mod held;
+mod link;
 pub(crate) mod login;
 mod logins;
+mod quota;
+mod refusal;
 mod routes;
 mod scope;
 pub(crate) mod session;
@@ -23,12 +26,13 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use engine::{ActsOn, AuditEntry, Authored, Engine, Proved};
+use kernel::Timestamp;
 use kernel::access::{
-    KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, Role, decide,
+    KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, Resource, Role, decide,
 };
 
 use crate::guard::{self, Peer};
@@ -38,6 +42,10 @@ use crate::{Api, grpc};
 use anonymous::Anonymous;
 use audit::{Begun, Counted};
 use logins::Logins;
+use quota::Quotas;
+use refusal::{
+    GRPC_HINT, HINT, expired, forbidden, in_the_words_of, invalid, stale, unauthenticated,
+};
 use session::Sessions;
 use sso::Sso;
 use throttle::Throttle;
@@ -46,6 +54,9 @@ use zeroize::Zeroizing;
 
 pub(crate) use audit::{About, Called, Why};
 pub(crate) use credential::is_by_program;
+pub(crate) use link::{CODE, Signer};
+pub use quota::QuotaSettings;
+pub(crate) use refusal::{EXPIRED, INVALID};
 pub(crate) use routes::{PERMISSION, Required, Requirements, Routes};
 pub(crate) use scope::Scope;
 pub(crate) use token::LIFETIME_SECONDS;
@@ -95,6 +106,19 @@ impl Actor {
     /// Whether it may do something more than its path needs. Without access control anybody may.
     pub(crate) fn may(&self, api: &Api, permission: Permission) -> bool {
         decide(api.settings.auth, permission.into(), self.principal()).is_ok()
+    }
+
+    /// Names what it may see, so that those of the same name are shown the same. Whoever has roles on some
+    /// things only is alone with it.
+    pub(crate) fn reach(&self, api: &Api) -> String {
+        let Some(who) = self.principal() else { return "anybody".to_owned() };
+        let granted = |it: &Resource| who.selectors(Permissions::ALL, *it).next().is_some();
+        if Resource::ALL.iter().any(granted) {
+            return who.id.to_string();
+        }
+        let may = Permission::ALL.into_iter().filter(|it| self.may(api, *it));
+        let may: Vec<&str> = may.map(Permission::as_str).collect();
+        format!("{} {}", if self.is_stale { "stale" } else { "young" }, may.join(" "))
     }
 
     /// Checks that it may do something that its path does not always need; `what` is that, in words.
@@ -197,12 +221,14 @@ pub(crate) struct Authorizer {
     proof_max: Duration,
     engine: Engine,
     tokens: Tokens,
+    links: Arc<link::Codes>,
     sessions: Arc<Sessions>,
     requirements: Requirements,
     throttle: Throttle,
     logins: Logins,
     sso: Option<Sso>,
     anonymous: Anonymous,
+    quotas: Arc<Quotas>,
     counted: Counted,
 }
 
@@ -213,12 +239,14 @@ impl Authorizer {
             proof_max: api.settings.proof_max,
             engine: api.engine.clone(),
             tokens: Tokens::new(&api.engine),
+            links: link::Codes::new(&api.engine),
             sessions: Arc::default(),
             requirements,
             throttle: Throttle::new(&api.settings.trusted_proxies),
             logins: Logins::new(&api.settings.trusted_proxies),
             sso: Sso::of(&api.settings, &api.engine),
             anonymous: Anonymous::default(),
+            quotas: Quotas::new(api.settings.quotas),
             counted: Counted::default(),
         }
     }
@@ -395,10 +423,12 @@ impl Authorizer {
     /// Who the credentials of a request prove its sender to be; `None` without any.
     fn who(
         &self,
-        headers: &HeaderMap,
-        query: Option<&str>,
+        path: Option<&str>,
+        request: &Request,
     ) -> Option<Result<Arc<Principal>, Problem>> {
-        let given = credential::of(headers, query)?;
+        let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
+        let query = request.uri().query().filter(|_| is_durable);
+        let given = credential::of(request.headers(), query)?;
         if let Some(key) = KeyText::parse(&given) {
             return Some(match self.holder(&key) {
                 Proved::Known(principal) => Ok(principal),
@@ -407,6 +437,9 @@ impl Authorizer {
             });
         }
         let now = self.engine.now();
+        if link::Codes::is_one(&given) {
+            return Some(self.by_link(&given, path, request.uri(), now));
+        }
         Some(match self.tokens.verify(&given, now) {
             Verdict::Of(subject) => {
                 if subject.session.as_ref().is_some_and(|it| !self.sessions.is_open(it)) {
@@ -425,6 +458,27 @@ impl Authorizer {
                 Err(invalid("the credentials are no key and no token of this server"))
             }
         })
+    }
+
+    /// Who was given the link that a request follows.
+    fn by_link(
+        &self,
+        code: &str,
+        path: Option<&str>,
+        uri: &Uri,
+        now: Timestamp,
+    ) -> Result<Arc<Principal>, Problem> {
+        let target = link::Target::of(path, uri);
+        let subject = target.and_then(|target| self.links.verify(code, &target));
+        let subject =
+            subject.ok_or_else(|| invalid("the code of the link is none for this instance"))?;
+        match self.engine.access().standing(&subject.id, subject.generation, now) {
+            Proved::Known(principal) => Ok(principal),
+            Proved::Expired => Err(expired("the key of the link has expired")),
+            Proved::Unknown => {
+                Err(invalid("the key of the link was revoked, or its user is disabled"))
+            }
+        }
     }
 
     /// What names the session without which a request would not pass.
@@ -482,12 +536,10 @@ impl Authorizer {
         if need == Need::Proof && path.is_some() {
             return Ok(Admitted::default());
         }
-        let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
-        let query = request.uri().query().filter(|_| is_durable);
         let known = |who| Actor { who: Some(who), is_stale: false };
         let who = match request.extensions().get::<Asked>() {
             Some(asked) => Some(Ok(asked.0.clone())),
-            None => match self.who(request.headers(), query) {
+            None => match self.who(path, request) {
                 None if session::is_for(path) => self.signed_in(request),
                 who => who.map(|it| it.map(known)),
             }
@@ -532,6 +584,9 @@ impl Authorizer {
                 if actor.who.is_none() && self.mode == Mode::Offered && !is_public {
                     self.anonymous.count(request);
                 }
+                if !is_public && let Err(problem) = self.charge(&actor, request) {
+                    return Err(in_the_words_of(request.headers(), problem));
+                }
                 let entry = is_written.then(|| audit::entry_of_act(path, request, &actor));
                 self.begun(request.headers(), actor, scope, entry).await
             }
@@ -547,6 +602,27 @@ impl Authorizer {
                 Err(in_the_words_of(request.headers(), problem))
             }
         }
+    }
+
+    /// Counts a request against the quotas of whoever makes it; not what this process asks itself, nor
+    /// what the administrator at the socket does, who may have to end what others do too much of.
+    ///
+    /// # Errors
+    /// 429 if a quota is used up.
+    fn charge(&self, actor: &Actor, request: &mut Request) -> Result<(), Problem> {
+        let is_exempt = request.extensions().get::<Asked>().is_some()
+            || actor.principal().is_some_and(is_local);
+        if !self.quotas.is_set() || is_exempt {
+            return Ok(());
+        }
+        let who = if let Some(who) = &actor.who {
+            who.id.clone()
+        } else {
+            let peer: Option<&Peer> = request.extensions().get();
+            let address = peer.map(|it| throttle::place(it.0.ip()).to_string());
+            format!("anonymous {}", address.unwrap_or_default()).into()
+        };
+        self.quotas.charge(who, request)
     }
 
     /// Lets a request begin; what is to be written down is written before.
@@ -591,9 +667,19 @@ impl Authorizer {
         if let Some(begun) = &begun {
             request.extensions_mut().insert(begun.why().clone());
         }
+        // Where answers have links to instances, which are triggers' and those of one API.
+        let has_links = path.is_none_or(|path| path.starts_with(crate::durable::BASE));
+        if let Some(who) = actor.who.as_ref().filter(|it| has_links && !is_local(it)) {
+            request.extensions_mut().insert(Signer::new(&self.links, who));
+        }
         request.extensions_mut().insert(actor);
         request.extensions_mut().insert(scope);
         Ok(Entered { begun, held })
+    }
+
+    /// Requests that were refused because a quota was used up, by quota.
+    pub(crate) fn refused_by_quota(&self) -> [(&'static str, u64); 2] {
+        self.quotas.refused()
     }
 
     /// Who has called without credentials, while they are only offered.
@@ -661,91 +747,3 @@ fn is_held_open(request: &Request) -> bool {
 /// For what a session counts only while its proof is young.
 const PROVED_ANEW: Permissions =
     Permissions::of(&[Permission::Edit, Permission::WriteSecrets, Permission::Admin]);
-
-fn stale() -> Problem {
-    let message = "this needs a proof of who you are that is not older than 12 hours";
-    Problem::new(StatusCode::UNAUTHORIZED, "proof-too-old", message).with_hint(
-        "Sign in again in another window, then go back and send it again: what you wrote is still there.",
-    )
-}
-
-/// The codes of refusals, which clients know in capitals.
-pub(crate) const INVALID: &str = "invalid-token";
-pub(crate) const EXPIRED: &str = "expired-token";
-
-const HINT: &str = "Send a key as 'Authorization: Bearer KEY' or 'X-Authorization: KEY', or as the \
-    password of Basic; SDKs take its id and secret. The command line takes it from NIGHTBELL_KEY. An \
-    administrator makes one with `nightbell key create`.";
-const GRPC_HINT: &str = "Send a key in the metadata of each call, as 'authorization: Bearer KEY'. Azure-managed \
-    packages send the token of their credential there: in place of token_credential=None or \
-    Authentication=None, pass a credential whose token is the key. docs/security.md has the lines for each \
-    SDK, under 'Durable Task SDKs'.";
-
-fn unauthenticated(hint: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token").with_hint(hint)
-}
-
-fn invalid(message: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, INVALID, message)
-        .with_hint("Check the key, or ask an administrator for another one.")
-}
-
-fn expired(message: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, EXPIRED, message).with_hint(
-        "Ask for another token with POST /api/token; for another key, ask an administrator.",
-    )
-}
-
-fn forbidden(who: Option<&Principal>, need: Need, what: &str) -> Problem {
-    let name = who.map_or("anonymous", |who| &*who.name);
-    let roles = who.into_iter().flat_map(Principal::roles).map(|role| role.to_string());
-    let grants = who.into_iter().flat_map(Principal::grants);
-    let granted = grants.take(GRANTS_SHOWN).map(ToString::to_string);
-    let mut has: Vec<String> = Vec::new();
-    for it in roles.chain(granted) {
-        if !has.contains(&it) {
-            has.push(it);
-        }
-    }
-    let whole = match need {
-        Need::OneOf(_) if who.is_some_and(|who| who.grants().next().is_some()) => " on everything",
-        _ => "",
-    };
-    let message = format!(
-        "'{name}' ({}) may not do this: {what} needs the permission {need}{whole}",
-        has.join(", ")
-    );
-    let needed = need.permissions();
-    let grants = Role::ALL
-        .into_iter()
-        .filter(|role| needed == Permissions::NONE || role.permissions().meets(needed));
-    let grants: Vec<&str> = grants.map(Role::as_str).collect();
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", message).with_hint(format!(
-        "Use a key, or sign in as a user, with one of the roles {}.",
-        grants.join(", ")
-    ))
-}
-
-/// Narrowed roles that a refusal names.
-const GRANTS_SHOWN: usize = 5;
-
-/// A refusal as the client understands it: gRPC has statuses of its own.
-fn in_the_words_of(headers: &HeaderMap, refused: Problem) -> Response {
-    const ASKED_FOR: HeaderValue = HeaderValue::from_static("Bearer realm=\"nightbell\"");
-    if guard::is_grpc(headers) {
-        let hint = refused.hint.unwrap_or_default();
-        let message = format!("{}. {hint}", refused.message);
-        return match refused.status {
-            StatusCode::UNAUTHORIZED => tonic::Status::unauthenticated(message),
-            StatusCode::SERVICE_UNAVAILABLE => tonic::Status::unavailable(message),
-            _ => tonic::Status::permission_denied(message),
-        }
-        .into_http();
-    }
-    let is_unknown = refused.status == StatusCode::UNAUTHORIZED;
-    let mut response = refused.into_response();
-    if is_unknown {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, ASKED_FOR);
-    }
-    response
-}

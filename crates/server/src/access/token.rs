@@ -1,13 +1,18 @@
 //! Tokens: compact JWS (HS256) that live an hour and name the key or the user that asked for them.
 //!
 //! The header of a token must be the one that we write, to the letter: no token chooses how it is
-//! checked. A token is worth no more than its key, or its user, at the time of the request.
+//! checked. A token is worth no more than its key, or its user, at the time of the request. Only its proof,
+//! which nothing can change, is not looked at again for each request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::Engine;
 use kernel::Timestamp;
 use kernel::access::Principal;
+use parking_lot::RwLock;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
@@ -69,10 +74,16 @@ pub(super) enum Verdict {
     Invalid,
 }
 
+/// Tokens of which it is known that they are ours.
+const SEEN_MAX: usize = 1024;
+
 /// Makes tokens, and tells its own from others.
 pub(super) struct Tokens {
     key: hmac::Key,
     header: String,
+    /// Whole tokens whose proof was right, with what they say; never a wrong one, so nobody fills it with
+    /// what is invented. Names are hashed with a key of the process.
+    seen: RwLock<HashMap<Box<str>, Arc<Claims>>>,
 }
 
 impl Tokens {
@@ -82,7 +93,8 @@ impl Tokens {
 
     fn with_key(key: &[u8]) -> Self {
         let header = format!("{}.", URL_SAFE_NO_PAD.encode(HEADER));
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), header }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        Self { key, header, seen: RwLock::default() }
     }
 
     /// A token for a principal.
@@ -106,7 +118,7 @@ impl Tokens {
 
     /// Reads a token.
     pub(super) fn verify(&self, token: &str, now: Timestamp) -> Verdict {
-        self.claims(token).map_or(Verdict::Invalid, |claims| {
+        self.known(token).map_or(Verdict::Invalid, |claims| {
             let now = now.millis() / 1000;
             let is_known = claims.sub.starts_with("key:") || claims.sub.starts_with("user:");
             if !is_known || claims.iss != ISSUER {
@@ -116,8 +128,24 @@ impl Tokens {
             if now >= claims.exp || claims.iat > now + SKEW_SECONDS {
                 return Verdict::Expired;
             }
-            let Claims { sub: id, generation, session, .. } = claims;
-            Verdict::Of(Subject { id, generation, session })
+            let Claims { sub: id, generation, session, .. } = &*claims;
+            let (id, session) = (id.clone(), session.clone());
+            Verdict::Of(Subject { id, generation: *generation, session })
+        })
+    }
+
+    /// What a token of ours says, whenever it was made.
+    fn known(&self, token: &str) -> Option<Arc<Claims>> {
+        let seen = self.seen.read().get(token).cloned();
+        seen.or_else(|| {
+            let claims = Arc::new(self.claims(token)?);
+            let mut seen = self.seen.write();
+            if seen.len() >= SEEN_MAX {
+                // Those that are still used come back at once.
+                seen.clear();
+            }
+            seen.insert(token.into(), claims.clone());
+            Some(claims)
         })
     }
 
@@ -137,7 +165,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use kernel::Timestamp;
 
-    use super::{LIFETIME_SECONDS, Subject, Tokens, Verdict};
+    use super::{LIFETIME_SECONDS, SEEN_MAX, Subject, Tokens, Verdict};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -167,6 +195,23 @@ mod tests {
             Subject { id: "user:abc".to_owned(), generation: 3, session: Some("s".to_owned()) };
         let token = tokens.sign(&subject, at(NOW));
         assert_eq!(tokens.verify(&token, at(NOW)), Verdict::Of(subject));
+    }
+
+    #[test]
+    fn what_is_known_of_tokens_is_bounded_and_counts_no_longer_than_they() {
+        let tokens = Tokens::with_key(&[7; 32]);
+        let token = tokens.sign(&of("key:abc"), at(NOW));
+        for _ in 0..2 {
+            assert_eq!(tokens.verify(&token, at(NOW)), Verdict::Of(of("key:abc")));
+        }
+        assert_eq!(tokens.verify(&token[..token.len() - 1], at(NOW)), Verdict::Invalid);
+        assert_eq!(tokens.verify(&token, at(NOW + LIFETIME_SECONDS)), Verdict::Expired);
+        for number in 0..=SEEN_MAX {
+            let token = tokens.sign(&of(&format!("key:{number}")), at(NOW));
+            tokens.verify(&token, at(NOW));
+            tokens.verify(&format!("{token}x"), at(NOW));
+        }
+        assert!(tokens.seen.read().len() <= SEEN_MAX);
     }
 
     #[test]

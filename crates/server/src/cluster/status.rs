@@ -1,4 +1,4 @@
-//! Which servers share the store.
+//! Which servers share the store, and which of them leads.
 
 use std::fmt::Debug;
 
@@ -23,6 +23,9 @@ pub trait Cluster: Debug + Send + Sync {
     /// # Errors
     /// Why they are not known now.
     async fn nodes(&self) -> Result<Vec<ClusterNode>, String>;
+
+    /// Lets another server lead: this one finishes what is being done, gives the store back, and follows.
+    fn hand_over(&self);
 }
 
 /// One of the servers that share a store.
@@ -45,7 +48,7 @@ pub struct ClusterNode {
 }
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().on(Permission::Read, routes!(status))
+    Routes::new().on(Permission::Read, routes!(status)).on(Permission::Admin, routes!(drain))
 }
 
 /// Lists the servers that share the store, and which of them leads.
@@ -60,12 +63,44 @@ async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     let Some(cluster) = &api.settings.cluster else {
         return Ok(Json(json!({ "clustered": false, "nodes": [] })));
     };
-    let nodes = cluster.nodes().await.map_err(|why| {
-        let message = format!("the servers of the store are not known now: {why}");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", message)
-    })?;
+    let nodes = nodes(&**cluster).await?;
     let shown: Vec<Value> = nodes.iter().map(shown).collect();
     Ok(Json(json!({ "clustered": true, "nodes": shown })))
+}
+
+/// Lets another server lead, as before an upgrade of the one that leads.
+///
+/// The server that leads finishes what is being done and gives the store back; another one leads within a
+/// second, and requests wait for it. The one that led follows then.
+#[utoipa::path(
+    post, path = "/api/cluster/drain", tag = "operations", operation_id = "drainCluster",
+    responses(
+        (status = 202, description = "The server that hands over, by its incarnation", body = serde_json::Value),
+        (status = 409, description = "There is no other server that could lead"),
+        (status = 503, description = "The database does not say"),
+    )
+)]
+async fn drain(State(api): State<Api>) -> Result<(StatusCode, Json<Value>), Problem> {
+    let alone = || {
+        let message = "no other server shares the store, so none could lead in place of this one";
+        Problem::new(StatusCode::CONFLICT, "no-successor", message)
+            .with_hint("Start another server of the store, and wait until it is ready.")
+    };
+    let cluster = api.settings.cluster.as_ref().ok_or_else(alone)?;
+    let nodes = nodes(&**cluster).await?;
+    if !nodes.iter().any(|it| !it.is_leader && it.lease_left > 0) {
+        return Err(alone());
+    }
+    let leader = nodes.iter().find(|it| it.is_leader).map(|it| it.incarnation);
+    cluster.hand_over();
+    Ok((StatusCode::ACCEPTED, Json(json!({ "incarnation": leader }))))
+}
+
+async fn nodes(cluster: &dyn Cluster) -> Result<Vec<ClusterNode>, Problem> {
+    cluster.nodes().await.map_err(|why| {
+        let message = format!("the servers of the store are not known now: {why}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", message)
+    })
 }
 
 fn shown(node: &ClusterNode) -> Value {

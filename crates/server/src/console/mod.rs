@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use console::{Answer, Answering, Ask, Console, Visit, Visitor};
 use http_body_util::BodyExt as _;
@@ -41,6 +41,8 @@ pub enum Serving {
     Off,
 }
 
+/// What a page that is open sends along when it looks again.
+const PART: HeaderName = HeaderName::from_static("hx-request");
 /// Bytes of a form.
 const FORM_MAX: usize = 1 << 20;
 /// Bytes of an answer that a page reads.
@@ -152,6 +154,7 @@ impl Visiting {
             may,
             id: who.map(|who| who.id.to_string()).unwrap_or_default(),
             is_by_program: access::is_by_program(&self.headers),
+            reach: self.actor.reach(api),
         }
     }
 }
@@ -268,7 +271,8 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     let uri = request.uri();
     let method = if request.method() == Method::POST { Method::POST } else { Method::GET };
     let cookies = request.headers().get(header::COOKIE).and_then(|it| it.to_str().ok());
-    Visit::new(method, uri.path(), uri.query(), body, visitor).with_cookies(cookies)
+    let visit = Visit::new(method, uri.path(), uri.query(), body, visitor).with_cookies(cookies);
+    Visit { is_part: request.headers().contains_key(PART), ..visit }
 }
 
 /// What a form of the console asks for.

@@ -16,16 +16,16 @@ use serde::Serialize;
 use super::BASE;
 use super::refusal::Refusal;
 use crate::Shared;
-use crate::access::{Actor, Scope};
+use crate::access::{Actor, CODE, Scope, Signer};
 use crate::guard::Guard;
 use crate::rest::extract::RawQuery;
 
 /// The task hub of whoever names none.
-const HUB: &str = "default";
+pub(crate) const HUB: &str = "default";
 /// Seconds after which whoever has started something may ask for the first time.
 const START_RETRY_AFTER: &str = "10";
 /// A parameter that each link repeats as the caller gave it. `code`, a key of the caller's, is never
-/// repeated: links are handed on.
+/// repeated: links are handed on. They have a code of their own.
 const CONNECTION: &str = "connection";
 
 /// The parameter that makes the status of what has failed a 500.
@@ -48,6 +48,8 @@ pub(crate) struct Caller {
     scope: Scope,
     /// As whom the workflows act that it starts; `None` is the server.
     acts_as: Option<Arc<str>>,
+    /// What signs its links, with access control.
+    signer: Option<Signer>,
 }
 
 impl FromRequestParts<Shared> for Caller {
@@ -69,7 +71,8 @@ impl Caller {
         let address = guard.address(&parts.headers, &parts.uri, &parts.extensions);
         let scope = parts.extensions.get::<Scope>().cloned().unwrap_or_default();
         let acts_as = Actor::of(&parts.extensions).acts_as();
-        Self { address, hub, parameters, scope, acts_as }
+        let signer = parts.extensions.get().cloned();
+        Self { address, hub, parameters, scope, acts_as, signer }
     }
 
     /// A parameter by its name, whose case does not matter.
@@ -138,14 +141,14 @@ impl Caller {
 
     /// The address under which to follow an instance, with what the caller wants to see of it.
     pub(super) fn status_uri(&self, id: &str) -> String {
-        let mut address = format!("{}?{}", self.instance(id), self.suffix());
+        let mut address = format!("{}?{}", self.instance(id), self.suffix(id));
         self.repeat(&mut address, &FOLLOWED);
         address
     }
 
     /// All links to one instance.
     pub(super) fn links(&self, id: &str) -> Links {
-        let (instance, suffix) = (self.instance(id), self.suffix());
+        let (instance, suffix) = (self.instance(id), self.suffix(id));
         let act = |verb: &str| format!("{instance}/{verb}?reason={{text}}&{suffix}");
         Links {
             id: id.to_owned(),
@@ -177,8 +180,11 @@ impl Caller {
         format!("{}{BASE}/instances/{}", self.address, encoded(id))
     }
 
-    fn suffix(&self) -> String {
+    fn suffix(&self, id: &str) -> String {
         let mut suffix = format!("taskHub={}", encoded(&self.hub));
+        if let Some(signer) = &self.signer {
+            let _ = write!(suffix, "&{CODE}={}", signer.code(&self.hub, id));
+        }
         self.repeat(&mut suffix, &[CONNECTION]);
         suffix
     }

@@ -24,7 +24,7 @@ use kernel::durable::MACHINE_ID_MAX;
 use kernel::graph::Execution;
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Caller, HUB};
 pub(crate) use code::{payload, told};
 pub(crate) use graph::custom_status;
 pub(crate) use start::{Wanted, answer_within, begin};
@@ -42,7 +42,7 @@ pub(crate) const BASE: &str = "/runtime/webhooks/durabletask";
 const ALIASES: [&str; 3] = [BASE, "/durabletask", "/admin/extensions/DurableTaskExtension"];
 /// The protocol's words that paths begin with.
 const WORDS: [&str; 4] = ["orchestrators", INSTANCES, "entities", "makeprimary"];
-const INSTANCES: &str = "instances";
+pub(crate) const INSTANCES: &str = "instances";
 /// Its words for what is done to an instance.
 const ACTS: [&str; 6] = ["raiseEvent", "terminate", "suspend", "resume", "rewind", "restart"];
 /// What instances of code are called in lists that hold both dialects.

@@ -23,7 +23,7 @@ use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Authorizer, Routes};
 use exposition::{Format, Page};
 
 pub(crate) use process::began;
@@ -44,6 +44,7 @@ const STATISTICS_MAX: Duration = Duration::from_secs(2);
 async fn metrics(
     State(api): State<Api>,
     State(traffic): State<Arc<Traffic>>,
+    State(authorizer): State<Arc<Authorizer>>,
     headers: HeaderMap,
 ) -> Response {
     let format = Format::wanted(&headers);
@@ -57,6 +58,7 @@ async fn metrics(
     queues::write(&mut page, engine);
     monitoring::write(&mut page, engine);
     write_traces(&mut page, engine);
+    write_quotas(&mut page, engine, &authorizer);
     traffic.write(&mut page);
     process::write(&mut page);
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
@@ -99,6 +101,16 @@ pub(crate) fn of_follower(
     }
     process::write(&mut page);
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
+}
+
+/// What was refused because a principal asked for too much.
+fn write_quotas(page: &mut Page, engine: &Engine, authorizer: &Authorizer) {
+    let help = "Requests that were refused because a quota of their principal was used up";
+    let mut refused = page.counter("nightbell_quota_refusals_total", help);
+    for (quota, count) in authorizer.refused_by_quota() {
+        refused.add(&[("quota", quota)], count);
+    }
+    refused.add(&[("quota", "starts")], engine.starts_refused());
 }
 
 /// How the export of runs as traces goes; zeros if there is no collector.

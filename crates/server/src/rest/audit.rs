@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use engine::{AuditLine, AuditSearch};
+use axum::http::HeaderName;
+use axum::response::{IntoResponse, Response};
+use engine::AuditSearch;
 use kernel::access::Permission;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -18,6 +20,9 @@ pub(super) fn routes() -> Routes {
     Routes::new().on(Permission::Audit, routes!(audit_lines))
 }
 
+/// In answers: `before` of the next page.
+const NEXT: HeaderName = HeaderName::from_static("x-next-before");
+
 /// Lines when nobody says how many.
 const SIZE: u64 = 100;
 
@@ -28,8 +33,11 @@ struct AuditParams {
     after: Option<u64>,
     /// How many of the newest; default 100, at most 500.
     size: Option<u64>,
-    /// Of the newest ten thousand only those whose act or object contains this, and their outcomes.
+    /// Of the newest only those whose act or object contains this, and their outcomes. Ten thousand lines
+    /// are looked at in one go; with more, `x-next-before` of the answer says from where to go on.
     object: Option<String>,
+    /// Of the newest only those with smaller numbers, as `x-next-before` of the page before says.
+    before: Option<u64>,
     /// Of the newest only those of this time and later: milliseconds since 1970 or a time.
     from: Option<String>,
     /// Of the newest only earlier ones.
@@ -37,7 +45,8 @@ struct AuditParams {
 }
 
 /// Shows lines of the audit ledger. `line` is the text, JSON, over which `hash` was made together with
-/// `before`, the hash of the line before: `nightbell audit export --verify` checks them.
+/// `before`, the hash of the line before: `nightbell audit export --verify` checks them. The header
+/// `x-next-before` is there if older lines were left out.
 #[utoipa::path(
     get, path = "/api/audit", tag = "access", params(AuditParams),
     responses(
@@ -48,23 +57,35 @@ struct AuditParams {
 async fn audit_lines(
     State(api): State<Api>,
     Query(params): Query<AuditParams>,
-) -> Result<Json<Vec<AuditLine>>, Problem> {
+) -> Result<Response, Problem> {
     let audit = api.engine.audit();
-    let AuditParams { after, size, object, from, to } = params;
+    let AuditParams { after, size, object, before, from, to } = params;
     let time = |name: &str, text: Option<String>| text.map(|it| instant(name, &it)).transpose();
     let wanted = AuditSearch {
         object: object.filter(|it| !it.trim().is_empty()),
         from: time("from", from)?,
         to: time("to", to)?,
+        before,
         size: size.unwrap_or(SIZE),
     };
-    let is_narrowed = wanted.object.is_some() || wanted.from.is_some() || wanted.to.is_some();
-    Ok(Json(match after {
+    let is_narrowed = wanted.object.is_some()
+        || wanted.from.is_some()
+        || wanted.to.is_some()
+        || wanted.before.is_some();
+    match after {
         Some(_) if is_narrowed => {
-            let message = "'after' goes through all lines: leave out 'object', 'from' and 'to'";
-            return Err(Problem::bad_request(message));
+            let message =
+                "'after' goes through all lines: leave out 'object', 'before', 'from' and 'to'";
+            Err(Problem::bad_request(message))
         }
-        Some(number) => audit.after(number).await?,
-        None => audit.newest(&wanted).await?,
-    }))
+        Some(number) => Ok(Json(audit.after(number).await?).into_response()),
+        None => {
+            let page = audit.newest(&wanted).await?;
+            let mut response = Json(page.lines).into_response();
+            if let Some(next) = page.next {
+                response.headers_mut().insert(NEXT, next.into());
+            }
+            Ok(response)
+        }
+    }
 }

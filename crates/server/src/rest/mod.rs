@@ -15,8 +15,10 @@ mod event;
 mod execute;
 pub mod extract;
 mod facets;
+mod human;
 pub(crate) mod metadata;
 mod monitor;
+mod orkes;
 mod people;
 pub mod query;
 mod queue;
@@ -29,7 +31,8 @@ mod summary;
 pub(crate) mod tags;
 mod tasks;
 mod unsupported;
-mod uses;
+pub(crate) mod upkeep;
+pub(crate) mod uses;
 pub mod view;
 pub(crate) mod why;
 pub(crate) mod workflow;
@@ -56,13 +59,16 @@ pub(crate) fn router() -> Routes {
         .merge(status_page::routes())
         .merge(badge::routes())
         .merge(tasks::routes())
+        .merge(human::routes())
         .merge(queue::routes())
         .merge(scheduler::routes())
         .merge(event::routes())
         .merge(admin::routes())
+        .merge(upkeep::routes())
         .merge(access::routes())
         .merge(access_check::routes())
         .merge(people::routes())
+        .merge(orkes::routes())
         .merge(audit::routes())
         .merge(secret::routes())
         .merge(environment::routes())

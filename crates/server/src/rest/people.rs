@@ -78,7 +78,7 @@ async fn create_user(
     let UserRequest { name, password, roles, on, groups } = wanted;
     let rights = rights(&roles, &on)?;
     let by = actor.shown();
-    let wanted = NewUser { name, password, rights, groups };
+    let wanted = NewUser { name, password, rights, groups, ..NewUser::default() };
     let made = api.engine.access().create_user(wanted, &by, api.engine.now()).await?;
     tracing::info!(user = %made.name, id = %made.id, by, "a user was created");
     let about = About(format!("user {}", made.name).into());
@@ -197,6 +197,8 @@ fn shown(api: &Api, user: &UserRecord, seen: Option<Timestamp>) -> Value {
     json!({
         "id": format!("user:{}", user.id),
         "name": user.name,
+        "label": user.label,
+        "application": user.application,
         "status": if user.is_enabled() { "ENABLED" } else { "DISABLED" },
         "roles": user.roles,
         "grants": user.grants,
@@ -347,6 +349,7 @@ fn shown_group(api: &Api, group: &GroupRecord) -> Value {
     json!({
         "id": format!("group:{}", group.id),
         "name": group.name,
+        "label": group.label,
         "roles": group.roles,
         "grants": group.grants,
         "members": api.engine.access().members(&group.id),

@@ -1,9 +1,15 @@
 //! `/api/uses`: which stored documents name a workflow, a task, a schema, a secret or a receiver, so that
 //! whoever changes or deletes it knows whom that concerns.
 
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
+use engine::Engine;
+use engine::store::Document;
 use kernel::access::Permission;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
@@ -29,7 +35,7 @@ const NAMES_WORKFLOW: [&str; 2] = ["failureWorkflow", "workflow"];
 const NAMES_RECEIVER: [&str; 3] = ["to", "fallback", "receiver"];
 
 /// What is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Used {
     Workflow,
     Task,
@@ -55,6 +61,7 @@ enum Used {
 )]
 async fn list_uses(
     State(api): State<Api>,
+    State(index): State<Arc<Index>>,
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Json<Vec<Value>>, Problem> {
     let used = match &*kind {
@@ -68,83 +75,154 @@ async fn list_uses(
                 .with_hint("Ask for a workflow, task, schema, secret or receiver."));
         }
     };
-    let mut uses = Vec::new();
-    for kind in DOCUMENTS {
-        for document in api.engine.store().documents(kind).await? {
-            // Most do not name it anywhere.
-            if !document.text.contains(&name) {
+    let all = index.current(&api.engine).await?;
+    let found = all.of.get(&(used, name)).into_iter().flatten();
+    let told = found.take(USES_MAX).filter_map(|number| all.documents.get(*number));
+    let shown = told.map(
+        |Namer { kind, name, version }| json!({ "kind": kind, "name": name, "version": version }),
+    );
+    Ok(Json(shown.collect()))
+}
+
+/// Who names what, made of all documents once and kept until one of them changes.
+#[derive(Default)]
+pub(crate) struct Index(Mutex<Option<(u64, Arc<Uses>)>>);
+
+/// Who names what.
+#[derive(Default)]
+struct Uses {
+    documents: Vec<Namer>,
+    /// By what is named, numbers of documents, ascending.
+    of: HashMap<(Used, String), Vec<usize>>,
+}
+
+/// A document that names something.
+struct Namer {
+    kind: &'static str,
+    name: Arc<str>,
+    version: u32,
+}
+
+impl Index {
+    /// The index of what is registered now.
+    async fn current(&self, engine: &Engine) -> Result<Arc<Uses>, Problem> {
+        // Before they are read: what changes meanwhile makes another one.
+        let changes = engine.definition_changes();
+        let known = self.0.lock().clone();
+        if let Some((_, uses)) = known.filter(|(of, _)| *of == changes) {
+            return Ok(uses);
+        }
+        let mut documents = Vec::new();
+        for kind in DOCUMENTS {
+            documents.push((kind, engine.store().documents(kind).await?));
+        }
+        let made = tokio::task::spawn_blocking(move || Arc::new(Uses::of(&documents))).await;
+        let uses = made.map_err(|error| {
+            tracing::error!(%error, "who uses what could not be found");
+            Problem::conflict("who uses what could not be found")
+        })?;
+        *self.0.lock() = Some((changes, uses.clone()));
+        Ok(uses)
+    }
+}
+
+impl Uses {
+    fn of(all: &[(&'static str, Vec<Document>)]) -> Self {
+        let mut uses = Self::default();
+        for (kind, document) in
+            all.iter().flat_map(|(kind, of)| of.iter().map(move |it| (*kind, it)))
+        {
+            let Ok(value) = serde_json::from_str::<Value>(&document.text) else { continue };
+            let mut named = BTreeSet::new();
+            collect(&value, &mut named);
+            if named.is_empty() {
                 continue;
             }
-            let Ok(value) = serde_json::from_str::<Value>(&document.text) else { continue };
-            if names(used, &name, &value) {
-                uses.push(json!({
-                    "kind": kind, "name": document.name, "version": document.version,
-                }));
-                if uses.len() >= USES_MAX {
-                    return Ok(Json(uses));
-                }
+            let number = uses.documents.len();
+            let (name, version) = (document.name.clone(), document.version);
+            uses.documents.push(Namer { kind, name, version });
+            for it in named {
+                uses.of.entry(it).or_default().push(number);
             }
         }
+        uses
     }
-    Ok(Json(uses))
 }
 
-/// Whether a value names it anywhere.
-fn names(used: Used, name: &str, value: &Value) -> bool {
+/// Collects what a value names anywhere.
+fn collect(value: &Value, named: &mut BTreeSet<(Used, String)>) {
     match value {
         Value::Object(members) => {
-            let is_it = |it: Option<&Value>| it.and_then(Value::as_str) == Some(name);
             // A monitor or a receiver that starts one.
             let is_workflow = members.get("kind").and_then(Value::as_str) == Some("workflow");
-            let is_named = members.iter().any(|(member, it)| match used {
-                Used::Workflow => {
-                    (STARTS.contains(&&**member) && is_it(it.get("name")))
-                        || (NAMES_WORKFLOW.contains(&&**member) && is_it(Some(it)))
-                        || (member == "workflowsToStart" && it.get(name).is_some())
-                        || (member == "settings" && is_workflow && is_it(it.get("name")))
+            for (member, it) in members {
+                let mut note = |used, it: Option<&Value>| {
+                    named.extend(it.and_then(Value::as_str).map(|name| (used, name.to_owned())));
+                };
+                match &**member {
+                    "settings" if is_workflow => note(Used::Workflow, it.get("name")),
+                    "inputSchema" | "outputSchema" => note(Used::Schema, it.get("name")),
+                    "workflowsToStart" => {
+                        let names = it.as_object().into_iter().flatten();
+                        named.extend(names.map(|(name, _)| (Used::Workflow, name.clone())));
+                    }
+                    word if STARTS.contains(&word) => note(Used::Workflow, it.get("name")),
+                    word if NAMES_WORKFLOW.contains(&word) => note(Used::Workflow, Some(it)),
+                    word if NAMES_RECEIVER.contains(&word) => collect_receivers(it, named),
+                    "name" if members.contains_key("taskReferenceName") => {
+                        note(Used::Task, Some(it));
+                    }
+                    _ => {}
                 }
-                Used::Schema => {
-                    (member == "inputSchema" || member == "outputSchema") && is_it(it.get("name"))
-                }
-                Used::Receiver => NAMES_RECEIVER.contains(&&**member) && holds(it, name),
-                Used::Task | Used::Secret => false,
-            });
-            let is_task = used == Used::Task
-                && members.contains_key("taskReferenceName")
-                && is_it(members.get("name"));
-            is_named || is_task || members.values().any(|it| names(used, name, it))
+                collect(it, named);
+            }
         }
-        Value::Array(items) => items.iter().any(|it| names(used, name, it)),
-        Value::String(text) => used == Used::Secret && names_secret(text, name),
-        _ => false,
+        Value::Array(items) => {
+            for it in items {
+                collect(it, named);
+            }
+        }
+        Value::String(text) => collect_secrets(text, named),
+        _ => {}
     }
 }
 
-/// Whether a value is a name, or a list with it.
-fn holds(value: &Value, name: &str) -> bool {
+/// Collects a name, or those of a list.
+fn collect_receivers(value: &Value, named: &mut BTreeSet<(Used, String)>) {
     match value {
-        Value::String(text) => text == name,
-        Value::Array(items) => items.iter().any(|it| holds(it, name)),
-        _ => false,
+        Value::String(name) => _ = named.insert((Used::Receiver, name.clone())),
+        Value::Array(items) => {
+            for it in items {
+                collect_receivers(it, named);
+            }
+        }
+        _ => {}
     }
 }
 
-/// Whether an expression of the text names a secret: `${workflow.secrets.NAME}` or a part of it, in monitors
-/// files `${secret:NAME}`.
-fn names_secret(text: &str, name: &str) -> bool {
-    let mut rests =
-        ["secrets.", "${secret:"].into_iter().flat_map(|begin| text.split(begin).skip(1));
-    rests.any(|rest| {
-        let after = rest.strip_prefix(name).map(|rest| rest.chars().next());
-        after.is_some_and(|next| {
-            next.is_none_or(|it| !it.is_alphanumeric() && !matches!(it, '_' | '-'))
-        })
-    })
+/// Collects the secrets that expressions of a text name: `${workflow.secrets.NAME}` or a part of it, in monitors
+/// files `${secret:NAME}`. A dot may be of the name or begin a part, so both are taken for one.
+fn collect_secrets(text: &str, named: &mut BTreeSet<(Used, String)>) {
+    let is_of_name = |it: char| it.is_alphanumeric() || matches!(it, '_' | '-' | '.');
+    let rests = ["secrets.", "${secret:"].into_iter().flat_map(|begin| text.split(begin).skip(1));
+    for rest in rests {
+        let end = rest.find(|it: char| !is_of_name(it)).unwrap_or(rest.len());
+        let name = &rest[..end];
+        let ends = name.match_indices('.').map(|(at, _)| at).chain([end]);
+        let names = ends.filter(|end| *end > 0).map(|end| name[..end].to_owned());
+        named.extend(names.map(|name| (Used::Secret, name)));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names(used: Used, name: &str, value: &Value) -> bool {
+        let mut named = BTreeSet::new();
+        collect(value, &mut named);
+        named.contains(&(used, name.to_owned()))
+    }
 
     #[test]
     fn names_count_where_they_name_something() {
@@ -154,6 +232,8 @@ mod tests {
         assert!(!names(Used::Workflow, "load", &task));
         assert!(names(Used::Secret, "API_KEY", &task));
         assert!(!names(Used::Secret, "API", &task), "another one begins so");
+        let part = json!("${workflow.secrets.DB.user}");
+        assert!(names(Used::Secret, "DB", &part) && names(Used::Secret, "DB.user", &part));
         let monitor =
             json!({ "kind": "workflow", "settings": { "name": "etl", "key": "${secret:KEY}" } });
         assert!(names(Used::Workflow, "etl", &monitor) && names(Used::Secret, "KEY", &monitor));

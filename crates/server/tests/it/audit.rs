@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
-use engine::AuditSearch;
+use engine::{AuditEntry, AuditSearch};
 use http_body_util::BodyExt as _;
 use kernel::access::{Mode, Role};
 use serde_json::{Value, json};
@@ -222,7 +222,36 @@ async fn lines_are_found_by_what_they_are_about_and_when() {
         send_through(router.clone(), Method::GET, &path, &[], String::new()).await.failed(400);
     }
     let none = AuditSearch { size: 0, ..AuditSearch::default() };
-    assert!(server.engine.audit().newest(&none).await.expect("memory answers").is_empty());
+    let page = server.engine.audit().newest(&none).await.expect("memory answers");
+    assert!(page.lines.is_empty());
+}
+
+#[tokio::test]
+async fn a_search_goes_on_where_the_one_before_has_ended() {
+    let (server, router, _) = house(Mode::Open).await;
+    let (audit, now) = (server.engine.audit(), server.engine.now());
+    let write = async |act: &str, object: &str, of: Option<u64>| {
+        let (act, object, outcome) = (act.to_owned(), object.to_owned(), "begun".to_owned());
+        let entry = AuditEntry { act, object, outcome, of, ..AuditEntry::default() };
+        audit.write(entry, now).await.expect("memory takes all")
+    };
+    // More lie between what was begun and its outcome than are looked at in one go.
+    let begun = write("PUT", "/needle", None).await;
+    for _ in 0..10_100 {
+        write("PUT", "/hay", None).await;
+    }
+    let outcome = write("outcome", "PUT", Some(begun)).await;
+    let (mut found, mut asked, mut query) = (Vec::new(), 0, "object=needle".to_owned());
+    loop {
+        let path = format!("/api/audit?{query}");
+        let answer = send_through(router.clone(), Method::GET, &path, &[], String::new()).await;
+        let lines = answer.ok();
+        found.extend(lines.as_array().into_iter().flatten().filter_map(|it| it["number"].as_u64()));
+        asked += 1;
+        let Some(next) = answer.headers.get("x-next-before") else { break };
+        query = format!("object=needle&before={}", next.to_str().expect("a number"));
+    }
+    assert_eq!((found, asked), (vec![outcome, begun], 2));
 }
 
 /// Without access control a name proves nothing, and is better than none.

@@ -554,7 +554,8 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
         .audit()
         .newest(&AuditSearch { size: 20, ..AuditSearch::default() })
         .await
-        .expect("memory answers");
+        .expect("memory answers")
+        .lines;
     let line = lines.iter().find(|it| {
         it.line.contains("/api/incidents/{id}/acknowledge") && it.line.contains("responder")
     });

@@ -1,12 +1,14 @@
-//! What the page of a monitor tells and does: observations by key, what a change would change, and what it
-//! would have made of the past.
+//! What pages tell of monitors and do with them: observations by key, what a change would change, what it would
+//! have made of the past, and heartbeats that are late.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use engine::{Options, SampleOptions};
+use engine::{Clock, Options, SampleOptions, SystemClock};
+use kernel::Timestamp;
 use kernel::alert::definition::File;
 use kernel::graph::TaskStatus;
 use parking_lot::Mutex;
@@ -206,4 +208,36 @@ async fn a_changed_definition_is_tried_on_the_past() {
     let waits = "/api/monitors/backup/backtest?from=0";
     let refused = browser.server().send(Method::POST, waits, String::new()).await;
     assert!(refused.failed(409).contains("waits to be called"));
+}
+
+/// A clock that can be set ahead, in milliseconds.
+struct Ahead(AtomicI64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_is_late_is_told_before_it_rings() {
+    const MINUTE: i64 = 60_000;
+    let clock = Arc::new(Ahead(AtomicI64::new(0)));
+    let server = Server::with_clock(clock.clone()).await;
+    let job = json!({ "heartbeat": { "every": "1h", "start_grace": "30m", "key": "k-1" } });
+    server.post("/api/monitors", &json!({ "monitors": { "backup": job } })).await.ok();
+    let late = async || server.get("/api/heartbeats/late").await.ok();
+    assert_eq!(late().await["totalHits"], 0, "it is not due yet");
+    clock.0.store(65 * MINUTE, Ordering::SeqCst);
+    let told = late().await;
+    assert_eq!((&told["totalHits"], &told["results"][0]["monitor"]), (&json!(1), &json!("backup")));
+    let [due, missing] = ["dueAt", "missingFrom"].map(|it| told["results"][0][it].as_i64());
+    assert_eq!(missing.expect("it is in its grace") - due.expect("it was due"), 30 * MINUTE);
+    let browser = Browser::at(server);
+    let now = shown(&browser, "/console/").await;
+    has(&now, "/console/monitors/backup\">backup</a>: no call, due ");
+    has(&now, "counts as missing in 2");
+    has_not(&now, "All well.");
+    browser.server().send(Method::POST, "/ping/k-1", String::new()).await.ok_text();
+    assert_eq!(browser.server().get("/api/heartbeats/late").await.ok()["totalHits"], 0);
 }

@@ -24,7 +24,7 @@ pub(crate) async fn post(browser: &Browser, path: &str, fields: &[(&str, &str)])
     answer
 }
 
-async fn act(browser: &Browser, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn act(browser: &Browser, fields: &[(&str, &str)]) -> Answer {
     post(browser, "/console/act", fields).await
 }
 

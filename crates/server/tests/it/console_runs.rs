@@ -37,7 +37,7 @@ async fn confirmed(browser: &Browser, query: &str, more: &str) -> String {
 }
 
 /// A server whose questions to its store are counted.
-async fn counting() -> (Server, Arc<AtomicU32>) {
+pub(crate) async fn counting() -> (Server, Arc<AtomicU32>) {
     let reads = Arc::new(AtomicU32::new(0));
     let counted = reads.clone();
     let store = Arc::new(Memory::with_faults(move |call| {

@@ -51,7 +51,7 @@ impl Guarded {
             name: name.to_owned(),
             password: Some(Zeroizing::new(PASSWORD.to_owned())),
             rights: roles.to_vec().into(),
-            groups: Vec::new(),
+            ..NewUser::default()
         };
         let (engine, now) = (&self.server.engine, self.server.engine.now());
         engine.access().create_user(wanted, "test", now).await.expect("it is created");

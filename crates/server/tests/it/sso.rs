@@ -342,7 +342,8 @@ async fn a_browser_comes_back_with_a_session() {
             .audit()
             .newest(&AuditSearch { size: 20, ..AuditSearch::default() })
             .await
-            .expect("memory answers");
+            .expect("memory answers")
+            .lines;
         lines.iter().any(|it| it.line.contains("\"login\"") && it.line.contains(outcome))
     };
     let both = async {

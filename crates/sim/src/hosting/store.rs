@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::memory::Memory;
-use engine::search::{Page, RecordPage, RecordSearch, Search};
+use engine::search::{Page, RecordPage, RecordSearch, Search, Spans};
 use engine::store::{
     Commit, Document, Head, KeptLine, LogLine, LogWindow, MessageKey, Outgoing, Pruned, QueueRow,
     Retention, SampleBlock, Statistics, Store, StoreError, Stored,
@@ -248,6 +248,10 @@ impl Store for Faulty {
 
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {
         through!(self, Read, "search", self.memory.search(search))
+    }
+
+    async fn begun(&self, search: &Search, spans: Spans) -> Result<Vec<u64>, StoreError> {
+        through!(self, Read, "begun", self.memory.begun(search, spans))
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

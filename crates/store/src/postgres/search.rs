@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use engine::search::{
-    Filter, Mark, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, words,
+    BEGUN_MAX, Filter, Mark, PAGE_MAX, Search, Sort, SortField, Spans, TextField, TimeField, words,
 };
 use engine::store::Tally;
 use kernel::MachineKind;
@@ -104,6 +104,19 @@ impl Asked {
         let all = each.collect::<Vec<_>>().join(" UNION ALL ");
         let sql = format!(
             "SELECT machine, name, status, count(*) FROM ({all}) e GROUP BY machine, name, status"
+        );
+        Statement::new(sql, self.bound())
+    }
+
+    /// How many were created in each of the spans, by its number; the search asks for nothing beside them.
+    pub(super) fn begun(&self, spans: &Spans) -> Statement<'static> {
+        let each =
+            self.kinds.iter().map(|kind| format!("SELECT e.created_at AS at {}", self.from(*kind)));
+        let all = each.collect::<Vec<_>>().join(" UNION ALL ");
+        let (from, length) = (spans.from.millis(), spans.length.max(1));
+        let sql = format!(
+            "SELECT (at - {from}) / {length}, count(*) FROM (SELECT at FROM ({all}) a LIMIT {BEGUN_MAX}) b \
+             GROUP BY 1"
         );
         Statement::new(sql, self.bound())
     }

@@ -3,7 +3,8 @@
 //! Values are always bound, never written into the statement.
 
 use engine::search::{
-    Filter, Mark, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField, words,
+    BEGUN_MAX, Filter, Mark, PAGE_MAX, Page, Search, Sort, SortField, Spans, TextField, TimeField,
+    words,
 };
 use engine::store::Head;
 use kernel::MachineKind;
@@ -114,6 +115,37 @@ fn by_rows(connection: &Connection, words: &Words, search: &Search) -> rusqlite:
         total
     };
     Ok(Page { total, rows: found })
+}
+
+/// Counts what was created in each of the spans, in one statement.
+pub(super) fn begun(
+    connection: &Connection,
+    search: &Search,
+    spans: &Spans,
+) -> rusqlite::Result<Vec<u64>> {
+    let mut asked = Condition::default();
+    for filter in search.filters.iter().chain(&spans.filters()) {
+        asked.filter(filter);
+    }
+    if let Some(text) = &search.free_text {
+        asked.free_text(connection, text)?;
+    }
+    let Condition { sql, values, .. } = asked;
+    let kinds: Vec<String> = search
+        .machines()
+        .map(|kind| {
+            format!("SELECT e.created_at AS at FROM execution e WHERE {}{sql}", of_kind(kind))
+        })
+        .collect();
+    let (all, from, length) = (kinds.join(" UNION ALL "), spans.from.millis(), spans.length.max(1));
+    let count = format!(
+        "SELECT (at - {from}) / {length}, count(*) FROM (SELECT at FROM ({all}) LIMIT {BEGUN_MAX}) \
+         GROUP BY 1"
+    );
+    let mut count = connection.prepare(&count)?;
+    let bound = params_from_iter(kinds.iter().flat_map(|_| &values));
+    let counted = count.query_map(bound, |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+    Ok(spans.sum(counted.collect::<rusqlite::Result<Vec<(i64, u64)>>>()?))
 }
 
 /// Counts rows, at most `most`.

@@ -73,6 +73,31 @@ async fn a_missing_folder_is_named() {
 }
 
 #[tokio::test]
+async fn a_backup_is_a_store_as_it_stood_and_is_made_while_it_is_in_use() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (folder, other) = (folder(), folder());
+    let store = open(&folder, &Options::default()).expect("it opens");
+    store.commit(commit("one", 0, "[]".to_owned())).await.expect("there is room");
+    let to = other.path().join("nightbell.db");
+    let bytes = store.back_up(to.clone()).await.expect("there is room");
+    store.commit(commit("two", 0, "[]".to_owned())).await.expect("it is in use");
+    let found = std::fs::metadata(&to).expect("it is there");
+    assert_eq!((found.len(), found.permissions().mode() & 0o777), (bytes, 0o600));
+    let again = store.back_up(to).await.expect_err("it would be written over");
+    assert!(again.to_string().contains("cannot write the backup"), "{again}");
+    let copy = open(&other, &Options::default()).expect("it is a store");
+    assert!(copy.head(&ExecutionId::new("one")).await.expect("it answers").is_some());
+    assert!(copy.head(&ExecutionId::new("two")).await.expect("it answers").is_none());
+    copy.commit(commit("two", 0, "[]".to_owned())).await.expect("it goes on");
+    let nowhere = other.path().join("nowhere").join("x.db");
+    let refused = store.back_up(nowhere).await.expect_err("there is no folder");
+    assert!(refused.to_string().contains("nowhere"), "{refused}");
+    let files = std::fs::read_dir(other.path()).expect("it is there").flatten();
+    let left = files.filter(|it| it.file_name().to_string_lossy().contains("partial"));
+    assert_eq!(left.count(), 0);
+}
+
+#[tokio::test]
 async fn a_search_for_very_many_ids_finds_them() {
     let folder = folder();
     let store = open(&folder, &Options::default()).expect("it opens");

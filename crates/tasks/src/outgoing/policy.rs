@@ -28,8 +28,27 @@ const METADATA: [IpNet; 9] = [
     v6(0xfd00_a9fe_a9fe_0000_0000_0000_0000_0001, 128),
 ];
 
-const fn v4([a, b, c, d]: [u8; 4]) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), 32))
+/// This machine, and networks that no registry gives to anybody: private ones, those that providers
+/// share among customers, and those for measurements.
+const PRIVATE: [IpNet; 9] = [
+    v4_net([127, 0, 0, 0], 8),
+    v4_net([10, 0, 0, 0], 8),
+    v4_net([172, 16, 0, 0], 12),
+    v4_net([192, 168, 0, 0], 16),
+    v4_net([100, 64, 0, 0], 10),
+    v4_net([198, 18, 0, 0], 15),
+    v6(1, 128),
+    v6(0xfc00 << 112, 7),
+    // Site-local, before there were unique local ones.
+    v6(0xfec0 << 112, 10),
+];
+
+const fn v4(octets: [u8; 4]) -> IpNet {
+    v4_net(octets, 32)
+}
+
+const fn v4_net([a, b, c, d]: [u8; 4], bits: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), bits))
 }
 
 const fn v6(address: u128, bits: u8) -> IpNet {
@@ -100,6 +119,8 @@ pub struct Policy {
     pub deny: Vec<IpNet>,
     /// Whether the server's own listeners may be called.
     pub own: bool,
+    /// Whether this machine and private networks are refused as well.
+    pub public_only: bool,
     /// Where the server listens.
     pub listeners: Listeners,
 }
@@ -137,7 +158,8 @@ impl Policy {
         // An IPv6 address may lead to an IPv4 one.
         for ip in std::iter::once(ip).chain(embedded(ip)) {
             let rule = if within(&self.deny, &ip) { Some(Rule::Denied) } else { rule_of(ip) };
-            if let Some(rule) = rule {
+            let is_private = || self.public_only && within(&PRIVATE, &ip);
+            if let Some(rule) = rule.or_else(|| is_private().then_some(Rule::Private)) {
                 return Err(Refusal { address: ip, rule });
             }
         }
@@ -206,6 +228,7 @@ enum Rule {
     Multicast,
     Unspecified,
     Denied,
+    Private,
     Own,
 }
 
@@ -224,6 +247,10 @@ impl fmt::Display for Refusal {
             Rule::Denied => {
                 return write!(f, "the setting outgoing_deny refuses {address}");
             }
+            Rule::Private => write!(
+                f,
+                "{address} is this machine or in a private network, which outgoing_private = \"off\" refuses"
+            )?,
             Rule::Own => {
                 return write!(
                     f,
@@ -310,6 +337,38 @@ mod attacks {
             assert!(why.contains("outgoing_deny"), "{why}");
         }
         assert!(refused(&policy, "127.0.0.1:1").is_some());
+    }
+
+    #[test]
+    fn private_networks_are_refused_in_every_spelling_if_only_public_ones_are_meant() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a network");
+        let policy =
+            Policy { public_only: true, allow: vec![net("10.9.0.0/16")], ..Policy::default() };
+        for address in [
+            "127.0.0.1:80",
+            "127.9.9.9:80",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]:80",
+            "10.0.0.1:80",
+            "172.16.0.1:80",
+            "172.31.255.255:80",
+            "192.168.1.1:80",
+            "100.64.0.1:80",
+            "198.19.0.1:80",
+            "[64:ff9b::a00:1]:80",
+            "[2002:c0a8:101::1]:80",
+            "[fd12:3456::1]:80",
+            "[fc00::1]:80",
+            "[fec0::1]:80",
+        ] {
+            let why = refused(&policy, address).unwrap_or_else(|| panic!("{address} is allowed"));
+            assert!(why.contains("outgoing_private") && why.contains("outgoing_allow"), "{why}");
+        }
+        for address in
+            ["10.9.1.1:80", "172.32.0.1:80", "100.128.0.1:80", "8.8.8.8:53", "[2606::1]:80"]
+        {
+            assert_eq!(refused(&policy, address), None, "{address}");
+        }
     }
 
     #[test]

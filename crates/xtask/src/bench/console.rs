@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use kernel::{Json, Record};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,6 +26,12 @@ const LOOKS: usize = 100;
 const LOOKING: Duration = Duration::from_secs(3);
 /// Pages that are open: with their ends in two processes, as many as files that may be open usually allow.
 const PAGES: usize = 900;
+/// Messages that an event handler has taken.
+const EVENTS: usize = 100_000;
+/// How many of them are written at once.
+const BATCH: usize = 1_000;
+/// Connections that start workflows as fast as they can.
+const STARTERS: usize = 4;
 /// Commits that an open page is told of.
 const COMMITS: usize = 40;
 /// How long commits go on, a hundred a second.
@@ -33,10 +40,12 @@ const BUSY: Duration = Duration::from_secs(4);
 /// Opens pages one after the other, then many at once.
 pub(super) async fn open(filled: &Filled, samples: &mut Samples) -> anyhow::Result<()> {
     let folder = Folder::copy(&filled.folder)?;
+    hear(&folder).await?;
     let server = Server::start_with(&folder, &KEEP_ALL).await?;
     let mut wire = Wire::open(&server.address).await?;
     let (run, incident) = seed(&mut wire).await?;
-    let pages: [(&str, String); 9] = [
+    let events = "/console/system/events?handler=heard&event=conductor%3Abench%3Aorders";
+    let pages: [(&str, String); 10] = [
         ("runs", "/console/runs".to_owned()),
         ("status", "/console/runs?q=status%3AFAILED".to_owned()),
         ("text", "/console/runs?q=c77".to_owned()),
@@ -46,6 +55,7 @@ pub(super) async fn open(filled: &Filled, samples: &mut Samples) -> anyhow::Resu
         ("run", format!("/console/runs/{run}")),
         ("window", format!("/console/runs/{run}?view=tasks&start=5000")),
         ("monitors", "/console/monitors".to_owned()),
+        ("events", events.to_owned()),
     ];
     let (mut largest, mut elements) = (0, 0);
     for (name, path) in &pages {
@@ -70,6 +80,26 @@ pub(super) async fn open(filled: &Filled, samples: &mut Samples) -> anyhow::Resu
     samples.take("console.first", first_visit(&mut wire).await? / 1024.0);
     many_open(&server, &mut wire, samples).await?;
     server.stop()
+}
+
+/// Writes what a handler did with many messages, as the engine writes it.
+async fn hear(folder: &Folder) -> anyhow::Result<()> {
+    let engine = house::engine(folder).await?;
+    let now = engine.now();
+    let heard = |at: usize| Record {
+        ledger: "event",
+        key: format!("message-{at}_0/heard").into(),
+        subject: "heard".into(),
+        at: now.plus_millis(at as i64 - EVENTS as i64),
+        status: "COMPLETED".into(),
+        body: Json::of(&json!({ "messageId": format!("message-{at}"), "action": "start_workflow",
+            "event": "conductor:bench:orders", "output": { "workflowId": format!("run-{at}") } })),
+    };
+    for begin in (0..EVENTS).step_by(BATCH) {
+        engine.store().put_records((begin..begin + BATCH).map(heard).collect()).await?;
+    }
+    engine.close().await?;
+    Ok(())
 }
 
 /// Bytes of the first page with everything that it loads.
@@ -106,6 +136,9 @@ async fn seed(wire: &mut Wire) -> anyhow::Result<(String, String)> {
         let ping = format!("/ping/k-{at}/{}", at % 100 / 98);
         ensure!(wire.get(&ping).await?.0 == 200, "{ping} is not taken");
     }
+    let handler = json!({ "name": "heard", "event": "conductor:bench:orders", "active": false,
+        "actions": [{ "action": "start_workflow", "start_workflow": { "name": "orders-1" } }] });
+    post(wire, "/api/event", &handler).await?;
     let definition = json!([{ "name": "long", "version": 1, "tasks": [
         { "name": "l", "taskReferenceName": "pages", "type": "DO_WHILE",
           "items": "${workflow.input.pages}", "loopCondition": "true", "loopOver": [
@@ -145,6 +178,7 @@ async fn post(wire: &mut Wire, path: &str, body: &Value) -> anyhow::Result<Vec<u
 /// Opens many pages and lets things be committed: what an open page costs, and how soon it shows them.
 async fn many_open(server: &Server, wire: &mut Wire, samples: &mut Samples) -> anyhow::Result<()> {
     let alone = commit_for_a_while(server, wire).await?;
+    let rate_before = rate(server).await?;
     let before = server.memory_mib().0;
     let mut open = JoinSet::new();
     for _ in 0..PAGES {
@@ -179,8 +213,36 @@ async fn many_open(server: &Server, wire: &mut Wire, samples: &mut Samples) -> a
     samples.take("console.told.p99", house::percentile(&took, 0.99));
     let with_pages = commit_for_a_while(server, wire).await?;
     samples.take("console.streams_cpu", (with_pages - alone).max(0.0) * 100.0);
+    let rate_with_pages = rate(server).await?;
     ensure!(open.try_join_next().is_none(), "an open page lost its stream");
+    open.shutdown().await;
+    // A rate before and one after: the store grows meanwhile, and neighbours come and go.
+    let rate_alone = f64::midpoint(rate_before, rate(server).await?);
+    samples.take("console.rate", rate_with_pages);
+    samples.take("console.rate_lost", (1.0 - rate_with_pages / rate_alone).max(0.0) * 100.0);
     Ok(())
+}
+
+/// Workflows that are started in a second, as many as the server takes.
+async fn rate(server: &Server) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let mut starters = JoinSet::new();
+    for _ in 0..STARTERS {
+        let mut wire = Wire::open(&server.address).await?;
+        starters.spawn(async move {
+            let mut started = 0_u64;
+            while begun.elapsed() < BUSY {
+                start(&mut wire).await?;
+                started += 1;
+            }
+            anyhow::Ok(started)
+        });
+    }
+    let mut all = 0;
+    while let Some(started) = starters.join_next().await {
+        all += started??;
+    }
+    Ok(all as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// A page that listens for commits of runs; the head of the answer has been read.

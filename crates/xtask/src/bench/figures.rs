@@ -319,6 +319,8 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
             at_most("console.window.p99", "… p99", "ms", 25.0, 10.0),
             at_most("console.monitors.p50", "50 of 2,000 monitors, p50", "ms", 100.0, 60.0),
             plain("console.monitors.p99", "… p99", "ms"),
+            at_most("console.events.p50", "what came of 100,000 messages, p50", "ms", 5.0, 2.0),
+            at_most("console.events.p99", "… p99", "ms", 15.0, 6.0),
             at_most(
                 "console.first",
                 "first visit with all that it loads, compressed",
@@ -338,6 +340,8 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
                 10.0,
                 5.0,
             ),
+            plain("console.rate", "workflows started with 900 open pages", "/s"),
+            at_most("console.rate_lost", "fewer than with none", "%", 5.0, 1.0),
         ],
     ),
     (

@@ -155,8 +155,15 @@ fn rotation() -> Value {
     ];
     let layer = record(layer, &["people"]);
     let follow = word(&["stay", "digest", "move"]);
-    let keys = [("tz", text()), ("layers", list(&layer)), ("else", texts()), ("follow", follow)];
-    record(keys, &["layers"])
+    let keys = [
+        ("tz", text()),
+        ("layers", list(&layer)),
+        ("ics", text()),
+        ("names", table(&text())),
+        ("else", texts()),
+        ("follow", follow),
+    ];
+    record(keys, &[])
 }
 
 fn ping_key() -> Value {

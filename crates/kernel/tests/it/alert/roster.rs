@@ -230,6 +230,122 @@ fn layer() -> impl Strategy<Value = Layer> {
     )
 }
 
+const CALENDAR: &str = "BEGIN:VCALENDAR\r
+VERSION:2.0\r
+BEGIN:VTIMEZONE\r
+TZID:Europe/Oslo\r
+BEGIN:STANDARD\r
+DTSTART:19701025T030000\r
+END:STANDARD\r
+END:VTIMEZONE\r
+BEGIN:VEVENT\r
+UID:week\r
+SUMMARY:Ann\r
+  Olsen\r
+DTSTART;TZID=Europe/Oslo:20261102T090000\r
+DTEND;TZID=Europe/Oslo:20261102T170000\r
+RRULE:FREQ=WEEKLY;BYDAY=MO,WE;COUNT=5\r
+EXDATE;TZID=Europe/Oslo:20261104T090000\r
+BEGIN:VALARM\r
+TRIGGER:-PT15M\r
+SUMMARY:nobody\r
+END:VALARM\r
+END:VEVENT\r
+BEGIN:VEVENT\r
+UID:week\r
+RECURRENCE-ID;TZID=Europe/Oslo:20261109T090000\r
+SUMMARY:bo\r
+DTSTART:20261109T100000Z\r
+DURATION:PT1H30M\r
+END:VEVENT\r
+BEGIN:VEVENT\r
+UID:month\r
+SUMMARY:[L1] bo\\, eve\r
+DTSTART;VALUE=DATE:20261130\r
+RRULE:FREQ=MONTHLY;BYDAY=-1MO;UNTIL=20270131\r
+END:VEVENT\r
+END:VCALENDAR\r
+";
+
+fn calendar_file(more: &str) -> String {
+    let text = serde_json::Value::from(
+        CALENDAR.replace("BEGIN:VEVENT\r\nUID:month", &format!("{more}BEGIN:VEVENT\r\nUID:month")),
+    );
+    format!(
+        "receivers: {{ x: {{ slack: \"https://s\" }} }}\npeople: {{ ann: x, bo: x, eve: x }}\n\
+         rotations: {{ primary: {{ tz: Europe/Oslo, ics: {text}, names: {{ \"Ann Olsen\": ann }}, else: eve }} }}\n\
+         routes: [ {{ to: \"oncall:primary\" }} ]\n"
+    )
+}
+
+#[test]
+fn a_calendar_decides_where_it_has_events() {
+    let loaded = load(&calendar_file(""), &ChecklistOptions::default());
+    let file = loaded.file.unwrap_or_else(|| panic!("{:#?}", loaded.problems));
+    let at = |text: &str| text.parse::<jiff::Timestamp>().expect("an instant").into();
+    let shifts =
+        file.roster.shifts("primary", at("2026-11-02T00:00:00Z"), at("2027-03-01T00:00:00Z"));
+    let told = shifts.iter().filter(|it| it.by == By::Calendar).map(|it| {
+        let edge = |at: Option<Timestamp>| at.expect("cut to it").to_string();
+        format!("{} {} {}", edge(it.since), edge(it.until), it.people.join("+"))
+    });
+    let expected = [
+        "2026-11-02T08:00:00Z 2026-11-02T16:00:00Z ann",
+        // The fourth is left out, the ninth was moved.
+        "2026-11-09T10:00:00Z 2026-11-09T11:30:00Z bo",
+        "2026-11-11T08:00:00Z 2026-11-11T16:00:00Z ann",
+        // The fifth is the last.
+        "2026-11-16T08:00:00Z 2026-11-16T16:00:00Z ann",
+        "2026-11-29T23:00:00Z 2026-11-30T23:00:00Z bo+eve",
+        "2026-12-27T23:00:00Z 2026-12-28T23:00:00Z bo+eve",
+        "2027-01-24T23:00:00Z 2027-01-25T23:00:00Z bo+eve",
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let whole = shifts.windows(2).all(|pair| pair[0].until == pair[1].since);
+    assert!(whole, "between the events it is as `else` says: {shifts:#?}");
+    let shift = file.roster.on_call("primary", at("2026-11-12T00:00:00Z")).expect("it is there");
+    assert_eq!(shift.by, By::Otherwise);
+    assert_eq!(shift.since, Some(at("2026-11-11T16:00:00Z")));
+    assert_eq!(shift.until, Some(at("2026-11-16T08:00:00Z")));
+}
+
+#[test]
+fn what_of_a_calendar_cannot_be_expanded_is_refused_by_name() {
+    let event = |lines: &str| {
+        format!(
+            "BEGIN:VEVENT\r\nSUMMARY:bo\r\nDTSTART:20261102T090000Z\r\n{lines}\r\nEND:VEVENT\r\n"
+        )
+    };
+    let hour = "DTEND:20261102T100000Z\r\n";
+    for (lines, why) in [
+        (format!("{hour}RRULE:FREQ=YEARLY"), "FREQ=YEARLY"),
+        (format!("{hour}RRULE:FREQ=DAILY;BYHOUR=9,10"), "BYHOUR=9,10"),
+        (format!("{hour}RRULE:FREQ=WEEKLY;BYDAY=1MO"), "are for MONTHLY"),
+        (format!("{hour}RDATE:20261103T090000Z"), "RDATE"),
+        ("DTEND:20261102T080000Z".to_owned(), "ends before it begins"),
+        (
+            "DTEND;TZID=W. Europe Standard Time:20261102T100000".to_owned(),
+            "W. Europe Standard Time",
+        ),
+        ("X:1".to_owned(), "neither DTEND nor DURATION"),
+        (format!("{hour}EXDATE:soon"), "\"soon\" is no time"),
+    ] {
+        let loaded = load(&calendar_file(&event(&lines)), &ChecklistOptions::default());
+        let told: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let is_said = told.iter().any(|it| {
+            it.contains("rotations.primary.ics")
+                && it.contains("20261102T090000Z")
+                && it.contains(why)
+        });
+        assert!(loaded.file.is_none() && is_said, "{lines}: {told:#?}");
+    }
+    for text in ["", "BEGIN:VCALENDAR", "BEGIN:VCALENDAR\nEND:VEVENT", "BEGIN:VCALENDAR\nx"] {
+        let read =
+            kernel::alert::definition::roster::read_calendar(text, "UTC", &|name| name.into());
+        assert!(read.is_err(), "{text}");
+    }
+}
+
 fn any_roster() -> impl Strategy<Value = Roster> {
     let stand_in = (1_700_000_000_i64..1_830_000_000, 1_i64..3_000_000, 0..3_usize);
     let overrides = prop::collection::vec(stand_in, 0..3);

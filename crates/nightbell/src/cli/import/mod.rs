@@ -3,6 +3,7 @@
 //! Each importer is a function from what the tool keeps to a [`Page`]. What was made is judged as
 //! `nightbell check` would: a monitor that is refused all the same is left out, with the reason.
 
+mod calendar;
 mod crontab;
 mod gatus;
 mod gatus_condition;
@@ -67,6 +68,14 @@ Examples:
   ONCALL_API_TOKEN=… nightbell import oncall --url https://oncall.example.com -O on-call.yaml
   nightbell check on-call.yaml && nightbell oncall who -f on-call.yaml")]
     Oncall(oncall::Arguments),
+    /// From a calendar (iCalendar): a rotation of its events
+    #[command(after_help = "\
+Examples:
+  nightbell import calendar https://calendar.example.com/on-call.ics --rotation primary -O primary.yaml --force
+  nightbell import calendar on-call.ics --rotation primary --tz Europe/Oslo --name 'Ann Olsen=ann'
+
+Again and again, from a crontab: a calendar that cannot be read whole leaves the file as it is.")]
+    Calendar(calendar::Arguments),
 }
 
 /// A file, and what is made of it.
@@ -104,6 +113,7 @@ pub(super) async fn run(verb: Verb, output: &Output) -> anyhow::Result<()> {
         Verb::Crontab(arguments) => crontab::run(&arguments, output).await,
         Verb::Healthchecks(arguments) => healthchecks::run(&arguments, output).await,
         Verb::Oncall(arguments) => oncall::run(&arguments, output).await,
+        Verb::Calendar(arguments) => calendar::run(&arguments, output).await,
     }
 }
 

@@ -176,6 +176,8 @@ pub(super) const OBJECTS: &[Object] = &[
         keys: &[
             ("tz", "the time zone of all its times; UTC"),
             ("layers", "a list; of those in force the last one decides"),
+            ("ics", "the text of a calendar (iCalendar): its events decide where there are any"),
+            ("names", "who is meant by the names in it: `{ \"Ann Olsen\": ann }`"),
             ("else", "who is on call when none is in force"),
             (
                 "follow",

@@ -1,5 +1,6 @@
 //! `nightbell workflow`: definitions of workflows.
 
+mod concerned;
 pub(super) mod replay;
 mod test;
 mod validate;
@@ -56,6 +57,9 @@ Examples:
         overwrite: bool,
     },
     /// Register definitions, replacing those that exist
+    ///
+    /// Runs that are under way keep the definition with which they began; how many, and which schedules
+    /// start it, is told. `nightbell plan` tells it before, with what differs.
     Update(Files),
     /// Remove versions of a definition; runs of them are not touched
     Delete(Versions),
@@ -229,7 +233,8 @@ struct BulkAnswer {
 async fn update(documents: Vec<Document>, client: &Client, output: &Output) -> anyhow::Result<()> {
     let labels: Vec<_> = documents.iter().map(|document| label(&document.value)).collect();
     let definitions: Vec<_> = documents.into_iter().map(|document| document.value).collect();
-    let call = client.put(&["metadata", "workflow"]).json(&Value::Array(definitions));
+    let definitions = Value::Array(definitions);
+    let call = client.put(&["metadata", "workflow"]).json(&definitions);
     let answer = call.send().await?.value()?;
     let bulk: BulkAnswer = match &answer {
         Value::Null => BulkAnswer::default(),
@@ -239,8 +244,13 @@ async fn update(documents: Vec<Document>, client: &Client, output: &Output) -> a
         output.json(&answer)?;
     }
     if bulk.bulk_error_results.is_empty() {
-        for label in labels {
-            output.note(format_args!("registered {label}"));
+        let definitions = definitions.as_array().into_iter().flatten();
+        for (number, (label, definition)) in labels.iter().zip(definitions).enumerate() {
+            let concerned = match number {
+                ..concerned::ASKED_MAX => concerned::by(definition, client).await,
+                _ => String::new(),
+            };
+            output.note(format_args!("registered {label}{concerned}"));
         }
         return Ok(());
     }

@@ -131,7 +131,25 @@ fn update_sends_all_at_once() {
     let server = StandIn::start().says("PUT /api/metadata/workflow", 200, answer);
     let input = r#"[{"name":"a"},{"name":"b"}]"#;
     server.run_with_input(&["workflow", "update", "-f", "-"], input).exits(0);
-    assert_eq!(server.heard(), [format!("PUT /api/metadata/workflow {input}")]);
+    assert_eq!(server.heard()[0], format!("PUT /api/metadata/workflow {input}"));
+    assert!(server.heard().iter().skip(1).all(|it| it.starts_with("GET ")), "{:?}", server.heard());
+}
+
+#[test]
+fn update_tells_whom_it_concerns() {
+    let answer = json!({ "bulkSuccessfulResults": ["a"], "bulkErrorResults": {} });
+    let names = ["n", "o", "p", "q"].map(|name| json!({ "name": name }));
+    let server = StandIn::start()
+        .says("PUT /api/metadata/workflow", 200, answer)
+        .says("GET /api/workflow/search", 200, json!({ "totalHits": 14, "results": [] }))
+        .says("GET /api/scheduler/schedules", 200, json!(names));
+    let input = r#"{"name":"a","version":3}"#;
+    let outcome = server.run_with_input(&["workflow", "update", "-f", "-"], input).exits(0);
+    let told = "registered a version 3; 14 under way keep the definition before; started by the \
+                schedules n, o, p and 1 more\n";
+    assert_eq!(outcome.stderr, told);
+    let asked = server.heard().into_iter().find(|it| it.contains("/search")).unwrap_or_default();
+    assert!(asked.contains("version%3D3") || asked.contains("version=3"), "{asked}");
 }
 
 #[test]

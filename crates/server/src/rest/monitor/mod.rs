@@ -6,6 +6,7 @@ mod facets;
 mod incident;
 mod judgement;
 mod keys;
+mod late;
 mod oncall;
 mod ping;
 mod preview;
@@ -59,6 +60,7 @@ pub(super) fn routes() -> Routes {
         .merge(preview::routes())
         .merge(samples::routes())
         .merge(keys::routes())
+        .merge(late::routes())
         .merge(rollups::routes())
         .merge(backtest::routes())
         .merge(judgement::routes())

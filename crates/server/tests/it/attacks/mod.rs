@@ -5,6 +5,7 @@ mod browsers;
 mod credentials;
 mod floods;
 mod links;
+mod quotas;
 mod secrets;
 mod sessions;
 mod tenants;

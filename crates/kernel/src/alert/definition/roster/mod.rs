@@ -6,6 +6,8 @@
 //! 09:00 stays at 09:00 when the clocks change.
 
 mod call;
+mod entry;
+mod ical;
 mod layer;
 mod read;
 mod shift;
@@ -20,6 +22,8 @@ use super::is_default;
 use crate::time::Timestamp;
 
 pub use call::{Called, Contacted, ON_CALL, Target};
+pub use entry::{Entry, Rule, Unit};
+pub use ical::entries as read_calendar;
 pub(super) use read::{Speaks, read, reserved};
 pub use shift::{By, Gap, Shift};
 
@@ -65,6 +69,9 @@ pub struct Rotation {
     pub tz: Arc<str>,
     /// Layers; of those that are in force the last decides.
     pub layers: Vec<Layer>,
+    /// Entries of a calendar; where there are any, these decide instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendar: Vec<Entry>,
     /// Who is on call when no layer is in force; nobody on purpose if it is empty. Absent: that is a
     /// gap, in which all people of the rotation are called.
     #[serde(rename = "else", default, skip_serializing_if = "Option::is_none")]
@@ -107,8 +114,10 @@ pub struct Layer {
     pub count_active: bool,
 }
 
+/// Minutes in a day.
+const DAY: i64 = 24 * 60;
 /// Minutes in a week.
-const WEEK: i64 = 7 * 24 * 60;
+const WEEK: i64 = 7 * DAY;
 
 fn week() -> i64 {
     WEEK
@@ -177,6 +186,7 @@ impl Rotation {
     /// Everybody in it, those of overrides not among them; names may occur more than once.
     pub fn people(&self) -> impl Iterator<Item = &Arc<str>> {
         let layers = self.layers.iter().flat_map(|layer| &layer.people);
+        let layers = layers.chain(self.calendar.iter().flat_map(|entry| &entry.people));
         layers.chain(self.otherwise.iter().flatten())
     }
 }

@@ -1,6 +1,6 @@
 //! Reads people, rotations and overrides out of a monitors file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::civil::DateTime;
@@ -10,12 +10,12 @@ use super::super::calendar::{Clock, Days};
 use super::super::reader::{self, Object, Report, parsed};
 use super::super::yaml::{Content, Node};
 use super::layer::{local_of, minutes_of};
-use super::{Contact, Follow, Layer, ON_CALL, Override, Person, Roster, Rotation, WEEK};
+use super::{Contact, Entry, Follow, Layer, ON_CALL, Override, Person, Roster, Rotation};
+use super::{DAY, WEEK, read_calendar};
 use crate::expression::parse_until;
 use crate::place::Place;
 use crate::time::Timestamp;
 
-const DAY: i64 = 24 * 60;
 const HOUR: i64 = 60;
 /// The longest turn: a year.
 const EVERY_MAX: i64 = 366 * DAY;
@@ -164,8 +164,9 @@ fn rotation(
             _ => report.error(node.place, &path, "a list of layers is expected"),
         }
     }
-    if layers.is_empty() && !report.has_failed() {
-        report.error(place, &object.path, "a rotation needs layers");
+    let calendar = calendar(&mut object, &tz, speaks, report);
+    if layers.is_empty() && calendar.is_empty() && !report.has_failed() {
+        report.error(place, &object.path, "a rotation needs layers, or ics with events");
     }
     let otherwise = object.peek("else").is_some_and(|node| !node.is_null());
     let otherwise = otherwise.then(|| names(&mut object, "else", speaks, report));
@@ -179,7 +180,38 @@ fn rotation(
         })
     });
     object.finish(report);
-    Some(Rotation { tz, layers, otherwise, follow: follow.unwrap_or_default() })
+    Some(Rotation { tz, layers, calendar, otherwise, follow: follow.unwrap_or_default() })
+}
+
+/// `ics`, the text of a calendar, with `names`: who is meant by the names in it.
+fn calendar(
+    object: &mut Object<'_>,
+    tz: &str,
+    speaks: &mut Speaks,
+    report: &mut Report,
+) -> Vec<Entry> {
+    let names = object.read("names", report, reader::text_map).unwrap_or_default();
+    let Some(node) = object.get("ics") else {
+        if let Some(node) = object.peek("names") {
+            report.error(node.place, &object.path_of("names"), "names are those of ics");
+        }
+        return Vec::new();
+    };
+    let path = object.path_of("ics");
+    let Some(text) = node.text() else {
+        report.error(node.place, &path, format!("a text is expected, not {}", node.kind()));
+        return Vec::new();
+    };
+    let person = |name: &str| names.get(name).cloned().unwrap_or_else(|| name.into());
+    let entries = read_calendar(text, tz, &person).unwrap_or_else(|problems| {
+        for problem in problems {
+            report.refuse("calendar", node.place, &path, problem);
+        }
+        Vec::new()
+    });
+    let people: BTreeSet<&Arc<str>> = entries.iter().flat_map(|entry| &entry.people).collect();
+    speaks.people.extend(people.into_iter().map(|it| (it.clone(), node.place, path.clone())));
+    entries
 }
 
 /// People, by name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::super::calendar::zone_of;
-use super::{Override, Roster, Rotation};
+use super::{Entry, Override, Roster, Rotation};
 use crate::cron::Zone;
 use crate::time::Timestamp;
 
@@ -49,6 +49,8 @@ fn shown<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error
 pub enum By {
     /// The override of this place among those of all rotations.
     Override(usize),
+    /// What the calendar has.
+    Calendar,
     /// The layer of this place.
     Layer(usize),
     /// `else`.
@@ -137,6 +139,19 @@ impl Asked<'_> {
         if let Some((place, it)) = overrides.find(|(_, it)| it.from <= at && at < it.to) {
             return (By::Override(*place), it.who.clone());
         }
+        let entries = self.rotation.calendar.iter();
+        let mut lasting: Vec<(Timestamp, &Entry)> =
+            entries.filter_map(|entry| Some((entry.lasts(at)?, entry))).collect();
+        if !lasting.is_empty() {
+            lasting.sort_by_key(|(since, _)| *since);
+            let mut people: Vec<Arc<str>> = Vec::new();
+            for person in lasting.into_iter().flat_map(|(_, entry)| &entry.people) {
+                if !people.contains(person) {
+                    people.push(person.clone());
+                }
+            }
+            return (By::Calendar, people);
+        }
         for (number, layer) in self.rotation.layers.iter().enumerate().rev() {
             if let Some(place) = layer.place(at, &self.zone) {
                 return (By::Layer(number), vec![layer.people[place].clone()]);
@@ -168,6 +183,7 @@ impl Asked<'_> {
                     format!("an override from {} to {}", it.from, it.to)
                 })
             }
+            By::Calendar => "the calendar".to_owned(),
             By::Layer(number) => format!("layers[{number}]"),
             By::Otherwise if people.is_empty() => {
                 "no layer is in force, and else says that nobody is on call".to_owned()
@@ -177,7 +193,7 @@ impl Asked<'_> {
         };
         let layer = match by {
             By::Layer(number) => Some(number),
-            By::Override(_) | By::Otherwise | By::Gap => None,
+            By::Override(_) | By::Calendar | By::Otherwise | By::Gap => None,
         };
         Shift { people, since, until, layer, why, by }
     }
@@ -188,11 +204,16 @@ impl Asked<'_> {
         // What stands behind whatever decides changes nothing.
         let (overrides, layers) = match by {
             By::Override(place) => (place, self.rotation.layers.len()),
+            By::Calendar => (0, self.rotation.layers.len()),
             By::Layer(number) => (0, number),
             By::Otherwise | By::Gap => (0, 0),
         };
         for (_, it) in self.overrides.iter().filter(|(place, _)| *place >= overrides) {
             found.extend([it.from, it.to]);
+        }
+        let is_override = matches!(by, By::Override(_));
+        for entry in self.rotation.calendar.iter().filter(|_| !is_override) {
+            found.extend(entry.spans(at).into_iter().flat_map(|(from, to)| [from, to]));
         }
         for layer in &self.rotation.layers[layers..] {
             layer.edges(at, &self.zone, &mut found);

@@ -73,7 +73,7 @@ pub(super) fn rotations(
     };
     for calendar in ["ical_url_primary", "ical_url_overrides"] {
         if let Some(url) = text(schedule, calendar) {
-            entry.leave(format!("{calendar} {url}: calendars are not read"));
+            entry.leave(format!("{calendar} {url}: see `nightbell import calendar`"));
         }
     }
     let (mut seats, mut overrides, mut over) = (Vec::new(), Vec::new(), 0);
