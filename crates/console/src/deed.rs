@@ -62,6 +62,10 @@ pub(crate) async fn one(
         "end-backfill" => {
             cx.change(Method::DELETE, &format!("{schedule}/backfill"), None).await?;
         }
+        "end-logins" => {
+            let path = format!("/api/access/sessions?who={name}");
+            cx.change(Method::DELETE, &path, None).await?;
+        }
         "back-up" => _ = cx.change(Method::POST, "/api/admin/backup", None).await?,
         "reload" => _ = cx.change(Method::POST, "/api/admin/reload", None).await?,
         "tag" | "untag" => tag(cx, act.name == "tag", &name, form).await?,
