@@ -69,6 +69,7 @@ const OTHERS: [&str; 33] = [
     "system/secrets",
     "system/audit",
     "system/access",
+    "system/settings",
     "help",
     "zone",
     "name",
