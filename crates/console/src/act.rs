@@ -284,6 +284,14 @@ const ACTS: &[Act] = &[
         "Nobody has its value afterwards, and what uses it fails.",
         "Deleted.",
     ),
+    harm(
+        "end-logins",
+        "Sign out everywhere",
+        Permission::Admin,
+        ("login", "logins"),
+        "Their browsers and command lines have to sign in anew; keys stay good.",
+        "They are signed out.",
+    ),
     act("tag", "Tag", Permission::Edit, ("definition", "definitions"), "It bears the tag."),
     act(
         "untag",

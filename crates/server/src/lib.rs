@@ -171,6 +171,7 @@ fn described() -> Routes {
         .merge(mcp::routes())
         .merge(access::session::routes())
         .merge(access::login::routes())
+        .merge(access::signed_in::routes())
         .merge(access::sso::routes())
 }
 

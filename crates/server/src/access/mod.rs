@@ -16,6 +16,7 @@ mod refusal;
 mod routes;
 mod scope;
 pub(crate) mod session;
+pub(crate) mod signed_in;
 pub(crate) mod sso;
 mod throttle;
 mod token;
