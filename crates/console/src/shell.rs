@@ -211,8 +211,10 @@ fn live(cx: &Context<'_>, page: &Page) -> Markup {
         Some(_) => format!("{}{}", cx.visit.path(), cx.visit.query.with(&[("upto", "")])),
         None => cx.visit.address.clone(),
     };
+    // What a form was answered with has no address at which it could be looked at again.
+    let again = (cx.visit.method != http::Method::POST).then_some(whole);
     html! {
-        div #live hx-get=(whole) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
+        div #live hx-get=[again] hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
             (page.body)
         }
     }
