@@ -206,7 +206,11 @@ fn page(cx: &Context<'_>, kind: &str, name: &str, stored: &str, edited: Option<&
     } else if edited.is_some_and(|edited| edited.has_changed) {
         page.status = StatusCode::CONFLICT;
     }
-    page.below("Definition", href(&["definitions", kind, name]))
+    let page = page.below("Definition", href(&["definitions", kind, name]));
+    match of(kind) {
+        Ok((_, path, ..)) => page.same_as(format!("{path}/{}", encoded(name)), ""),
+        Err(_) => page,
+    }
 }
 
 fn verdict(edited: &Edited) -> Markup {

@@ -90,8 +90,8 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
         KINDS.iter().find(|(word, ..)| *word == kind).map_or("Definitions", |(_, title, ..)| title);
     let page =
         Page::new(Place::Definitions, title, body).below(found, href(&["definitions", kind]));
-    let command =
-        if is_workflow { format!("nightbell workflow get {name}") } else { String::new() };
+    // The word of each kind is that of its commands.
+    let command = format!("nightbell {kind} get {name}");
     Ok(page.same_as(path, command).on("change"))
 }
 

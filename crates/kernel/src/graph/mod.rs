@@ -53,7 +53,7 @@ pub use input::{
     StartMessage, Verdict,
 };
 pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
-pub use plan::{Kind, Node, NodeId, Plan};
+pub use plan::{Awaits, Kind, Node, NodeId, Plan};
 pub use retrying::Retry;
 pub use schema::Registry;
 pub use scope::iteration_of;

@@ -62,3 +62,4 @@ mod uses;
 mod webhooks;
 mod why;
 mod workers;
+mod workload;
