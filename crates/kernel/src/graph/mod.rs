@@ -9,7 +9,6 @@
 //! ```
 
 mod adoption;
-mod announce;
 mod branching;
 mod check;
 mod clock;
@@ -28,15 +27,16 @@ mod output;
 mod place;
 mod plan;
 mod reasons;
+mod reset;
 mod retrying;
-mod reuse;
-mod rewind;
 mod schema;
 mod scope;
 mod secrets;
 mod snapshot;
+mod state_change_events;
 mod status;
 mod supply;
+mod task_cache;
 mod timing;
 mod waiting;
 
