@@ -391,6 +391,7 @@ mod tests {
             listed.contains("-rwxr-xr-x root/root") && listed.contains("/nightbell\n"),
             "{listed}"
         );
+        assert!(listed.contains("/schemas/workflow.json\n"), "schemas for editors: {listed}");
         let (name, image) = find(".oci.tar");
         let listed = told("tar -tf", name, image).expect("tar");
         assert_eq!(
@@ -401,6 +402,7 @@ mod tests {
         let Some(listed) = told("dpkg-deb -c", name, package) else { return };
         assert!(listed.contains("-rw------- root/root"), "{listed}");
         assert!(listed.contains("./etc/nightbell/nightbell.toml"), "{listed}");
+        assert!(listed.contains("./usr/share/nightbell/schemas/workflow.json"), "{listed}");
         let fields = told("dpkg-deb -f", name, package).expect("dpkg-deb");
         assert!(fields.contains("Depends: libc6 (>= 2.34), libgcc-s1"), "{fields}");
     }
