@@ -256,7 +256,8 @@ fn columns_are_compared_with_those_that_the_newest_check_saw() {
     let sample = json!({ "samples": [{ "output": { "observations": [row] } }] });
     let server = server().says("GET /api/monitors/net/samples", 200, sample);
     let monitors = "monitors:\n  net:\n    sql: { server: db, query: \"select * from ping\" }\n    \
-        every: 1m\n    per: host\n    fail_when: packet_loss > 5\n";
+        every: 1m\n    per: host\n    fail_when: packet_loss > 5\n    \
+        labels: { host: \"{{ host }}\", team: \"{{ owner }}\" }\n";
     let outcome = check(&[".", "--online"])
         .env("NIGHTBELL_URL", &server.url())
         .file("m.yaml", monitors)
@@ -264,6 +265,8 @@ fn columns_are_compared_with_those_that_the_newest_check_saw() {
         .exits(1);
     let line = outcome.stdout.lines().find(|it| it.contains("[unknown-column]")).expect("a line");
     assert!(line.starts_with("./m.yaml:6:") && line.contains("has seen host, loss"), "{line}");
+    let line = outcome.stdout.lines().find(|it| it.contains("[unknown-placeholder]")).expect("one");
+    assert!(line.starts_with("./m.yaml:7:") && line.contains("{{ owner }} is unknown"), "{line}");
 }
 
 #[test]
