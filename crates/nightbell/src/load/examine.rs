@@ -276,12 +276,11 @@ fn of_elsewhere(
         .filter_map(|(name, it)| Some((name, "workflow", setting(&it.settings, "name")?)));
     let mut text = None;
     for (name, what, meant) in of_monitors.chain(of_receivers) {
-        let (code, is_known) = match what {
-            "workflow" => ("workflow-elsewhere", known.workflows.is_some()),
-            _ => {
-                let is_here = schedules.contains(&*meant);
-                ("schedule-elsewhere", is_here || known.schedules.is_some())
-            }
+        let (code, is_known) = if what == "workflow" {
+            ("workflow-elsewhere", known.workflows.is_some())
+        } else {
+            let is_here = schedules.contains(&*meant);
+            ("schedule-elsewhere", is_here || known.schedules.is_some())
         };
         if is_known || meant.contains("${") {
             continue;
