@@ -75,8 +75,8 @@ pub(crate) fn examine_beside(
     if !beside.is_hidden {
         let schedules = defined.iter().flat_map(|(_, found)| &found.schedules);
         let schedules: BTreeSet<&str> = schedules.map(|it| &*it.name).collect();
-        for (file, found) in read.files() {
-            of_elsewhere(&file, found, &known, &schedules, &mut findings);
+        for (file, found) in of_monitors.iter().filter_map(|file| Some((file, read.of(file)?))) {
+            of_elsewhere(file, found, &known, &schedules, &mut findings);
         }
     }
     findings.extend(read.into_findings());
