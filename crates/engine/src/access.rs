@@ -631,7 +631,7 @@ impl Access {
         now: Timestamp,
         writing: &Writing,
     ) -> Result<(), AccessError> {
-        self.core.write(Change::Put(record), now, writing).await
+        self.core.write(Change::Put(Box::new(record)), now, writing).await
     }
 }
 

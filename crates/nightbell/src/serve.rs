@@ -261,7 +261,8 @@ impl Server {
         });
         let oidc = sso::options(config, &engine, calls.clone())?;
         let upkeep = upkeep.map(|it| it.clone() as Arc<dyn Upkeep>);
-        let served = Settings { cluster, oidc, upkeep, ..served };
+        let workloads = sso::workloads(config, &engine, calls.clone())?;
+        let served = Settings { cluster, oidc, upkeep, workloads, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
         let exporter = traces::export(&engine, config, calls.clone())?;
         Ok(Self {

@@ -117,6 +117,8 @@ pub struct Settings {
     pub cluster: Option<Arc<dyn cluster::Cluster>>,
     /// By which provider people sign in; needs `public_url`, where they come back to.
     pub oidc: Option<oidc::Options>,
+    /// Whose tokens of workloads count.
+    pub workloads: Option<oidc::WorkloadOptions>,
 }
 
 impl Default for Settings {
@@ -148,6 +150,7 @@ impl Default for Settings {
             is_for_servers: false,
             cluster: None,
             oidc: None,
+            workloads: None,
         }
     }
 }

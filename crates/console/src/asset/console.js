@@ -21,7 +21,14 @@
     due = setTimeout(() => {
       due = 0;
       shown = Date.now();
-      if (!busy() && window.htmx) window.htmx.trigger(live, "refresh");
+      if (busy() || !window.htmx) return;
+      // Below the top of a list nothing moves: what is newer waits behind a word.
+      const rows = window.scrollY > 150 && live.querySelector("[data-newest]");
+      if (!rows) { window.htmx.trigger(live, "refresh"); return; }
+      const to = new URL(location.href);
+      to.searchParams.set("upto", rows.dataset.newest);
+      const how = { source: live, target: live, select: "#live", swap: "outerMorph" };
+      window.htmx.ajax("GET", to.pathname + to.search, how);
     }, wait);
   };
   const poll = (on) => {
