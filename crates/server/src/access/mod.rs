@@ -475,13 +475,12 @@ impl Authorizer {
         }?;
         let access = self.engine.access();
         let found = access.user(&application).ok().filter(|(user, _)| user.application);
-        match found.map(|(user, _)| access.principal(&format!("user:{}", user.id), now)) {
-            Some(Proved::Known(who)) => Ok(who),
-            _ => {
-                tracing::warn!(%application, "a workload has proved who it is, and there is no such application");
-                Err(invalid("there is no application for this workload, or it is disabled"))
-            }
+        let proved = found.map(|(user, _)| access.principal(&format!("user:{}", user.id), now));
+        if let Some(Proved::Known(who)) = proved {
+            return Ok(who);
         }
+        tracing::warn!(%application, "a workload is known, and its application is not there or disabled");
+        Err(invalid("there is no application for this workload, or it is disabled"))
     }
 
     /// Who was given the link that a request follows.

@@ -86,12 +86,14 @@ pub(crate) enum Refused {
     Invalid(String),
 }
 
+type Seen = HashMap<[u8; 32], (Arc<str>, i64)>;
+
 /// The workloads of this server.
 pub(crate) struct Workloads {
     issuers: Vec<Issuer>,
     outside: Arc<dyn Outside>,
     /// Hashes of tokens that counted, with the application and the second until which they do.
-    seen: Mutex<HashMap<[u8; 32], (Arc<str>, i64)>>,
+    seen: Mutex<Seen>,
 }
 
 struct Issuer {
@@ -240,7 +242,7 @@ impl Issuer {
             Ok(keys) => *self.keys.write() = Some((Arc::new(keys), Instant::now())),
             // Those that are known go on counting.
             Err(why) => {
-                tracing::warn!(issuer = self.name, "keys of workloads cannot be read: {why}")
+                tracing::warn!(issuer = self.name, "keys of workloads cannot be read: {why}");
             }
         }
         *tried = Some(Instant::now());
