@@ -70,18 +70,12 @@ const FOLDER: Parameter = Parameter {
     is_folder: true,
 };
 
-const fn get(
-    path: &'static str,
-    query: &'static [(&'static str, &'static str)],
-) -> Option<Request> {
-    Some(Request { posts: false, path, query })
+const fn get(path: &'static str, query: &'static [(&'static str, &'static str)]) -> Request {
+    Request { posts: false, path, query }
 }
 
-const fn post(
-    path: &'static str,
-    query: &'static [(&'static str, &'static str)],
-) -> Option<Request> {
-    Some(Request { posts: true, path, query })
+const fn post(path: &'static str, query: &'static [(&'static str, &'static str)]) -> Request {
+    Request { posts: true, path, query }
 }
 
 /// All tools.
@@ -95,7 +89,7 @@ pub const TOOLS: &[Tool] = &[
             option("monitor", "--monitor", "Only those of this monitor"),
             option("state", "--state", "open, acknowledged, snoozed, resolved or all"),
         ],
-        request: get("/api/incidents", &[("monitor", "{monitor}"), ("state", "{state}")]),
+        request: Some(get("/api/incidents", &[("monitor", "{monitor}"), ("state", "{state}")])),
     },
     Tool {
         name: "explain",
@@ -104,7 +98,7 @@ pub const TOOLS: &[Tool] = &[
         acts: false,
         command: &["incident", "explain"],
         values: &[needed("id", "Id or dedup key of the incident")],
-        request: get("/api/incidents/{id}/explain", &[]),
+        request: Some(get("/api/incidents/{id}/explain", &[])),
     },
     Tool {
         name: "why",
@@ -112,7 +106,7 @@ pub const TOOLS: &[Tool] = &[
         acts: false,
         command: &["run", "why"],
         values: &[needed("id", "Id of the run")],
-        request: get("/api/workflow/{id}/why", &[]),
+        request: Some(get("/api/workflow/{id}/why", &[])),
     },
     Tool {
         name: "runs",
@@ -120,7 +114,7 @@ pub const TOOLS: &[Tool] = &[
         acts: false,
         command: &["run", "list"],
         values: &[option("status", "--status", "RUNNING, FAILED, COMPLETED, …")],
-        request: get(
+        request: Some(get(
             "/api/workflow/search",
             &[
                 ("size", "50"),
@@ -128,7 +122,7 @@ pub const TOOLS: &[Tool] = &[
                 ("freeText", "*"),
                 ("query", "status IN ({status})"),
             ],
-        ),
+        )),
     },
     Tool {
         name: "oncall",
@@ -136,7 +130,7 @@ pub const TOOLS: &[Tool] = &[
         acts: false,
         command: &["oncall", "who"],
         values: &[option("at", "--at", "A time such as 2026-12-24T03:00:00Z; now by default")],
-        request: get("/api/oncall", &[("at", "{at}")]),
+        request: Some(get("/api/oncall", &[("at", "{at}")])),
     },
     Tool {
         name: "preview",
@@ -145,7 +139,7 @@ pub const TOOLS: &[Tool] = &[
         acts: true,
         command: &["monitor", "preview"],
         values: &[needed("monitor", "Name of the monitor")],
-        request: post("/api/monitors/{monitor}/preview", &[]),
+        request: Some(post("/api/monitors/{monitor}/preview", &[])),
     },
     Tool {
         name: "check_files",
@@ -182,7 +176,7 @@ pub const TOOLS: &[Tool] = &[
         acts: true,
         command: &["incident", "acknowledge"],
         values: &[option("why", "--why", "Why"), needed("id", "Id of the incident")],
-        request: post("/api/incidents/{id}/acknowledge", &[("why", "{why}")]),
+        request: Some(post("/api/incidents/{id}/acknowledge", &[("why", "{why}")])),
     },
     Tool {
         name: "check",
@@ -190,7 +184,7 @@ pub const TOOLS: &[Tool] = &[
         acts: true,
         command: &["monitor", "check"],
         values: &[needed("monitor", "Name of the monitor")],
-        request: post("/api/monitors/{monitor}/check", &[]),
+        request: Some(post("/api/monitors/{monitor}/check", &[])),
     },
     Tool {
         name: "retry",
@@ -198,7 +192,7 @@ pub const TOOLS: &[Tool] = &[
         acts: true,
         command: &["run", "retry"],
         values: &[needed("id", "Id of the run")],
-        request: post("/api/workflow/{id}/retry", &[]),
+        request: Some(post("/api/workflow/{id}/retry", &[])),
     },
 ];
 
@@ -262,7 +256,7 @@ impl Offer<'_> {
             _ => Err((-32601, format!("there is no method {method}"))),
         };
         Asked::Answer(match result {
-            Ok(result) => answer(id, result),
+            Ok(result) => answer(id, &result),
             Err((code, why)) => error(id, code, &why),
         })
     }
@@ -287,13 +281,13 @@ pub fn error(id: &Value, code: i32, why: &str) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": why } })
 }
 
-fn answer(id: &Value, result: Value) -> Value {
+fn answer(id: &Value, result: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "result": result })
 }
 
 /// The answer to a call, by what a tool said.
 pub fn ran(id: &Value, text: &str, failed: bool) -> Value {
-    answer(id, json!({ "content": [{ "type": "text", "text": text }], "isError": failed }))
+    answer(id, &json!({ "content": [{ "type": "text", "text": text }], "isError": failed }))
 }
 
 fn initialized(params: &Value) -> Value {

@@ -59,7 +59,7 @@ pub async fn hear_presses(engine: Engine, client: Client) {
         hearing.retain(|bot, task| bots.contains_key(bot) && !task.is_finished());
         let asked: BTreeSet<Arc<str>> = bots.values().cloned().collect();
         for receiver in told.difference(&asked) {
-            is_told(engine.answers_are_heard(receiver).await);
+            is_told(&engine.answers_are_heard(receiver).await);
         }
         told = asked;
         for (bot, receiver) in bots {
@@ -99,8 +99,8 @@ fn bots(engine: &Engine) -> BTreeMap<Bot, Arc<str>> {
 }
 
 /// Whether an incident says by now what it is to say.
-fn is_told(told: Result<(), ApplyError>) -> bool {
-    if let Err(error) = &told {
+fn is_told(told: &Result<(), ApplyError>) -> bool {
+    if let Err(error) = told {
         tracing::warn!(%error, "no incident says whether buttons of Telegram are heard");
     }
     told.is_ok()
@@ -124,7 +124,7 @@ async fn ask(engine: &Engine, client: &Client, bot: &Bot, receiver: &str) {
                 tracing::info!("buttons of Telegram are heard again");
             }
             if has_incident {
-                has_incident = !is_told(engine.answers_are_heard(receiver).await);
+                has_incident = !is_told(&engine.answers_are_heard(receiver).await);
             }
             (pause, failures) = (PAUSE, 0);
             continue;
@@ -132,7 +132,7 @@ async fn ask(engine: &Engine, client: &Client, bot: &Bot, receiver: &str) {
         failures = failures.saturating_add(1);
         if failures >= FAILURES_MAX {
             has_incident = true;
-            is_told(engine.answers_are_unheard(receiver, &reason).await);
+            is_told(&engine.answers_are_unheard(receiver, &reason).await);
         }
         if said.as_ref() != Some(&reason) {
             tracing::warn!(reason, "buttons of Telegram are not heard");
