@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use engine::Engine;
 use engine::store::Document;
 use kernel::access::Permission;
@@ -145,7 +146,8 @@ impl Index {
         let made = tokio::task::spawn_blocking(move || Arc::new(Uses::of(&documents))).await;
         let uses = made.map_err(|error| {
             tracing::error!(%error, "who uses what could not be found");
-            Problem::conflict("who uses what could not be found")
+            let message = "who uses what could not be found; the server's log says why";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
         })?;
         *self.0.lock() = Some((changes, uses.clone()));
         Ok(uses)
