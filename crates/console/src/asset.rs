@@ -44,10 +44,17 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
         "text/css; charset=utf-8",
         include_bytes!("asset/console.css"),
     ),
-    script: Asset::new("console.js", SCRIPT, include_bytes!("asset/console.js")),
+    script: Asset::new("console.js", SCRIPT, bare(include_str!("asset/console.js")).leak()),
     htmx: Asset::new("htmx.js", SCRIPT, include_bytes!("asset/htmx.min.js")),
     icon: Asset::new("icon.svg", "image/svg+xml", include_bytes!("asset/icon.svg")),
 });
+
+/// A script without its comments and indentation, which are for whoever changes it. None of its texts goes over
+/// several lines.
+fn bare(script: &str) -> Vec<u8> {
+    let lines = script.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n").into_bytes()
+}
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 

@@ -33,6 +33,11 @@ impl Clock {
         jiff::Timestamp::from(at).to_zoned(self.zone.clone()).strftime("%Y-%m-%d").to_string()
     }
 
+    /// The day of the week of an instant: `Mon`.
+    pub(crate) fn weekday(&self, at: Timestamp) -> String {
+        jiff::Timestamp::from(at).to_zoned(self.zone.clone()).strftime("%a").to_string()
+    }
+
     /// The first instant of a day that is written so.
     pub(crate) fn day(&self, text: &str) -> Option<Timestamp> {
         let date: jiff::civil::Date = text.parse().ok()?;
@@ -74,6 +79,15 @@ impl Clock {
     pub(crate) fn when(&self, at: Timestamp) -> Markup {
         let exact = jiff::Timestamp::from(at).to_string();
         html! { time datetime=(exact) title=(exact) { (self.text(at)) } }
+    }
+
+    /// A time by the clock of a definition first, an IANA name, then by the reader's where that is another.
+    pub(crate) fn theirs(&self, zone: &str, at: Timestamp) -> Markup {
+        let theirs = if zone.is_empty() { self.clone() } else { self.in_zone(zone) };
+        html! {
+            (theirs.when(at))
+            @if theirs.zone_name() != self.zone_name() { span.faint { " yours: " (self.text(at)) } }
+        }
     }
 
     /// A time that may not be there.

@@ -4,29 +4,15 @@
 //! A pure function of what the API says, so that what it masks is masked here, too. The command line and the
 //! console write the same.
 
+mod incident;
+mod run;
+
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::length;
-use crate::value::cut;
-
-/// Headings that people fill in, each with what belongs there.
-const HEADINGS: [(&str, &str); 5] = [
-    ("Impact", "Who noticed what, for how long?"),
-    ("Cause", "What made it happen, and what made that possible?"),
-    ("What went well", "What kept it small?"),
-    ("What went badly", "What took long, and who was called for nothing?"),
-    ("What is to be done", "What, by whom, until when?"),
-];
-
-/// Lines of a timeline; a run may have a hundred thousand tasks.
-const LINES_MAX: usize = 5000;
-/// Failed tasks whose input and output are in the document.
-const FAILED_MAX: usize = 20;
-/// Characters of one payload.
-const PAYLOAD_MAX: usize = 200_000;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -59,141 +45,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of an incident and its explanation, as the API answers them.
-    pub fn of_incident(incident: &Value, why: &Value) -> Self {
-        let mut lines = checks(incident);
-        lines.extend(history(incident));
-        lines.extend(why["deliveries"].as_array().into_iter().flatten().filter_map(delivery));
-        lines.sort_by_key(|line| line.at);
-        let first = |kind: &str, begins: &str, holds: &str| {
-            let mut found = lines.iter().filter(|it| it.kind == kind && it.text.contains(holds));
-            found.find(|it| it.text.starts_with(begins)).map(|it| it.at)
-        };
-        let instants = vec![
-            ("bad since", at(&incident["since"])),
-            ("open", at(&incident["openedAt"]).or_else(|| first("state", "open", ""))),
-            ("told", first("delivery", "trigger", ", sent")),
-            ("acknowledged", first("state", "acknowledged", "")),
-            ("over", at(&incident["resolvedAt"])),
-        ];
-        let (monitor, key) = (text(&incident["monitor"]), text(&incident["key"]));
-        let labels = incident["labels"].as_object().into_iter().flatten();
-        let labels: Vec<String> =
-            labels.map(|(name, value)| format!("{name}={}", text(value))).collect();
-        let worst =
-            [&incident["worst"], &incident["severity"]].into_iter().find(|it| it.is_string());
-        let facts = vec![
-            ("monitor", monitor.clone()),
-            ("defined in", text(&why["origin"])),
-            ("key", key.clone()),
-            ("state", text(&incident["state"])),
-            ("worst severity", worst.map(text).unwrap_or_default()),
-            ("labels", labels.join(", ")),
-            ("rule", text(&why["rule"])),
-            ("last seen", text(&incident["text"])),
-            ("judged", text(&incident["judged"]["verdict"])),
-        ];
-        let changed = why["changed"].as_array().into_iter().flatten().map(text).collect();
-        Self {
-            kind: "Incident",
-            id: text(&incident["id"]),
-            title: if key.is_empty() { monitor } else { format!("{monitor} {key}") },
-            facts: said(facts),
-            instants,
-            said: ("changed", "What had changed", changed),
-            lines,
-            payloads: Vec::new(),
-            headings: &HEADINGS,
-        }
-    }
-
-    /// Of a run with its tasks and of what it waits for, as the API answers them.
-    pub fn of_run(run: &Value, why: &Value) -> Self {
-        let tasks = run["tasks"].as_array().map_or(&[][..], Vec::as_slice);
-        let mut lines: Vec<Line> = tasks.iter().flat_map(of_task).collect();
-        lines.sort_by_key(|line| line.at);
-        if let Some(left_out) = lines.len().checked_sub(LINES_MAX).filter(|many| *many > 0) {
-            lines.truncate(LINES_MAX);
-            let at = lines.last().map_or(0, |line| line.at);
-            lines.push(Line { at, kind: "", text: format!("{left_out} more are left out") });
-        }
-        let started = tasks.iter().filter_map(|task| at(&task["startTime"])).min();
-        let version = text(&run["workflowVersion"]);
-        let facts = vec![
-            ("workflow", text(&run["workflowName"])),
-            ("version", version.clone()),
-            ("status", text(&run["status"])),
-            ("reason", text(&run["reasonForIncompletion"])),
-            ("correlation id", text(&run["correlationId"])),
-            ("parent", text(&run["parentWorkflowId"])),
-            ("started by", text(&run["createdBy"])),
-            ("tasks", tasks.len().to_string()),
-        ];
-        let waiting = why["waiting"].as_array().into_iter().flatten();
-        let waiting =
-            waiting.map(|it| format!("{}: {}", text(&it["reference"]), text(&it["reason"])));
-        let mut payloads = vec![payload("Input", &run["input"]), payload("Output", &run["output"])];
-        let failed = tasks.iter().filter(|task| is_bad(&text(&task["status"])));
-        for task in failed.take(FAILED_MAX) {
-            let name = named(task);
-            payloads.push(payload(&format!("{name}: input"), &task["inputData"]));
-            payloads.push(payload(&format!("{name}: output"), &task["outputData"]));
-        }
-        Self {
-            kind: "Run",
-            id: text(&run["workflowId"]),
-            title: format!("{} {version}", text(&run["workflowName"])).trim_end().to_owned(),
-            facts: said(facts),
-            instants: vec![
-                ("created", at(&run["createTime"]).or_else(|| at(&run["startTime"]))),
-                ("first task begun", started),
-                ("over", at(&run["endTime"])),
-            ],
-            said: ("waitsFor", "What it waits for", waiting.collect()),
-            lines,
-            payloads: payloads.into_iter().flatten().collect(),
-            headings: &[],
-        }
-    }
-
-    /// Of a run that is code, with its history, as the API of Durable Functions answers it.
-    pub fn of_code(id: &str, status: &Value) -> Self {
-        let events = status["historyEvents"].as_array().into_iter().flatten();
-        let line = |event: &Value| {
-            let name =
-                [&event["FunctionName"], &event["Name"]].into_iter().find(|it| it.is_string());
-            let name = name.map_or_else(String::new, |name| format!(" {}", text(name)));
-            let reason = match &text(&event["Reason"])[..] {
-                "" => String::new(),
-                reason => format!(": {}", cut(reason, 2000)),
-            };
-            let text = format!("{}{name}{reason}", text(&event["EventType"]));
-            Some(Line { at: at(&event["Timestamp"])?, kind: "event", text })
-        };
-        let over = matches!(
-            status["runtimeStatus"].as_str(),
-            Some("Completed" | "Failed" | "Terminated" | "Canceled")
-        );
-        let ended = at(&status["lastUpdatedTime"]).filter(|_| over);
-        let facts = vec![
-            ("orchestrator", text(&status["name"])),
-            ("status", text(&status["runtimeStatus"])),
-            ("custom status", text(&status["customStatus"])),
-        ];
-        let payloads = [payload("Input", &status["input"]), payload("Output", &status["output"])];
-        Self {
-            kind: "Run",
-            id: id.to_owned(),
-            title: text(&status["name"]),
-            facts: said(facts),
-            instants: vec![("created", at(&status["createdTime"])), ("over", ended)],
-            said: ("waitsFor", "What it waits for", Vec::new()),
-            lines: events.filter_map(line).take(LINES_MAX).collect(),
-            payloads: payloads.into_iter().flatten().collect(),
-            headings: &[],
-        }
-    }
-
     /// The name of a file for it, without an ending.
     pub fn file_name(&self) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
@@ -307,108 +158,6 @@ impl Report {
         page.push_str("</body></html>\n");
         page
     }
-}
-
-/// The checks that an incident speaks of, and where its monitor was defined anew between them.
-fn checks(incident: &Value) -> Vec<Line> {
-    let evidence = &incident["evidence"];
-    let named = [
-        ("previousOk", "the last check that saw it well"),
-        ("first", "the first check that saw it bad"),
-        ("latest", "the latest check that saw it"),
-    ];
-    let mut lines: Vec<Line> = Vec::new();
-    let mut version: Option<String> = None;
-    for (member, what) in named {
-        let check = &evidence[member];
-        let Some(at) = at(&check["at"]) else {
-            continue;
-        };
-        let run = check["execution"].as_str().map_or_else(String::new, |it| format!(", run {it}"));
-        if member == "latest" && check["at"] == evidence["first"]["at"] {
-            continue;
-        }
-        let defined = check["version"].as_str().unwrap_or_default();
-        if version.as_deref().is_some_and(|before| before != defined) {
-            let text = format!("the monitor was defined anew before this: version {defined}");
-            lines.push(Line { at, kind: "definition", text });
-        }
-        version = Some(defined.to_owned());
-        lines.push(Line { at, kind: "check", text: format!("{what}{run}") });
-    }
-    lines
-}
-
-/// What happened to it, and what people did.
-fn history(incident: &Value) -> Vec<Line> {
-    let entries = incident["history"].as_array().into_iter().flatten();
-    let line = |entry: &Value| {
-        let at = at(&entry["at"])?;
-        let what = entry["what"].as_str()?;
-        let by = entry["who"].as_str().map_or_else(String::new, |who| format!(" by {who}"));
-        let why = entry["why"].as_str().map_or_else(String::new, |why| format!(": {why}"));
-        let kind = match what {
-            "note" => "note",
-            call if call.starts_with("oncall:") => "call",
-            _ => "state",
-        };
-        Some(Line { at, kind, text: format!("{what}{by}{why}") })
-    };
-    entries.filter_map(line).collect()
-}
-
-/// A message to a receiver.
-fn delivery(line: &Value) -> Option<Line> {
-    let at = at(&line["at"])?;
-    let (event, status) = (line["event"].as_str()?, line["status"].as_str()?);
-    let to = line["receiver"].as_str().unwrap_or("nobody");
-    let why = line["reason"].as_str().map_or_else(String::new, |why| format!(": {why}"));
-    Some(Line { at, kind: "delivery", text: format!("{event} to {to}, {status}{why}") })
-}
-
-/// What happened to a task of a run: when it was scheduled, and how it ended.
-fn of_task(task: &Value) -> Vec<Line> {
-    let name = named(task);
-    let status = text(&task["status"]);
-    let ended = at(&task["endTime"]);
-    let begun = at(&task["startTime"]).or_else(|| at(&task["scheduledTime"]));
-    let mut lines = Vec::new();
-    if let Some(at) = at(&task["scheduledTime"]).or(begun) {
-        let kind = text(&task["taskType"]);
-        lines.push(Line { at, kind: "scheduled", text: format!("{name} ({kind})") });
-    }
-    if let Some(at) = ended {
-        let took = begun.map_or_else(String::new, |begun| {
-            format!(" after {}", length(at.saturating_sub(begun)))
-        });
-        let reason = match &text(&task["reasonForIncompletion"])[..] {
-            "" => String::new(),
-            reason => format!(": {}", cut(reason, 2000)),
-        };
-        lines.push(Line { at, kind: "ended", text: format!("{name}: {status}{took}{reason}") });
-    }
-    lines
-}
-
-/// A task by its reference name and its attempt.
-fn named(task: &Value) -> String {
-    let name = text(&task["referenceTaskName"]);
-    match task["retryCount"].as_u64() {
-        None | Some(0) => name,
-        Some(retries) => format!("{name}, attempt {}", retries + 1),
-    }
-}
-
-/// Whether a task of this status has ended badly.
-fn is_bad(status: &str) -> bool {
-    matches!(status, "FAILED" | "FAILED_WITH_TERMINAL_ERROR" | "TIMED_OUT")
-}
-
-/// A payload under a heading; `None` if there is nothing in it.
-fn payload(heading: &str, value: &Value) -> Option<(String, String)> {
-    let is_empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
-    let shown = serde_json::to_string_pretty(value).unwrap_or_default();
-    (!is_empty).then(|| (heading.to_owned(), cut(&shown, PAYLOAD_MAX)))
 }
 
 /// Those that say something.

@@ -206,8 +206,15 @@ fn main(cx: &Context<'_>, page: &Page) -> Markup {
 
 /// What of a page is looked at again when something is committed.
 fn live(cx: &Context<'_>, page: &Page) -> Markup {
+    // Whoever is back at the top of a list sees all of it.
+    let whole = match cx.visit.query.get("upto") {
+        Some(_) => format!("{}{}", cx.visit.path(), cx.visit.query.with(&[("upto", "")])),
+        None => cx.visit.address.clone(),
+    };
+    // What a form was answered with has no address at which it could be looked at again.
+    let again = (cx.visit.method != http::Method::POST).then_some(whole);
     html! {
-        div #live hx-get=(cx.visit.address) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
+        div #live hx-get=[again] hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
             (page.body)
         }
     }

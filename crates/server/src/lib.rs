@@ -18,6 +18,7 @@ mod guard;
 mod hooks;
 mod inbound;
 mod local;
+pub mod mcp;
 mod metrics;
 pub mod oidc;
 mod openapi;
@@ -167,8 +168,10 @@ fn described() -> Routes {
         .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(console::routes())
+        .merge(mcp::routes())
         .merge(access::session::routes())
         .merge(access::login::routes())
+        .merge(access::signed_in::routes())
         .merge(access::sso::routes())
 }
 

@@ -40,6 +40,17 @@ impl Wire {
         self.answer().await
     }
 
+    /// Asks for what of a page can have changed, as an open page does.
+    #[cfg(feature = "bench")]
+    pub(crate) async fn get_part(&mut self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nhx-request: true\r\naccept-encoding: gzip\r\n\r\n",
+            self.host
+        );
+        self.stream.write_all(head.as_bytes()).await?;
+        self.answer().await
+    }
+
     /// Posts JSON.
     #[cfg(feature = "bench")]
     pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {

@@ -8,10 +8,11 @@
   const PAUSE = 1000, POLL = 10000;
   let stream = null, due = 0, shown = Date.now(), polling = 0, last = "", broken = false;
 
-  // A page in which somebody is typing, or has ticked something, is left alone.
+  const typing = (at) => /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName);
+  // A page in which somebody types, or has ticked something, is left alone.
   const busy = () => {
     const at = document.activeElement;
-    if (at && at.closest("#live") && /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName)) return true;
+    if (at && at.closest("#live") && typing(at)) return true;
     return !!(live && live.querySelector("input[type=checkbox]:checked"));
   };
   const refresh = () => {
@@ -20,7 +21,14 @@
     due = setTimeout(() => {
       due = 0;
       shown = Date.now();
-      if (!busy() && window.htmx) window.htmx.trigger(live, "refresh");
+      if (busy() || !window.htmx) return;
+      // Below the top of a list nothing moves: what is newer waits behind a word.
+      const rows = window.scrollY > 150 && live.querySelector("[data-newest]");
+      if (!rows) { window.htmx.trigger(live, "refresh"); return; }
+      const to = new URL(location.href);
+      to.searchParams.set("upto", rows.dataset.newest);
+      const how = { source: live, target: live, select: "#live", swap: "outerMorph" };
+      window.htmx.ajax("GET", to.pathname + to.search, how);
     }, wait);
   };
   const poll = (on) => {
@@ -33,7 +41,7 @@
     const about = document.body.dataset.about;
     stream = new EventSource("/console/feed?topics=" + topics.join(",") +
       (about ? "&id=" + encodeURIComponent(about) : "") + (last ? "&after=" + last : ""));
-    // What was committed while there was no stream is not told again if none had come before.
+    // What was committed without a stream is not told again if none had come before.
     stream.onopen = () => { say(""); poll(false); if (broken) { broken = false; refresh(); } };
     stream.addEventListener("commit", (event) => { last = event.lastEventId; refresh(); });
     stream.addEventListener("reload", (event) => { last = event.lastEventId; refresh(); });
@@ -45,7 +53,7 @@
       if (stream && stream.readyState === 2) { close(); setTimeout(open, POLL); }
     };
   };
-  // A browser holds few connections to one server: a page that nobody sees needs none.
+  // A browser holds few connections: a page that nobody sees needs none.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) close(); else { open(); refresh(); }
   });
@@ -53,7 +61,7 @@
   window.addEventListener("pageshow", open);
   open();
 
-  // What was shown anew is the same for everybody: the token of its forms is this page's.
+  // What is shown anew is made for everybody: the token of its forms is this page's.
   document.addEventListener("submit", (event) => {
     const token = event.target.elements.csrf;
     if (token) token.value = document.body.dataset.csrf;
@@ -73,7 +81,7 @@
 
   // Keys; none of them while somebody types.
   const KEYS = "nightbell-keys";
-  const store = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
+  const off = () => { try { return localStorage.getItem(KEYS) === "off"; } catch { return false; } };
   let before = "", at = -1;
   const rows = () => Array.from(document.querySelectorAll("#live tbody tr, #live .now li"));
   const move = (by) => {
@@ -83,13 +91,23 @@
     const link = all[at].querySelector("a");
     if (link) link.focus();
   };
+  // The list that led here, for the way to its neighbours.
+  const here = location.pathname;
+  let list = [];
+  try {
+    list = (sessionStorage.list || "").split(" ");
+    if (!list.includes(here)) {
+      const link = (row) => row.querySelector("a.id") || row.querySelector("a") || {};
+      sessionStorage.list = rows().map((row) => link(row).pathname).join(" ");
+    }
+  } catch { /* private window */ }
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || store(KEYS) === "off") return;
-    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || event.target.isContentEditable) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || off()) return;
+    if (typing(event.target)) return;
     const key = event.key, went = before === "g";
     before = key;
     if (went) {
-      const link = document.querySelector('[data-go="' + (/^[a-z]$/.test(key) ? key : "") + '"]');
+      const link = document.querySelector('[data-go="' + CSS.escape(key) + '"]');
       before = "";
       if (link) link.click();
       return;
@@ -97,6 +115,10 @@
     if (key === "/") { event.preventDefault(); document.getElementById("find").focus(); }
     else if (key === "?") location.href = "/console/help";
     else if (key === "z") location.href = "/console/zone";
+    else if (/^[[\]]$/.test(key) && list.includes(here)) {
+      const to = list[list.indexOf(here) + (key === "]" ? 1 : -1)];
+      if (to) location.href = to;
+    }
     else if (key === "j") move(1);
     else if (key === "k") move(-1);
     else if (key === "x") {
@@ -119,7 +141,7 @@
   });
   const field = document.querySelector("[data-keys]");
   if (field) {
-    field.checked = store(KEYS) !== "off";
+    field.checked = !off();
     field.addEventListener("change", () => {
       try { localStorage.setItem(KEYS, field.checked ? "on" : "off"); } catch { /* private window */ }
     });

@@ -14,11 +14,12 @@ use crate::visit::{encoded, href};
 use crate::{Context, Failure, piece};
 
 /// Kinds that can be changed here: their words, where the API has one, and where it takes one.
-const KINDS: [(&str, &str, &str, Method); 4] = [
+const KINDS: [(&str, &str, &str, Method); 5] = [
     ("workflow", "/api/metadata/workflow", "/api/metadata/workflow", Method::PUT),
     ("task", "/api/metadata/taskdefs", "/api/metadata/taskdefs", Method::PUT),
     ("event", "/api/event/handler", "/api/event", Method::PUT),
     ("schema", "/api/schema", "/api/schema", Method::POST),
+    ("trigger", "/api/triggers", "/api/triggers", Method::POST),
 ];
 
 /// Members that the server sets.
@@ -205,7 +206,11 @@ fn page(cx: &Context<'_>, kind: &str, name: &str, stored: &str, edited: Option<&
     } else if edited.is_some_and(|edited| edited.has_changed) {
         page.status = StatusCode::CONFLICT;
     }
-    page.below("Definition", href(&["definitions", kind, name]))
+    let page = page.below("Definition", href(&["definitions", kind, name]));
+    match of(kind) {
+        Ok((_, path, ..)) => page.same_as(format!("{path}/{}", encoded(name)), ""),
+        Err(_) => page,
+    }
 }
 
 fn verdict(edited: &Edited) -> Markup {

@@ -72,11 +72,13 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
             }
             (how_well(cx, name).await?)
             (used(cx, name).await?)
-            (versions(cx, name, it["version"].as_u64()).await?)
+            (versions(cx, kind, name, it["version"].as_u64()).await?)
             (picture(cx, &it))
         }
         @if !is_workflow && define::can_change(kind) { div.acts { a.button href=(below("edit")) { "Change…" } } }
-        @if matches!(kind, "workflow" | "task") { (tags(cx, kind, name).await?) }
+        @if kind == "schema" { (versions(cx, kind, name, it["version"].as_u64()).await?) }
+        @if kind == "task" { p { a href={ "/console/system/queues?q=" (encoded(name)) } { "Its queue, and who polls it" } } }
+        @if matches!(kind, "workflow" | "task" | "webhook") { (tags(cx, kind, name).await?) }
         @if matches!(kind, "workflow" | "task" | "schema") { (uses::part(cx, kind, name).await?) }
         (piece::part("Definition", piece::payload(&it, &path)))
     };
@@ -88,8 +90,8 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
         KINDS.iter().find(|(word, ..)| *word == kind).map_or("Definitions", |(_, title, ..)| title);
     let page =
         Page::new(Place::Definitions, title, body).below(found, href(&["definitions", kind]));
-    let command =
-        if is_workflow { format!("nightbell workflow get {name}") } else { String::new() };
+    // The word of each kind is that of its commands.
+    let command = format!("nightbell {kind} get {name}");
     Ok(page.same_as(path, command).on("change"))
 }
 
@@ -183,7 +185,7 @@ fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
     sorted.get(rank.checked_sub(1)?).copied()
 }
 
-/// The labels of a workflow or a task, which its versions share.
+/// The labels of a workflow, which its versions share, of a task or a webhook.
 async fn tags(cx: &Context<'_>, kind: &str, name: &str) -> Result<Markup, Failure> {
     let tags = cx.get(&format!("/api/metadata/{kind}/{}/tags", encoded(name))).await?;
     let tags: Vec<String> = tags
@@ -215,14 +217,21 @@ async fn tags(cx: &Context<'_>, kind: &str, name: &str) -> Result<Markup, Failur
 const TAGS_MAX: usize = 30;
 
 /// The versions that are registered, each with what changed in it.
-async fn versions(cx: &Context<'_>, name: &str, shown: Option<u64>) -> Result<Markup, Failure> {
-    let all = cx.get(&format!("/api/metadata/workflow/{}/versions", encoded(name))).await?;
-    let mut numbers: Vec<u64> = all
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|it| it.as_u64().or_else(|| it["version"].as_u64()))
-        .collect();
+async fn versions(
+    cx: &Context<'_>,
+    kind: &str,
+    name: &str,
+    shown: Option<u64>,
+) -> Result<Markup, Failure> {
+    let all = match kind {
+        "schema" => cx.get("/api/schema").await?,
+        _ => cx.get(&format!("/api/metadata/workflow/{}/versions", encoded(name))).await?,
+    };
+    // The list of schemas is of all names.
+    let own = all.as_array().into_iter().flatten();
+    let own = own.filter(|it| said(it, "name").is_none_or(|of| of == name));
+    let mut numbers: Vec<u64> =
+        own.filter_map(|it| it.as_u64().or_else(|| it["version"].as_u64())).collect();
     numbers.sort_unstable();
     let pairs: Vec<(Option<u64>, u64)> = numbers
         .iter()
@@ -234,9 +243,9 @@ async fn versions(cx: &Context<'_>, name: &str, shown: Option<u64>) -> Result<Ma
             p {
                 "Versions: "
                 @for (before, number) in pairs.iter().rev().take(20) {
-                    a href=(href(&["definitions", "workflow", name, &number.to_string()])) aria-current=[(Some(*number) == shown).then_some("true")] { (number) }
+                    a href=(href(&["definitions", kind, name, &number.to_string()])) aria-current=[(Some(*number) == shown).then_some("true")] { (number) }
                     @if let Some(before) = before {
-                        " (" a href=(href(&["definitions", "workflow", name, &format!("{before}..{number}")])) { "changes from " (before) } ")"
+                        " (" a href=(href(&["definitions", kind, name, &format!("{before}..{number}")])) { "changes from " (before) } ")"
                     }
                     " "
                 }

@@ -48,7 +48,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         p { "Since " (cx.clock.when(from)) ": " (rang.len()) " rang, " (open.len()) " are not over." }
         (piece::part("Not over", still_open(cx, open)))
         (piece::part("Rang", rings(cx, &rang, from)))
-        (piece::part("Who did what", deeds(cx, lately, from)))
+        (piece::part("Who did what", done_by_people(cx, lately, from)))
         (piece::part("Silences", ends(cx, &kept)))
         @if lately.len() == READ_MAX || open.len() == READ_MAX {
             p.faint { "Only the newest " (READ_MAX) " incidents were read. " a href="/console/incidents?state=all" { "All" } }
@@ -110,18 +110,18 @@ fn rings(cx: &Context<'_>, rang: &[&Value], from: Timestamp) -> Markup {
 }
 
 /// What people did, newest first.
-fn deeds(cx: &Context<'_>, lately: &[Value], from: Timestamp) -> Markup {
-    let mut deeds: Vec<(Timestamp, &Value, &Value)> = Vec::new();
+fn done_by_people(cx: &Context<'_>, lately: &[Value], from: Timestamp) -> Markup {
+    let mut done: Vec<(Timestamp, &Value, &Value)> = Vec::new();
     for it in lately {
         let by_people = list(it, "history").iter().filter(|entry| said(entry, "who").is_some());
         let within = by_people.filter(|entry| is_in(entry, from));
-        deeds.extend(within.filter_map(|entry| Some((at(entry, "at")?, it, entry))));
+        done.extend(within.filter_map(|entry| Some((at(entry, "at")?, it, entry))));
     }
-    deeds.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    done.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
     html! {
-        @if deeds.is_empty() { p.faint { "Nobody did anything." } }
+        @if done.is_empty() { p.faint { "Nobody did anything." } }
         ul.time {
-            @for (at, it, entry) in deeds.iter().take(LINES_MAX) {
+            @for (at, it, entry) in done.iter().take(LINES_MAX) {
                 li {
                     (cx.clock.when(*at)) (cut(text(entry, "who"), 80)) ": " (text(entry, "what")) " "
                     a href=(href(&["incidents", text(it, "id")])) { (incidents::name(it)) }
@@ -129,7 +129,7 @@ fn deeds(cx: &Context<'_>, lately: &[Value], from: Timestamp) -> Markup {
                 }
             }
         }
-        (left_out(deeds.len()))
+        (left_out(done.len()))
     }
 }
 

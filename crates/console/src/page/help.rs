@@ -9,7 +9,7 @@ use crate::shell::Place;
 use crate::visit::NAME_MAX;
 
 /// What keys do.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("/", "find runs"),
     ("?", "this page"),
     (
@@ -25,6 +25,7 @@ const KEYS: [(&str, &str); 12] = [
     ("s", "to Snooze, on an incident"),
     ("e", "to Escalate, on an incident"),
     ("z", "the time zone"),
+    ("[ ]", "the one before and after it in the list that led here"),
 ];
 
 /// The keys, and how to switch them off.

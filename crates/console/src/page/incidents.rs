@@ -164,7 +164,7 @@ fn silence_these(cx: &Context<'_>, words: &str, monitor: &str) -> Markup {
 /// The table, with boxes to acknowledge many at once.
 fn table(cx: &Context<'_>, rows: &[&Value]) -> Markup {
     let may = cx.may(Permission::Respond);
-    let mut heads = vec!["State", "Severity", "What", "Since", "Acknowledged"];
+    let mut heads = vec!["State", "Severity", "What", "Since", "Acknowledged", "Told, and next"];
     if may {
         heads.insert(0, "Select");
     }
@@ -204,6 +204,20 @@ fn row(cx: &Context<'_>, it: &Value, may: bool) -> Markup {
             }
             td.t { (cx.clock.maybe(since)) @if let Some(since) = since { br; span.faint { (cx.clock.ago(since)) } } }
             td { (acknowledged(cx, it)) }
+            td { (told(cx, it)) }
+        }
+    }
+}
+
+/// Who knows of it, and whom time alone tells next.
+fn told(cx: &Context<'_>, it: &Value) -> Markup {
+    let names = |list: &[Value]| list.iter().map(plain).collect::<Vec<_>>().join(", ");
+    let (told, next) = (list(it, "told"), &it["nextStep"]);
+    html! {
+        @if told.is_empty() { span.faint { "nobody" } } @else { (cut(&names(told), 80)) }
+        @if let Some(due) = at(next, "at") {
+            br; span.faint { "next: " (cut(&names(list(next, "to")), 80)) " " (cx.clock.ago(due))
+                @if next["unlessAcknowledged"] == true { ", unless acknowledged" } }
         }
     }
 }

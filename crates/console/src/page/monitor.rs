@@ -4,7 +4,7 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, incidents, keys};
+use super::{Page, Shown, audit, incidents, keys};
 use crate::clock::length;
 use crate::shell::Place;
 use crate::strip::{self, Looks, RANGES, Range};
@@ -28,6 +28,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let body = html! {
         (piece::note(if text(&it, "status") == "DOWN" { "bad" } else { "" }, html! {
             (piece::status(text(&it, "status")))
+            (since(cx, &it, &history))
             @if let Some(last) = at(&it, "lastAnswerAt") { " · last answer " (cx.clock.ago(last)) }
             @if let Some(why) = said(&it, "reason") { br; (cut(why, 500)) }
             @for wait in &waits { br; "Waits for " (wait) }
@@ -56,6 +57,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         @if !list(&history, "missed").is_empty() {
             (piece::part("Checks that did not run", missed(cx, list(&history, "missed"))))
         }
+        (audit::of(cx, &path))
     };
     let page = Page::new(Place::Monitors, name, body).below("Monitors", "/console/monitors");
     Ok(page
@@ -64,11 +66,25 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         .about(kernel::ExecutionId::monitor(name).as_str()))
 }
 
+/// Since when it stands as it does, as far as incidents tell.
+fn since(cx: &Context<'_>, it: &Value, history: &Value) -> Markup {
+    let open = list(it, "openIncidents").iter().filter_map(|it| at(it, "openedAt")).min();
+    let ended = list(history, "incidents").iter().filter_map(|it| at(it, "resolvedAt")).max();
+    html! {
+        @match (open, ended) {
+            (Some(open), _) => { " since " (cx.clock.when(open)) ", " (cx.clock.age(open)) }
+            (None, Some(ended)) if text(it, "status") == "UP" => { " since " (cx.clock.when(ended)) ", " (cx.clock.age(ended)) }
+            _ => {}
+        }
+    }
+}
+
 fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
     let beat = &it["heartbeat"];
+    let (next, zone) = (at(it, "nextCheckAt"), text(&it["definition"]["schedule"], "tz"));
     let mut facts = vec![
         ("Kind", html! { (text(it, "kind")) }),
-        ("Next check", cx.clock.maybe(at(it, "nextCheckAt"))),
+        ("Next check", next.map_or_else(|| cx.clock.maybe(None), |at| cx.clock.theirs(zone, at))),
         ("Checks so far", html! { (count(it, "checkCount")) }),
         ("Missed", html! { (count(it, "missedCount")) }),
         ("Errors in a row", html! { (count(it, "errors")) }),

@@ -81,8 +81,8 @@ pub(crate) async fn edited(cx: &Context<'_>, name: &str) -> Result<Result<String
 
 /// What is under a monitor's name in a file, as the file.
 fn as_file(name: &str, text: &str) -> String {
-    let lines: String = text.lines().map(|line| format!("    {line}\n")).collect();
-    format!("monitors:\n  {}:\n{lines}", Value::from(name))
+    let lines: Vec<String> = text.lines().map(|line| format!("    {line}\n")).collect();
+    format!("monitors:\n  {}:\n{}", Value::from(name), lines.concat())
 }
 
 /// Asks for what is shown on the page, also if it is refused.

@@ -68,6 +68,7 @@ pub(super) fn queues(cx: &Context<'_>) -> Markup {
         } @else {
             (piece::table("Queues", &["Queue", "Waiting", "Oldest", "Held", "Pollers", ""], &rows))
             @if total > LINES_MAX { p.faint { (total - LINES_MAX) " more queues" } }
+            p.faint { "Polls are known since this server started, " (cx.clock.when(cx.engine.feed().since())) "." }
         }
         (limits(cx, &stuck))
     }

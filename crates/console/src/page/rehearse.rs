@@ -96,7 +96,8 @@ async fn page(cx: &Context<'_>, name: &str, answer: Option<&Result<Value, Failur
         page.status = StatusCode::BAD_REQUEST;
     }
     let page = page.below("Definition", href(&["definitions", "workflow", name]));
-    Ok(page.with_payloads())
+    let json = format!("/api/metadata/workflow/{}{query}", encoded(name));
+    Ok(page.same_as(json, format!("nightbell workflow test {name}")).with_payloads())
 }
 
 fn came(run: &Value) -> Markup {

@@ -39,7 +39,11 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let stuck = cx.engine.queues().stuck(cx.clock.now);
     let is_cut = question.resolve(&stuck);
     let store = cx.engine.store();
-    let mut rows = store.search(&page(&question, asked.get("after"))?).await?.rows;
+    let upto = asked.get("upto").map(mark).transpose()?.and_then(|mark| mark.at);
+    let mut search = page(&question, asked.get("after"))?;
+    search.filters.extend(upto.map(|(time, at)| Filter::Before(time, at.plus_millis(1))));
+    let mut rows = store.search(&search).await?.rows;
+    let newer = newer(cx, &question, upto).await?;
     let has_more = rows.len() as u64 > ROWS;
     rows.truncate(ROWS as usize);
     let next = rows.last().filter(|_| has_more).map(|last| {
@@ -68,6 +72,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
                 (piece::nothing_matches(&format!("no run is found by “{}”", cut(typed, 100)), "/console/runs"))
             }
         } @else {
+            (newer)
             (table(cx, &rows, &stuck))
             (all_found(cx, typed))
         }
@@ -81,6 +86,23 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     };
     let json = format!("/api/workflow/search?size={ROWS}&{asked}");
     Ok(page.same_as(json, "nightbell run list").on("run"))
+}
+
+/// How many have begun since the newest that is shown, where the list is kept as it was: whoever has scrolled into
+/// it is shown no other row under the thumb.
+async fn newer(
+    cx: &Context<'_>,
+    question: &Question,
+    upto: Option<(TimeField, Timestamp)>,
+) -> Result<Markup, Failure> {
+    let Some((time, at)) = upto else { return Ok(html! {}) };
+    let mut search = question.search(&question.statuses);
+    search.filters.push(Filter::After(time, at));
+    search.size = 1;
+    let found = cx.engine.store().search(&search).await?;
+    let count = piece::counted(found.total, found.total < search.total_max());
+    let all = format!("{}{}", cx.visit.path(), cx.visit.query.with(&[("upto", "")]));
+    Ok(html! { @if found.total > 0 { p.newer { a href=(all) { (count) " newer" } } } })
 }
 
 /// What finds the runs that have failed since midnight where the reader is.
@@ -136,8 +158,10 @@ fn table(cx: &Context<'_>, rows: &[Head], stuck: &[StuckGroup]) -> Markup {
     let kept: Kept<'_> =
         stuck.iter().flat_map(|group| group.runs.iter().map(move |run| (run, group))).collect();
     let lines: Vec<Markup> = rows.iter().map(|head| row(cx, head, &kept)).collect();
+    // Where a list begins, so that the script can ask for what is not above it.
+    let newest = rows.first().map(|first| mark_of(first.created_at, &first.id));
     html! {
-        form method="post" action="/console/confirm" {
+        form method="post" action="/console/confirm" data-newest=[newest] {
             (piece::proof())
             input type="hidden" name="back" value="/console/runs";
             (piece::table("Runs", &heads, &lines))

@@ -4,7 +4,7 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, schedules};
+use super::{Page, Shown, audit, schedules};
 use crate::shell::Place;
 use crate::value::{at, count, cut, list, said, text};
 use crate::visit::encoded;
@@ -24,7 +24,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let body = html! {
         (piece::note(if is_paused { "warn" } else { "" }, html! {
             @if is_paused { (piece::status("PAUSED")) " · it starts nothing" @if let Some(why) = said(&it, "pausedReason") { ": " (cut(why, 300)) } }
-            @else if let Some(at) = at(&it, "nextRunTime") { "Fires next " (cx.clock.when(at)) " (" (cx.clock.ago(at)) ")" }
+            @else if let Some(at) = at(&it, "nextRunTime") { "Fires next " (cx.clock.theirs(said(&it, "zoneId").unwrap_or("UTC"), at)) ", " (cx.clock.ago(at)) }
             @else { "Nothing is planned any more." }
         }))
         div.acts {
@@ -48,6 +48,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             ul.time { @for it in list(&firings, "results") { li { (schedules::firing(cx, it)) } } }
         }))
         (piece::part("Definition", piece::payload(&it, &path)))
+        (audit::of(cx, &path))
     };
     let page = Page::new(Place::Schedules, name, body).below("Schedules", "/console/schedules");
     Ok(page.same_as(path, format!("nightbell schedule get {name}")).on("firing schedule"))
@@ -93,12 +94,7 @@ fn planned(cx: &Context<'_>, next: &Value) -> Markup {
         ul.time {
             @for it in lines {
                 @if let Some(at) = at(it, "scheduledTime") {
-                    @let theirs = cx.clock.in_zone(said(it, "zoneId").unwrap_or("UTC"));
-                    li {
-                        (theirs.when(at))
-                        @if theirs.zone_name() != cx.clock.zone_name() { span.faint { " yours: " (cx.clock.text(at)) } }
-                        " " span.faint { (cx.clock.ago(at)) }
-                    }
+                    li { (cx.clock.theirs(said(it, "zoneId").unwrap_or("UTC"), at)) " " span.faint { (cx.clock.ago(at)) } }
                 }
             }
         }

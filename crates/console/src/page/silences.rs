@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Page, Shown, incidents};
 use crate::act::silence_of;
+use crate::clock::Clock;
 use crate::deed::LONGER;
 use crate::shell::Place;
 use crate::value::{at, cut, plain, said, text};
@@ -93,26 +94,51 @@ fn end(cx: &Context<'_>) -> Timestamp {
     cx.clock.midnight_after(cx.clock.now, DAYS_AFTER)
 }
 
-/// When a silence hides within these days; one that comes each week has no bars, but its hours beside it.
+/// When a silence hides within these days.
 fn calendar(cx: &Context<'_>, it: &Value) -> Markup {
     let width = (DAYS_BEFORE + DAYS_AFTER) * DAY;
     let (begin, end) = (begin(cx), end(cx));
     let span = end.since(begin).max(1);
     let x = |at: Timestamp| at.since(begin).clamp(0, span) * width / span;
-    let Some(from) = at(it, "from") else { return html! { span.faint { "each week" } } };
-    let to = at(it, "to").unwrap_or(end);
+    let (label, hides) = match at(it, "from") {
+        Some(from) => {
+            let to = at(it, "to").unwrap_or(end);
+            let label = format!("from {} to {}", cx.clock.text(from), cx.clock.text(to));
+            (label, vec![(from, to)])
+        }
+        None => (format!("each week, {}", text(it, "hours")), weekly(&cx.clock, it)),
+    };
+    let hides = hides.into_iter().filter(|(from, to)| *to > begin && *from < end);
+    let bars = hides.map(|(from, to)| (x(from), (x(to) - x(from)).max(2)));
     let now = x(cx.clock.now);
     html! {
-        svg.strip viewBox={ "0 0 " (width) " 20" } preserveAspectRatio="none" role="img"
-            aria-label={ "from " (cx.clock.text(from)) " to " (cx.clock.text(to)) } {
+        svg.strip viewBox={ "0 0 " (width) " 20" } preserveAspectRatio="none" role="img" aria-label=(label) {
             @for day in 1..(DAYS_BEFORE + DAYS_AFTER) { path.idle d={ "M" (day * DAY) " 0v20h.5v-20z" } {} }
-            @if to > begin && from < end {
-                @let wide = (x(to) - x(from)).max(2);
-                path.odd d={ "M" (x(from)) " 4h" (wide) "v12h-" (wide) "z" } {}
-            }
+            @for (from, wide) in bars { path.odd d={ "M" (from) " 4h" (wide) "v12h-" (wide) "z" } {} }
             path.run d={ "M" (now) " 0v20h1v-20z" } {}
         }
     }
+}
+
+/// When a silence that comes each week hides within these days, by the clock of its own zone.
+fn weekly(clock: &Clock, it: &Value) -> Vec<(Timestamp, Timestamp)> {
+    let clock = clock.in_zone(text(it, "tz"));
+    let hours = text(it, "hours");
+    let (days, span) = hours.rsplit_once(' ').unwrap_or(("", hours));
+    let Some((from, to)) = span.split_once('-') else { return Vec::new() };
+    let all = (-DAYS_BEFORE - 1..=DAYS_AFTER).filter_map(|after| {
+        let midnight = clock.midnight_after(clock.now, after);
+        if !days.is_empty() && !days.split(',').any(|day| day == clock.weekday(midnight)) {
+            return None;
+        }
+        // A day's last minute is written 24:00, and an end before the beginning is the next day's.
+        let next = clock.midnight_after(midnight, 1);
+        let begin = clock.time_of(midnight, from)?;
+        let end = if to == "24:00" { Some(next) } else { clock.time_of(midnight, to) }?;
+        let end = if end > begin { end } else { clock.time_of(next, to)? };
+        Some((begin, end))
+    });
+    all.collect()
 }
 
 /// What the silence that the address names has hidden.
@@ -156,6 +182,9 @@ async fn new(cx: &Context<'_>) -> Result<Markup, Failure> {
             form method="get" {
                 (piece::field("match", "What it hides: label=value, several apart by commas", value("match"), "monitor=shop, team=data"))
                 (piece::field("for", "For how long", asked.get("for").unwrap_or("2h"), "2h"))
+                (piece::field("from", "From; empty is now", value("from"), "2026-01-31T08:00:00Z"))
+                (piece::field("hours", "Or each week, in the zone of this page", value("hours"), "Sat,Sun 02:00-04:00"))
+                input type="hidden" name="tz" value=(cx.clock.zone_name());
                 (piece::field("why", "Why", value("why"), "deploying"))
                 button { "What would it hide?" }
             }
@@ -163,14 +192,14 @@ async fn new(cx: &Context<'_>) -> Result<Markup, Failure> {
                 None => {}
                 Some(Err(failure)) => { (piece::note("bad", html! { (failure.message) @if let Some(hint) = &failure.hint { br; (hint) } })) }
                 Some(Ok(open)) => {
-                    (piece::note("warn", html! { "It would hide " (open.len()) " open incidents, and what opens later." }))
+                    (piece::note("warn", html! { "While it is in force it hides what is open then. Of what is open now that would be " (open.len()) " incidents." }))
                     ul { @for it in open.iter().take(20) { li { (incidents::line(cx, it)) } } }
                     form method="post" action="/console/act" {
                         (piece::proof())
                         input type="hidden" name="act" value="silence";
                         input type="hidden" name="id" value="new";
                         input type="hidden" name="match" value=(value("match"));
-                        input type="hidden" name="for" value=(value("for"));
+                        @for name in ["for", "from", "hours", "tz"] { input type="hidden" name=(name) value=(value(name)); }
                         input type="hidden" name="why" value=(value("why"));
                         input type="hidden" name="back" value="/console/silences";
                         button.main { "Silence" }
@@ -186,4 +215,33 @@ async fn preview(cx: &Context<'_>) -> Result<Vec<Value>, Failure> {
     // A question that needs a body: it makes nothing.
     let open = cx.change(Method::POST, "/api/silences/preview", Some(&body)).await?;
     Ok(open.as_array().cloned().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_each_week_is_drawn_by_the_clock_of_its_own_zone() {
+        // A Thursday; on Sunday the clock of Oslo is put forward.
+        let now: jiff::Timestamp = "2026-03-26T12:00:00Z".parse().expect("a time");
+        let clock = Clock::new(now.into(), None);
+        let it = json!({ "hours": "Sat,Sun 22:00-06:00", "tz": "Europe/Oslo" });
+        let drawn = weekly(&clock, &it);
+        let shown: Vec<String> =
+            drawn.iter().take(3).map(|(from, to)| format!("{from} {to}")).collect();
+        assert_eq!(
+            shown,
+            [
+                "2026-03-22T21:00:00Z 2026-03-23T05:00:00Z",
+                "2026-03-28T21:00:00Z 2026-03-29T04:00:00Z",
+                "2026-03-29T20:00:00Z 2026-03-30T04:00:00Z",
+            ]
+        );
+        let daily = weekly(&clock, &json!({ "hours": "00:00-24:00", "tz": "UTC" }));
+        assert!(daily.iter().all(|(from, to)| to.since(*from) == 86_400_000), "{daily:?}");
+        assert!(weekly(&clock, &json!({ "hours": "soon" })).is_empty());
+    }
 }

@@ -113,7 +113,7 @@ impl Eq for ById {}
 /// All keys. Copying them copies references.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
-    keys: HashSet<ById>,
+    by_id: HashSet<ById>,
     /// What keys have that were only granted these roles, on everything.
     plain: BTreeMap<Box<[Role]>, Arc<Held>>,
     /// Who has made keys.
@@ -122,19 +122,19 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Key>> {
-        self.keys.get(id).map(|it| &it.0)
+        self.by_id.get(id).map(|it| &it.0)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.keys.len()
+        self.by_id.len()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Key>> {
-        self.keys.iter().map(|it| &it.0)
+        self.by_id.iter().map(|it| &it.0)
     }
 
     pub(super) fn remove(&mut self, id: &str) {
-        self.keys.remove(id);
+        self.by_id.remove(id);
     }
 
     /// What a key without a user has.
@@ -166,7 +166,7 @@ impl Keys {
             used,
         };
         // A set keeps what it has.
-        self.keys.replace(ById(Arc::new(key)));
+        self.by_id.replace(ById(Arc::new(key)));
     }
 }
 

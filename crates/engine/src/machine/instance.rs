@@ -67,7 +67,9 @@ impl DurableMachine for Instance {
 
     async fn fold(&mut self, row: &str, _: &Definitions) -> Result<(), StoreError> {
         let events: Vec<instance::Event> = parse(row, &self.id)?;
-        events.iter().for_each(|event| self.apply(event));
+        for event in &events {
+            self.apply(event);
+        }
         Ok(())
     }
 

@@ -68,7 +68,9 @@ impl DurableMachine for Monitor {
 
     async fn fold(&mut self, row: &str, _: &Definitions) -> Result<(), StoreError> {
         let events: Vec<alert::Event> = parse(row, &self.id)?;
-        events.iter().for_each(|event| self.apply(event));
+        for event in &events {
+            self.apply(event);
+        }
         Ok(())
     }
 

@@ -64,7 +64,9 @@ impl DurableMachine for Schedule {
 
     async fn fold(&mut self, row: &str, _: &Definitions) -> Result<(), StoreError> {
         let events: Vec<schedule::Event> = parse(row, &self.id)?;
-        events.iter().for_each(|event| self.apply(event));
+        for event in &events {
+            self.apply(event);
+        }
         Ok(())
     }
 

@@ -39,7 +39,7 @@ const AXE: &str = "const done = arguments[arguments.length - 1];
 const MISSING: &str = "nothing-is-here";
 
 /// Pages below `/console/` that show no one thing in particular.
-const OTHERS: [&str; 33] = [
+const OTHERS: [&str; 34] = [
     "incidents?state=all",
     "monitors/web",
     "monitors/web/try",
@@ -69,6 +69,7 @@ const OTHERS: [&str; 33] = [
     "system/secrets",
     "system/audit",
     "system/access",
+    "system/settings",
     "help",
     "zone",
     "name",
@@ -199,6 +200,7 @@ async fn the_console_works_in_a_browser() {
     assert!(wrong.is_empty(), "{wrong}");
 
     somebody_else_acts(&chromium, &live, &run).await;
+    below_the_top_nothing_moves(&chromium, &live).await;
     by_keys_alone(&chromium, &live).await;
     many_by_keys_alone(&chromium, &live).await;
     pressed_twice(&chromium, &live, &incident).await;
@@ -275,6 +277,23 @@ async fn somebody_else_acts(chromium: &Chromium, live: &Live, run: &str) {
         "not loaded again"
     );
     steer(live, run, "resume").await;
+}
+
+/// Who has scrolled into a list keeps its rows; what is newer waits behind a word.
+async fn below_the_top_nothing_moves(chromium: &Chromium, live: &Live) {
+    chromium.look(360, "light").await;
+    chromium.open(&live.url("/console/runs")).await;
+    until(chromium, CONNECTED).await;
+    let first = "return document.querySelector('#live tbody a.id').href";
+    let before = chromium.script(first).await;
+    chromium.script("window.scrollTo(0, 300)").await;
+    live.begin("etl", &json!({})).await;
+    until(chromium, "return !!document.querySelector('.newer')").await;
+    assert_eq!(chromium.script(first).await, before);
+    chromium.script("window.scrollTo(0, 0)").await;
+    live.begin("etl", &json!({})).await;
+    until(chromium, "return !document.querySelector('.newer')").await;
+    assert_ne!(chromium.script(first).await, before);
 }
 
 /// From the list of incidents to an acknowledgement without a pointer.

@@ -194,11 +194,12 @@ async fn an_incident_is_explained_and_handled() {
     // The page of the monitor says the same.
     let text = json!({ "http": { "url": ringing.page, "expect": "status < 400" }, "every": "24h",
         "fail_after": 2, "labels": { "team": "web" } });
-    let text: String = text.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let text: Vec<String> = text.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
     let (http, edit) = (&ringing.live.http, ringing.live.url("/console/monitors/web/edit"));
     let page = http.get(&edit).send().await.unwrap().text().await.unwrap();
     let proof = page.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next());
-    let form = format!("csrf={}&definition={text}&since=24h&does=backtest", proof.unwrap());
+    let (proof, text) = (proof.unwrap(), text.concat());
+    let form = format!("csrf={proof}&definition={text}&since=24h&does=backtest");
     let kind = ("content-type", "application/x-www-form-urlencoded");
     let sent = http.post(&edit).header(kind.0, kind.1).body(form).send().await;
     let page = sent.unwrap().text().await.unwrap();

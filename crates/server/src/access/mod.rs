@@ -16,6 +16,7 @@ mod refusal;
 mod routes;
 mod scope;
 pub(crate) mod session;
+pub(crate) mod signed_in;
 pub(crate) mod sso;
 mod throttle;
 mod token;
@@ -644,13 +645,12 @@ impl Authorizer {
         if !self.quotas.is_set() || is_exempt {
             return Ok(());
         }
-        let who = match &actor.who {
-            Some(who) => who.id.clone(),
-            None => {
-                let peer: Option<&Peer> = request.extensions().get();
-                let address = peer.map(|it| throttle::place(it.0.ip()).to_string());
-                format!("anonymous {}", address.unwrap_or_default()).into()
-            }
+        let who = if let Some(who) = &actor.who {
+            who.id.clone()
+        } else {
+            let peer: Option<&Peer> = request.extensions().get();
+            let address = peer.map(|it| throttle::place(it.0.ip()).to_string());
+            format!("anonymous {}", address.unwrap_or_default()).into()
         };
         self.quotas.charge(who, request)
     }

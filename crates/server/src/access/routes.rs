@@ -70,7 +70,9 @@ impl Routes {
     ) -> Self {
         let (schemas, mut paths, router) = routes;
         for (path, item) in &mut paths.paths {
+            let mut name = None;
             for (method, operation) in operations(item) {
+                told_apart(operation, &method, &mut name);
                 let extensions = operation.extensions.get_or_insert_with(Extensions::default);
                 extensions.insert(PERMISSION.to_owned(), need.to_string().into());
                 let required = Required { need, is_written: is_written(need, &method) };
@@ -118,6 +120,19 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
         (Method::TRACE, trace),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Where one handler serves several methods, its operations have names of their own, and GET has no body.
+fn told_apart(operation: &mut Operation, method: &Method, first: &mut Option<String>) {
+    if *method == Method::GET {
+        operation.request_body = None;
+    }
+    let Some(name) = &mut operation.operation_id else { return };
+    if first.as_deref() == Some(name.as_str()) {
+        *name = format!("{name}_by_{}", method.as_str().to_lowercase());
+    } else if first.is_none() {
+        *first = Some(name.clone());
+    }
 }
 
 /// What each path and method needs.

@@ -77,3 +77,25 @@ async fn a_part_is_shared_only_by_those_who_may_see_and_do_the_same() {
     let nobody = browser.send(Method::GET, "/console/", &[PART], "").await;
     assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn a_list_that_is_kept_as_it_was_says_how_many_are_newer() {
+    let server = Server::new().await;
+    server.register(waiting("waits")).await;
+    let old = server.start("waits", &json!({})).await;
+    // By another millisecond, as instants tell rows apart.
+    let begun = server.engine.now();
+    while server.engine.now() <= begun {
+        tokio::task::yield_now().await;
+    }
+    let browser = Browser::at(server);
+    let page = browser.get("/console/runs").await.text;
+    let newest = page.split("data-newest=\"").nth(1).and_then(|it| it.split('"').next());
+    let newest = newest.expect("a list says where it begins").to_owned();
+    let run = browser.server().start("waits", &json!({})).await;
+    let kept = browser.get(&format!("/console/runs?upto={newest}")).await.text;
+    assert!(kept.contains(">1 newer</a>") && !kept.contains(&run), "{kept}");
+    assert!(kept.contains(&old) && kept.contains("hx-get=\"/console/runs\""), "{kept}");
+    let all = browser.get("/console/runs").await.text;
+    assert!(all.contains(&run) && !all.contains("newer</a>"), "{all}");
+}

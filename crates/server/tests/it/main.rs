@@ -31,6 +31,7 @@ mod heard;
 mod human;
 mod inbound;
 mod listener;
+mod mcp;
 mod metadata;
 mod metrics;
 mod monitors;

@@ -166,8 +166,13 @@ async fn who_escalates_tells_the_next_step_before_its_time() {
     server.post("/api/monitors", &file).await.ok();
     server.send(Method::POST, "/ping/k-1/3", "disk full".to_owned()).await.ok_text();
     let incident = open_incident(&server).await;
+    let next = &incident["nextStep"];
+    assert_eq!((&next["to"], &next["unlessAcknowledged"]), (&json!(["boss"]), &json!(false)));
+    let list = server.get("/console/incidents").await.text;
+    assert!(list.contains("next: boss in "), "{list}");
     let path = format!("/api/incidents/{}/escalate", incident["id"].as_str().expect("it has one"));
     server.post(&path, &json!({ "who": "ada", "why": "it is bad" })).await.ok();
+    assert_eq!(open_incident(&server).await["nextStep"], Value::Null);
     let told = server.get("/api/monitors/backup/history").await.ok();
     let told = told["deliveries"].as_array().expect("a list").clone();
     let to_boss = |it: &&Value| it["receiver"] == "boss" && it["event"] == "escalation";

@@ -87,11 +87,12 @@ fn says_status(row: &Map<String, Value>) -> bool {
 
 /// Whether a kind of check is a question whose answer is rows.
 fn asks_for_rows(task_type: &str, input: &Json) -> bool {
-    let input = input.parse();
-    let has = |name: &str| input["settings"].get(name).is_some();
     match task_type {
         "CHECK_INFLUX" | "CHECK_PROMETHEUS" | "CHECK_SQL" => true,
-        "CHECK_HTTP" => has("rows") || has("jq"),
+        "CHECK_HTTP" => {
+            let input = input.parse();
+            ["rows", "jq"].iter().any(|name| input["settings"].get(*name).is_some())
+        }
         _ => false,
     }
 }

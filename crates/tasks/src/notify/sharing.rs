@@ -7,7 +7,7 @@ use kernel::alert::NotificationEvent;
 use tokio_util::sync::CancellationToken;
 
 use super::kind::Order;
-use crate::claims::{Away, Claim, Claims, Wish};
+use crate::page_dedup::{Away, Claim, Claims, Wish};
 
 /// How often somebody else's claim is looked at.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -40,7 +40,9 @@ impl<'a> Sharing<'a> {
     /// Only what the service knows by a key is shared: should two servers tell it after all, people
     /// see it once.
     pub(super) fn of(claims: &'a Claims, order: &Order<'_>) -> Option<Self> {
-        use NotificationEvent::{Acknowledge, Escalation, Reminder, Resolve, Test, Trigger};
+        use NotificationEvent::{
+            Acknowledge, Digest, Escalation, Reminder, Resolve, Test, Trigger,
+        };
         if order.kind != "pagerduty" {
             return None;
         }
@@ -48,7 +50,7 @@ impl<'a> Sharing<'a> {
         let wish = match order.notification.event {
             Trigger | Escalation | Reminder => Wish::Trigger,
             Resolve => Wish::Resolve(at.map_or(order.now_ms, Timestamp::as_millisecond)),
-            Acknowledge | Test => return None,
+            Acknowledge | Digest | Test => return None,
         };
         let monitor = order.notification.text("monitor").unwrap_or_default();
         let said = format!("{}: {}", order.notification.event.as_str(), order.notification.title);

@@ -32,6 +32,8 @@ const EVENTS: usize = 100_000;
 const BATCH: usize = 1_000;
 /// Connections that start workflows as fast as they can.
 const STARTERS: usize = 4;
+/// Connections by which open pages look again.
+const LOOKERS: usize = 32;
 /// Commits that an open page is told of.
 const COMMITS: usize = 40;
 /// How long commits go on, a hundred a second.
@@ -213,6 +215,7 @@ async fn many_open(server: &Server, wire: &mut Wire, samples: &mut Samples) -> a
     samples.take("console.told.p99", house::percentile(&took, 0.99));
     let with_pages = commit_for_a_while(server, wire).await?;
     samples.take("console.streams_cpu", (with_pages - alone).max(0.0) * 100.0);
+    look_again(server, wire, samples).await?;
     let rate_with_pages = rate(server).await?;
     ensure!(open.try_join_next().is_none(), "an open page lost its stream");
     open.shutdown().await;
@@ -220,6 +223,33 @@ async fn many_open(server: &Server, wire: &mut Wire, samples: &mut Samples) -> a
     let rate_alone = f64::midpoint(rate_before, rate(server).await?);
     samples.take("console.rate", rate_with_pages);
     samples.take("console.rate_lost", (1.0 - rate_with_pages / rate_alone).max(0.0) * 100.0);
+    Ok(())
+}
+
+/// After a commit all open pages look again at once: how long until the last has what changed, and what that
+/// takes of the processor.
+async fn look_again(server: &Server, wire: &mut Wire, samples: &mut Samples) -> anyhow::Result<()> {
+    let mut wires = Vec::new();
+    for _ in 0..LOOKERS {
+        wires.push(Wire::open(&server.address).await?);
+    }
+    start(wire).await?;
+    let (begun, cpu) = (Instant::now(), server.cpu_seconds());
+    let mut looking = JoinSet::new();
+    for mut wire in wires {
+        looking.spawn(async move {
+            for _ in 0..PAGES.div_ceil(LOOKERS) {
+                let (status, _) = wire.get_part("/console/runs").await?;
+                ensure!(status == 200, "the part is answered with {status}");
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(looked) = looking.join_next().await {
+        looked??;
+    }
+    samples.take("console.again", begun.elapsed().as_secs_f64() * 1000.0);
+    samples.take("console.again_cpu", (server.cpu_seconds() - cpu) * 1000.0);
     Ok(())
 }
 

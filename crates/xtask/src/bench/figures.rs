@@ -340,6 +340,8 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
                 10.0,
                 5.0,
             ),
+            plain("console.again", "900 look again at once, until the last has it", "ms"),
+            plain("console.again_cpu", "… processor", "ms"),
             plain("console.rate", "workflows started with 900 open pages", "/s"),
             at_most("console.rate_lost", "fewer than with none", "%", 5.0, 1.0),
         ],

@@ -1,5 +1,5 @@
 //! What is given to others: an archive, packages of Debian and of Red Hat's kind, a container image, a
-//! chart, the bill of materials, and the checksums of all of them.
+//! chart, the bill of materials, the checksums of all of them, and their signature.
 //!
 //! The same sources, binary and `SOURCE_DATE_EPOCH` give the same bytes: what is collected from this
 //! machine is in [`Contents`], and all else is a function of it (decision 0079).
@@ -11,6 +11,7 @@ mod elf;
 mod image;
 mod rpm;
 mod scripts;
+mod signature;
 mod trial;
 
 use std::path::{Path, PathBuf};
@@ -19,10 +20,12 @@ use anyhow::{Context as _, bail, ensure};
 
 use self::archive::{Tree, gzip, sha256};
 use self::contents::Contents;
+use self::signature::Signer;
 use crate::{root, say};
 
 const USAGE: &str = "\
-usage: cargo xtask dist [--binary PATH] [--out FOLDER] [--try]
+usage: cargo xtask dist [--binary PATH] [--out FOLDER] [--key FILE] [--try]
+  --key  sign the checksums with this Ed25519 key, as `openssl genpkey -algorithm ed25519` writes one
   --try  as root: install, run, upgrade, remove and purge the packages in a clean root (debootstrap)";
 
 /// Configuration that packages install, and that an upgrade leaves as its owner has changed it.
@@ -62,12 +65,14 @@ impl Family {
 /// Something is missing, or cannot be written.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (mut binary, mut folder, mut tries) = (None, root().join("target/dist"), false);
+    let mut signer = None;
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a path"));
         match argument.as_str() {
             "--binary" => binary = Some(PathBuf::from(value()?)),
             "--out" => folder = PathBuf::from(value()?),
+            "--key" => signer = Some(Signer::read(Path::new(value()?))?),
             "--try" => tries = true,
             _ => bail!("{USAGE}"),
         }
@@ -83,7 +88,20 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if tries {
         return trial::run(&contents);
     }
-    write(&products(&contents)?, &folder)
+    let mut products = products(&contents)?;
+    if let Some(signer) = signer {
+        sign(&mut products, &signer);
+        say(&format!("signed by the key whose public part is\n{}", signer.public_key()));
+    }
+    write(&products, &folder)
+}
+
+/// Adds the signature of the checksums, which stand last.
+fn sign(products: &mut Vec<(String, Vec<u8>)>, signer: &Signer) {
+    if let Some((name, sums)) = products.last() {
+        let signature = (format!("{name}.sig"), signer.sign(sums));
+        products.push(signature);
+    }
 }
 
 fn write(products: &[(String, Vec<u8>)], folder: &Path) -> anyhow::Result<()> {

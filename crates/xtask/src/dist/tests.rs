@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use super::contents::{Contents, Machine, below};
 use super::elf::Asked;
-use super::{instant, products, write};
+use super::signature::Signer;
+use super::{instant, products, sign, write};
 
 fn contents() -> Contents {
     let mut binary = b"\x7fELF".to_vec();
@@ -88,6 +89,57 @@ fn the_same_contents_give_the_same_bytes_and_others_do_not() {
     assert_eq!(changed, 6, "all but the bill of materials");
 }
 
+/// As `openssl genpkey -algorithm ed25519` writes one.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f\n\
+    -----END PRIVATE KEY-----\n";
+
+#[test]
+fn the_checksums_are_signed_so_that_tools_of_the_system_verify_them() {
+    let signer = Signer::of(KEY).expect("a key");
+    let mut signed = products(&contents()).expect("products");
+    let sums = signed.last().expect("the checksums").1.clone();
+    sign(&mut signed, &signer);
+    let (name, signature) = signed.last().expect("the signature");
+    assert_eq!((name.as_str(), signature.len()), ("SHA256SUMS.sig", 64));
+    assert_eq!(*signature, signer.sign(&sums), "the same each time");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path.to_str().expect("text").to_owned()
+    };
+    let key = file("key.pem", signer.public_key().as_bytes());
+    let sig = file("SHA256SUMS.sig", signature);
+    let verifies = |content: &[u8]| {
+        let content = file("SHA256SUMS", content);
+        let mut tool = Command::new("openssl");
+        tool.args(["pkeyutl", "-verify", "-pubin", "-inkey", &key, "-rawin"]);
+        let output = tool.args(["-in", &content, "-sigfile", &sig]).output().ok()?;
+        Some(output.status.success())
+    };
+    if let Some(is_verified) = verifies(&sums) {
+        assert!(is_verified);
+        assert_eq!(verifies(b"other sums"), Some(false));
+    }
+    for wrong in ["", "-----BEGIN PRIVATE KEY-----", KEY.replace("MC4C", "MC4D").as_str()] {
+        assert!(Signer::of(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("key.pem");
+    std::fs::write(&path, KEY).expect("a file");
+    let with_mode = |mode: u32| {
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("a mode");
+        Signer::read(&path).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(with_mode(0o600), Ok(()));
+    assert!(with_mode(0o644).expect_err("it is refused").contains("chmod 600"));
+}
+
 /// Two checkouts of the same sources, made in another order, at another time and with other modes.
 #[test]
 fn checkouts_elsewhere_at_another_time_give_the_same_bytes() {
@@ -133,6 +185,7 @@ fn tools_of_the_system_read_what_is_written() {
     let listed = told("tar -tvzf", name, archive).expect("tar");
     assert!(listed.contains("-rwxr-xr-x root/root") && listed.contains("/nightbell\n"), "{listed}");
     assert!(listed.contains("/examples/compose/compose.yaml"), "{listed}");
+    assert!(listed.contains("/schemas/workflow.json\n"), "schemas for editors: {listed}");
     let (name, image) = find(&products, ".oci.tar");
     let listed = told("tar -tf", name, image).expect("tar");
     let blobs = listed.lines().filter(|it| it.starts_with("blobs/sha256/") && it.len() > 70);
@@ -144,6 +197,7 @@ fn tools_of_the_system_read_what_is_written() {
     let Some(listed) = told("dpkg-deb -c", name, package) else { return };
     assert!(listed.contains("-rw------- root/root"), "{listed}");
     assert!(listed.contains("./etc/nightbell/nightbell.toml"), "{listed}");
+    assert!(listed.contains("./usr/share/nightbell/schemas/workflow.json"), "{listed}");
     assert!(listed.contains("./usr/lib/systemd/system/nightbell@.service"), "{listed}");
     let fields = told("dpkg-deb -f", name, package).expect("dpkg-deb");
     assert!(fields.contains("Depends: libc6 (>= 2.34), libgcc-s1"), "{fields}");

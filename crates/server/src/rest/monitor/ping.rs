@@ -25,9 +25,9 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Need::Proof, routes!(success, success_by_post))
-        .on(Need::Proof, routes!(signal, signal_by_post))
-        .on(Need::Proof, routes!(slug_signal, slug_signal_by_post))
+        .on(Need::Proof, routes!(success))
+        .on(Need::Proof, routes!(signal))
+        .on(Need::Proof, routes!(slug_signal))
 }
 
 /// Bytes of a body that are taken; only the beginning is kept.
@@ -47,26 +47,9 @@ struct RunParams {
 /// What is answered: OK, or that a monitor was made.
 type Answer = (StatusCode, &'static str);
 
-/// Takes the call of a job that has ended well.
+/// Takes the call of a job that has ended well, with what it says if it is a POST.
 #[utoipa::path(
-    get, path = "/ping/{key}", tag = "heartbeats",
-    params(("key" = String, Path, description = "The key of the monitor, or its name"), RunParams),
-    responses(
-        (status = 200, description = "OK", body = String),
-        (status = 404, description = "Nobody waits for calls with this key"),
-    )
-)]
-async fn success(
-    State(api): State<Api>,
-    Path(key): Path<String>,
-    Query(run): Query<RunParams>,
-) -> Result<Answer, Problem> {
-    take(&api, Whom::Key(&key), PingKind::Success, run, &Bytes::new()).await
-}
-
-/// Takes the call of a job that has ended well, with what it says.
-#[utoipa::path(
-    post, path = "/ping/{key}", tag = "heartbeats", request_body = String,
+    method(get, post), path = "/ping/{key}", tag = "heartbeats", request_body = String,
     params(("key" = String, Path, description = "The key of the monitor, or its name"), RunParams),
     responses(
         (status = 200, description = "OK", body = String),
@@ -74,7 +57,7 @@ async fn success(
         (status = 413, description = "The body is too large"),
     )
 )]
-async fn success_by_post(
+async fn success(
     State(api): State<Api>,
     Path(key): Path<String>,
     Query(run): Query<RunParams>,
@@ -85,29 +68,8 @@ async fn success_by_post(
 
 /// Takes another call of a job: `start`, `success`, `fail`, `log`, or the code with which it ended.
 #[utoipa::path(
-    operation_id = "ping_signal", get, path = "/ping/{key}/{signal}", tag = "heartbeats",
-    params(
-        ("key" = String, Path, description = "The key of the monitor, or its name"),
-        ("signal" = String, Path, description = "start, success, fail, log, or an exit code"),
-        RunParams,
-    ),
-    responses(
-        (status = 200, description = "OK", body = String),
-        (status = 404, description = "Nobody waits for calls with this key"),
-    )
-)]
-async fn signal(
-    State(api): State<Api>,
-    Path((key, signal)): Path<(String, String)>,
-    Query(run): Query<RunParams>,
-) -> Result<Answer, Problem> {
-    let (whom, kind) = meant(&api, &key, &signal)?;
-    take(&api, whom, kind, run, &Bytes::new()).await
-}
-
-/// Takes another call of a job, with what it says.
-#[utoipa::path(
-    post, path = "/ping/{key}/{signal}", tag = "heartbeats", request_body = String,
+    operation_id = "ping_signal", method(get, post), path = "/ping/{key}/{signal}", tag = "heartbeats",
+    request_body = String,
     params(
         ("key" = String, Path, description = "The key of the monitor, or its name"),
         ("signal" = String, Path, description = "start, success, fail, log, or an exit code"),
@@ -119,7 +81,7 @@ async fn signal(
         (status = 413, description = "The body is too large"),
     )
 )]
-async fn signal_by_post(
+async fn signal(
     State(api): State<Api>,
     Path((key, signal)): Path<(String, String)>,
     Query(run): Query<RunParams>,
@@ -131,33 +93,8 @@ async fn signal_by_post(
 
 /// Takes a call with a ping key and a slug other than that the job has ended well.
 #[utoipa::path(
-    operation_id = "ping_slug", get, path = "/ping/{key}/{slug}/{signal}", tag = "heartbeats",
-    params(
-        ("key" = String, Path, description = "A ping key"),
-        ("slug" = String, Path, description = "The slug of the monitor"),
-        ("signal" = String, Path, description = "start, success, fail, log, or an exit code"),
-        RunParams,
-    ),
-    responses(
-        (status = 200, description = "OK", body = String),
-        (status = 201, description = "The monitor was made", body = String),
-        (status = 404, description = "Nobody waits for calls with this key and slug"),
-        (status = 409, description = "The monitor cannot be made"),
-    )
-)]
-async fn slug_signal(
-    State(api): State<Api>,
-    Path((key, slug, signal)): Path<(String, String, String)>,
-    Query(run): Query<RunParams>,
-) -> Result<Answer, Problem> {
-    let whom = Whom::Slug(opened(&api, &key)?, &slug);
-    take(&api, whom, kind(&signal)?, run, &Bytes::new()).await
-}
-
-/// Takes a call with a ping key and a slug, with what the job says.
-#[utoipa::path(
-    operation_id = "ping_slug_by_post", post, path = "/ping/{key}/{slug}/{signal}", tag = "heartbeats",
-    request_body = String,
+    operation_id = "ping_slug", method(get, post), path = "/ping/{key}/{slug}/{signal}",
+    tag = "heartbeats", request_body = String,
     params(
         ("key" = String, Path, description = "A ping key"),
         ("slug" = String, Path, description = "The slug of the monitor"),
@@ -172,7 +109,7 @@ async fn slug_signal(
         (status = 413, description = "The body is too large"),
     )
 )]
-async fn slug_signal_by_post(
+async fn slug_signal(
     State(api): State<Api>,
     Path((key, slug, signal)): Path<(String, String, String)>,
     Query(run): Query<RunParams>,

@@ -3,7 +3,7 @@
 use engine::monitors::{Broken, standing};
 use engine::store::Head;
 use kernel::alert::definition::{Kind, Recurring, Silence};
-use kernel::alert::{Incident, Monitor};
+use kernel::alert::{Incident, Monitor, State};
 use kernel::{Record, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -139,6 +139,7 @@ fn waits_for(monitor: &Monitor, now: Timestamp) -> Vec<String> {
 /// An incident in lists.
 pub(super) fn incident(monitor: &Monitor, incident: &Incident) -> Value {
     let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
+    let told = incident.told.iter().filter(|(_, it)| it.at.is_some());
     json!({
         "id": incident.id(),
         "monitor": monitor.name(),
@@ -160,7 +161,24 @@ pub(super) fn incident(monitor: &Monitor, incident: &Incident) -> Value {
         "acknowledgedAt": incident.acknowledged.as_ref().map(|it| it.at.millis()),
         "acknowledgedBy": incident.acknowledged.as_ref().and_then(|it| it.who.clone()),
         "suppressed": incident.suppressed.as_ref().map(|it| &it.reason),
+        "told": told.map(|(receiver, _)| receiver).collect::<Vec<_>>(),
+        "nextStep": next_step(monitor, incident),
     })
+}
+
+/// The step of its route that comes by time alone, if one does.
+fn next_step(monitor: &Monitor, incident: &Incident) -> Option<Value> {
+    let is_acknowledged = match incident.state {
+        State::Open => false,
+        State::Acknowledged => true,
+        _ => return None,
+    };
+    let route = monitor.route_of(incident).filter(|_| incident.suppressed.is_none())?;
+    let (next, from) = (incident.steps as usize, incident.told_from?);
+    let (at, step) = (route.due(next, from)?, route.steps.get(next)?);
+    let (to, unless) = (&step.to, step.unless_acked);
+    (!(unless && is_acknowledged))
+        .then(|| json!({ "at": at.millis(), "to": to, "unlessAcknowledged": unless }))
 }
 
 /// An incident in lists, with what happened to it.

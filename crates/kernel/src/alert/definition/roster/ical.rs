@@ -312,7 +312,7 @@ fn rule(text: &str, entry: &mut Entry, zone: &Zone) -> Result<(), String> {
                 rule.every = every.ok_or_else(wrong)?;
             }
             "COUNT" => {
-                count = Some(value.parse::<u32>().ok().filter(|it| *it > 0).ok_or_else(wrong)?)
+                count = Some(value.parse::<u32>().ok().filter(|it| *it > 0).ok_or_else(wrong)?);
             }
             "UNTIL" => {
                 let line = Line {
