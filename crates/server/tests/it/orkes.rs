@@ -87,6 +87,10 @@ async fn an_application_polls_what_it_is_granted_until_its_key_is_revoked() {
     it.send(Method::POST, &format!("{path}/roles/UNRESTRICTED_WORKER"), Value::Null).await;
     assert_eq!(poll("other").await, 204);
 
+    // Nobody signs in as an application.
+    let password = json!({ "password": "correct horse battery" });
+    it.refused(Method::PUT, "/api/access/users/etl/password", password, 400).await;
+
     // Under another name it is the same.
     it.send(Method::PUT, &path, json!({ "name": "etl-2" })).await;
     let key_id = key["id"].as_str().expect("an id");
