@@ -91,7 +91,10 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
         tracing::info!("stopped before the store was open");
         return Ok(());
     };
-    let server = server?;
+    let server = server.map_err(|error| match config.peer_listen {
+        Some(_) => cluster::or_lost(error),
+        None => error,
+    })?;
     let (engine, calls) = (server.engine.clone(), server.calls.clone());
     let (tls, secrets) = (server.api.settings.tls.clone(), server.secrets.clone());
     let (options, loaded) = (robopager.clone(), load::Loaded::pruning(config.load_prune));
