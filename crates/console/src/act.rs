@@ -284,6 +284,14 @@ const ACTS: &[Act] = &[
         "Nobody has its value afterwards, and what uses it fails.",
         "Deleted.",
     ),
+    harm(
+        "end-logins",
+        "Sign out everywhere",
+        Permission::Admin,
+        ("login", "logins"),
+        "Their browsers and command lines have to sign in anew; keys stay good.",
+        "They are signed out.",
+    ),
     act("tag", "Tag", Permission::Edit, ("definition", "definitions"), "It bears the tag."),
     act(
         "untag",
@@ -404,8 +412,17 @@ pub(crate) fn silence_of(form: &Pairs) -> Result<Value, Failure> {
         return Err(Failure::wrong("The silence says nothing about what it hides")
             .with_hint("Write label=value, such as monitor=shop or team=data."));
     }
-    let length = form.get("for").ok_or_else(|| Failure::wrong("The silence has no end"))?;
-    let mut body = json!({ "match": matchers, "for": length });
+    let mut body = match (form.get("hours"), form.get("for")) {
+        (Some(hours), _) => {
+            json!({ "match": matchers, "hours": hours, "tz": form.get("tz").unwrap_or("UTC") })
+        }
+        (None, Some(length)) => json!({ "match": matchers, "for": length }),
+        (None, None) => return Err(Failure::wrong("The silence has no end")),
+    };
+    // Hours come again each week, from now on.
+    if let Some(from) = form.get("from").filter(|_| body.get("hours").is_none()) {
+        body["from"] = from.into();
+    }
     if let Some(comment) = form.get("why") {
         body["comment"] = comment.into();
     }
@@ -457,6 +474,16 @@ mod tests {
         let made = form("match=monitor%3Dshop+team%3Ddata&for=2h&why=deploy").expect("it is whole");
         assert_eq!(made["match"], json!({ "monitor": "shop", "team": "data" }));
         assert_eq!((&made["for"], &made["comment"]), (&json!("2h"), &json!("deploy")));
+        let later =
+            form("match=monitor%3Dshop&for=2h&from=2026-01-31T08%3A00%3A00Z").expect("it is whole");
+        assert_eq!(later["from"], "2026-01-31T08:00:00Z");
+        let weekly = form("match=monitor%3Dshop&for=2h&hours=Sat+02%3A00-04%3A00&tz=Europe%2FOslo");
+        let weekly = weekly.expect("it is whole");
+        assert_eq!(
+            (&weekly["hours"], &weekly["tz"]),
+            (&json!("Sat 02:00-04:00"), &json!("Europe/Oslo"))
+        );
+        assert_eq!(weekly.get("for"), None);
         assert!(form("match=&for=2h").is_err());
         assert!(form("match=shop&for=2h").is_err());
         assert!(form("match=monitor%3Dshop").is_err());

@@ -62,6 +62,10 @@ pub(crate) async fn one(
         "end-backfill" => {
             cx.change(Method::DELETE, &format!("{schedule}/backfill"), None).await?;
         }
+        "end-logins" => {
+            let path = format!("/api/access/sessions?who={name}");
+            cx.change(Method::DELETE, &path, None).await?;
+        }
         "back-up" => _ = cx.change(Method::POST, "/api/admin/backup", None).await?,
         "reload" => _ = cx.change(Method::POST, "/api/admin/reload", None).await?,
         "tag" | "untag" => tag(cx, act.name == "tag", &name, form).await?,
@@ -123,11 +127,13 @@ async fn extend(cx: &Context<'_>, name: &str, form: &Pairs) -> Result<(), Failur
     cx.change(Method::PUT, &format!("{path}?force=true"), Some(&body)).await.map(drop)
 }
 
-/// Adds a label to a workflow or a task, or takes it away.
+/// Adds a label to a workflow, a task or a webhook, or takes it away.
 async fn tag(cx: &Context<'_>, adds: bool, name: &str, form: &Pairs) -> Result<(), Failure> {
-    let kind = match form.get("kind") {
-        Some("task") => "task",
-        _ => "workflow",
+    // A webhook is added labels to by another method.
+    let (kind, adding) = match form.get("kind") {
+        Some("task") => ("task", Method::POST),
+        Some("webhook") => ("webhook", Method::PUT),
+        _ => ("workflow", Method::POST),
     };
     let text = form.get("tag").unwrap_or_default();
     let (key, value) = text.split_once(':').unwrap_or((text, ""));
@@ -135,7 +141,7 @@ async fn tag(cx: &Context<'_>, adds: bool, name: &str, form: &Pairs) -> Result<(
         return Err(Failure::wrong("The tag says nothing").with_hint("Write key:value."));
     }
     let body = json!([{ "type": "METADATA", "key": key.trim(), "value": value.trim() }]);
-    let method = if adds { Method::POST } else { Method::DELETE };
+    let method = if adds { adding } else { Method::DELETE };
     cx.change(method, &format!("/api/metadata/{kind}/{name}/tags"), Some(&body)).await.map(drop)
 }
 

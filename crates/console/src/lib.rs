@@ -124,7 +124,7 @@ impl Console {
         } else {
             shown(&cx).await
         };
-        answered.unwrap_or_else(|failure| Reply::page(&cx, &failure.page()))
+        answered.unwrap_or_else(|failure| Reply::page(&cx, &failure.dated(&cx).page()))
     }
 
     /// A page that says why a request under `/console` was refused before it came here: one to sign
@@ -225,6 +225,18 @@ impl Failure {
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, with since when the store does not take what is written, if that is why.
+    fn dated(mut self, cx: &Context<'_>) -> Self {
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let problems = cx.engine.health().problems;
+            let of_store = problems.iter().filter(|it| it.code == "store");
+            if let Some(since) = of_store.filter_map(|it| it.since).min() {
+                self.message = format!("{}, since {}", self.message, cx.clock.text(since));
+            }
+        }
         self
     }
 

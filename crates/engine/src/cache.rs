@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kernel::ExecutionId;
 use parking_lot::Mutex;
 
-use crate::claims::Unwritten;
 use crate::machine::AnyMachine;
+use crate::pending_claims::Unwritten;
 use crate::step::Inbox;
 
 /// A machine in memory, or the place where it will be.

@@ -25,7 +25,7 @@ pub(crate) const OPERATOR_PATIENCE: Duration = Duration::from_secs(1);
 impl Engine {
     /// What decisions may know of the world.
     pub(crate) fn world(&self) -> impl World + '_ {
-        Knowledge { inner: &self.inner }
+        DecisionEnv { inner: &self.inner }
     }
 
     /// Decides; a rejected input leaves the state in its slot. Evaluations that do not end are added to
@@ -111,7 +111,7 @@ impl Engine {
         input: AnyInput,
         scripts: &dyn Scripts,
     ) -> Result<Decided, Rejected> {
-        let world = Knowledge { inner: &self.inner };
+        let world = DecisionEnv { inner: &self.inner };
         let Options { limits, schedules, .. } = &self.inner.options;
         let context = Context { now: self.inner.clock.now(), scripts, world: &world, limits };
         let listening_since = || self.listening_since();
@@ -238,11 +238,11 @@ impl From<StoreError> for Undecided {
 }
 
 /// What decisions may know of the world, answered from this engine.
-struct Knowledge<'a> {
+struct DecisionEnv<'a> {
     inner: &'a Inner,
 }
 
-impl World for Knowledge<'_> {
+impl World for DecisionEnv<'_> {
     fn task_def(&self, name: &str) -> Option<Arc<TaskDef>> {
         self.inner.definitions.task_referring(name)
     }

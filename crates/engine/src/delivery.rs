@@ -18,7 +18,7 @@ use crate::engine::{Engine, Error};
 use crate::machine::{AnyInput, AnyMachine};
 use crate::monitors::ApplyError;
 use crate::mutants::{self, Mutant};
-use crate::publishing;
+use crate::state_change_events;
 use crate::store::{Outgoing, StoreError};
 
 /// Messages on their way, by receiver. A receiver with an entry has a task that works it off.
@@ -86,7 +86,7 @@ impl Engine {
     }
 
     async fn receive(&self, outgoing: &Outgoing) -> Result<(), Error> {
-        if publishing::is_event(outgoing) {
+        if state_change_events::is_event(outgoing) {
             return self.publish_committed(outgoing).await;
         }
         let message: Message = serde_json::from_str(&outgoing.body)

@@ -26,7 +26,6 @@ use crate::before::Changes;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};
 use crate::catalogue::Catalogue;
-use crate::claims;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
@@ -36,25 +35,26 @@ use crate::durable::WorkerRegistry;
 use crate::evaluation::{Evaluators, Watch};
 use crate::events::Events;
 use crate::feed::Feed;
-use crate::forgetting::Forgotten;
 use crate::gates;
 use crate::health::Vitals;
+use crate::idempotency::Lanes;
 use crate::lineage::Lineages;
 use crate::listening::Listening;
 use crate::machine::{AnyMachine, Decided};
 use crate::meter::Meters;
 use crate::monitors::{Monitors, Receivers};
 use crate::mutants::{self, Mutant};
-use crate::outputs::Outputs;
 use crate::pacing::{Counted, Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
-use crate::publishing;
+use crate::pending_claims;
 use crate::queues::{Queues, TaskKey};
+use crate::removal::Forgotten;
 use crate::runner::TaskRunner;
 use crate::samples::Samples;
-use crate::starting::Lanes;
+use crate::state_change_events;
 use crate::store::{Commit, MessageKey, Outgoing, QueueChange, QueueRow, Store, StoreError};
 use crate::suspects::Suspects;
+use crate::task_cache::Outputs;
 use crate::traces::{Ending, Traces};
 use crate::vault::{Key, Vault};
 use crate::waker::Waker;
@@ -135,7 +135,7 @@ pub(crate) struct Inner {
     pub(crate) queues: Queues,
     pub(crate) waker: Waker,
     /// Holds by workers that are not in the store yet.
-    pub(crate) unwritten: claims::Ledger,
+    pub(crate) unwritten: pending_claims::Ledger,
     pub(crate) deliveries: Deliveries,
     /// What follows from commits whose outcome is not known.
     pub(crate) doubts: Doubts,
@@ -161,7 +161,7 @@ pub(crate) struct Inner {
     pub(crate) rates_of_principals: Rates,
     pub(crate) delayed: Delayed,
     pub(crate) cache: Cache,
-    watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
+    watchers: Mutex<HashMap<ExecutionId, watch::Sender<CommitNotice>>>,
     feed: Feed,
     /// When it was opened, by its clock.
     pub(crate) opened_at: Timestamp,
@@ -180,7 +180,7 @@ pub(crate) struct Inner {
 
 /// What whoever watches an execution sees of a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct CommitNotice {
     /// Commits so far; 0 before the first one seen.
     pub version: u64,
     /// Where the execution stands after it.
@@ -238,7 +238,7 @@ impl Engine {
             definitions,
             queues: Queues::default(),
             waker: Waker::default(),
-            unwritten: claims::Ledger::default(),
+            unwritten: pending_claims::Ledger::default(),
             deliveries: Deliveries::default(),
             doubts: Doubts::default(),
             outputs: Outputs::default(),
@@ -412,12 +412,15 @@ impl Engine {
     }
 
     /// Tells of every commit of an execution from now on.
-    pub fn watch(&self, id: &ExecutionId) -> watch::Receiver<Seen> {
+    pub fn watch(&self, id: &ExecutionId) -> watch::Receiver<CommitNotice> {
         let mut watchers = self.inner.watchers.lock();
         if watchers.len() >= WATCHERS_SWEEP {
             watchers.retain(|_, sender| sender.receiver_count() > 0);
         }
-        watchers.entry(id.clone()).or_insert_with(|| watch::channel(Seen::default()).0).subscribe()
+        watchers
+            .entry(id.clone())
+            .or_insert_with(|| watch::channel(CommitNotice::default()).0)
+            .subscribe()
     }
 
     /// Looks at an execution; `None` if there is none.
@@ -612,7 +615,7 @@ impl Engine {
                 Effect::Publish(publication) => {
                     let sequence = (version << 20) + work.send.len() as u64;
                     let key = MessageKey { sender: id.clone(), sequence };
-                    work.send.push(publishing::outgoing(key, &publication));
+                    work.send.push(state_change_events::outgoing(key, &publication));
                 }
                 Effect::Reuse(left) => work.left.push(left),
                 Effect::Forget(execution) => work.forget.push(execution),
@@ -630,9 +633,7 @@ impl Engine {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
-                QueueChange::Put(row) if matches!(row.kind, RowKind::Permit(_)) => {
-                    self.take_place(row, now);
-                }
+                QueueChange::Put(row) if row.is_permit() => self.take_place(row, now),
                 QueueChange::Put(row) if row.held => self.inner.queues.hold(&row.key()),
                 QueueChange::Put(row) => self.put_row(row, now),
                 QueueChange::Remove { kind } => {
@@ -667,7 +668,7 @@ impl Engine {
             self.deliver(outgoing);
         }
         if let Some(watcher) = self.inner.watchers.lock().get(id) {
-            watcher.send_replace(Seen { version, status: state.status() });
+            watcher.send_replace(CommitNotice { version, status: state.status() });
         }
         self.inner.feed.note(id, version);
         // The cursor of traces may pass it now.
@@ -723,9 +724,7 @@ impl Engine {
             // These were ready when they were written. The clock may have been ahead then, and nobody
             // writes them anew by the right one.
             let machine = row.execution.machine();
-            if matches!(row.kind, RowKind::Permit(_))
-                || matches!(machine, MachineKind::Instance | MachineKind::Entity)
-            {
+            if row.is_permit() || matches!(machine, MachineKind::Instance | MachineKind::Entity) {
                 row.ready_at = row.ready_at.min(now);
             }
             if !mutants::is(Mutant::QueuesForgotten) {

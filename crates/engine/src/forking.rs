@@ -6,9 +6,9 @@ use kernel::graph::{Branch, BranchPoint, Context, Edit, Execution, FORKS, Input,
 use kernel::{ExecutionId, Record, Rejected};
 
 use crate::engine::{Engine, Error};
+use crate::idempotency::Begun;
 use crate::machine::AnyMachine;
 use crate::search::RecordSearch;
-use crate::starting::Begun;
 
 /// A fork that is asked for.
 #[derive(Clone, Debug)]

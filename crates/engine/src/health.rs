@@ -65,8 +65,8 @@ pub struct DeadMan {
 /// Something that is wrong with the server itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `files`,
-    /// `traces`, `secrets`.
+    /// Names the kind: `store`, `checks`, `deliveries`, `disk`, `clock`, `receiver`, `answers`,
+    /// `files`, `traces`, `secrets`.
     pub code: &'static str,
     /// What is wrong, in a sentence.
     pub reason: String,
@@ -293,6 +293,10 @@ impl Engine {
             let (code, since) = ("receiver", Some(broken.since));
             let reason = format!("{receiver} takes no notifications: {}", broken.reason);
             health.warnings.push(Problem { code, reason, since });
+        }
+        for (receiver, (since, reason)) in self.unheard_answers() {
+            let reason = format!("answers to messages of {receiver} are not heard: {reason}");
+            health.warnings.push(Problem { code: "answers", reason, since: Some(since) });
         }
         health.warnings.extend(self.trace_warnings());
         health.warnings.extend(vitals.secrets.read().iter().cloned());

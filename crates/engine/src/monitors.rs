@@ -5,6 +5,7 @@
 //! sources together make one file, from which each monitor's machine gets what it obeys. Sources
 //! are documents; whatever a crash cut short is made up for at the next start.
 
+mod answers;
 mod composite;
 mod context;
 mod inbound;
@@ -314,11 +315,12 @@ impl Engine {
         sources.values().find_map(|file| file.receivers.get(name).cloned())
     }
 
-    /// The receivers of a kind.
-    pub fn receivers_of_kind(&self, kind: &str) -> Vec<Receiver> {
+    /// The receivers of a kind, by name.
+    pub fn receivers_of_kind(&self, kind: &str) -> Vec<(Arc<str>, Receiver)> {
         let sources = self.inner.monitors.sources.read();
-        let receivers = sources.values().flat_map(|file| file.receivers.values());
-        receivers.filter(|receiver| *receiver.kind == *kind).cloned().collect()
+        let receivers = sources.values().flat_map(|file| &file.receivers);
+        let of_kind = receivers.filter(|(_, receiver)| *receiver.kind == *kind);
+        of_kind.map(|(name, receiver)| (name.clone(), receiver.clone())).collect()
     }
 
     /// A setting of a receiver with its secrets; `None` if one of them is not there.

@@ -19,12 +19,12 @@ use tracing::Instrument as _;
 
 use crate::before::{Before, Changes};
 use crate::cache::{Shared, Slot};
-use crate::claims::{self, join_rows};
 use crate::deciding::{OPERATOR_PATIENCE, Undecided};
 use crate::engine::{Engine, Error};
 use crate::evaluation::Evaluation;
 use crate::machine::{AnyInput, AnyMachine, Decided};
 use crate::mutants::{self, Mutant};
+use crate::pending_claims::{self, join_rows};
 use crate::store::{MessageKey, StoreError};
 
 /// Inputs that are committed together at most.
@@ -476,7 +476,7 @@ impl Engine {
             Ok(decided)
                 if is_first
                     && request.received.is_none()
-                    && claims::may_wait(&request.input, &decided) =>
+                    && pending_claims::may_wait(&request.input, &decided) =>
             {
                 if let Some(state) = slot.state.take() {
                     self.write_later(id, shared, slot, state, decided);

@@ -134,6 +134,30 @@ pub const TARGETS: &[Target] = &[
         feed: text::template,
     },
     Target {
+        name: "calendar",
+        seeds: &[
+            "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:a\r\nDTSTART:20261102T090000Z\r\nDTEND:20261102T100000Z\r\nRRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=3\r\nEXDATE:20261109T090000Z\r\nEND:VEVENT\r\nEND:VCALENDAR",
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:a\n\\, b\nDTSTART;TZID=Europe/Oslo:20270328T023000\nDURATION:P1DT2H\nRRULE:FREQ=MONTHLY;INTERVAL=2;BYDAY=-1FR;UNTIL=20300101\nEND:VEVENT\nEND:VCALENDAR",
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:[L1] a\nDTSTART;VALUE=DATE:20240229\nRRULE:FREQ=MONTHLY;BYMONTHDAY=31,-31\nEND:VEVENT\nEND:VCALENDAR",
+        ],
+        words: &[
+            "99991231T235959Z",
+            "00010101T000000",
+            "INTERVAL=1000",
+            "COUNT=5000",
+            "BYDAY=5SU,-5MO",
+            "P9999999D",
+            "RECURRENCE-ID:",
+            "TZID=",
+            "\n ",
+            "\r\n",
+            ":",
+            ";",
+            "\"",
+        ],
+        feed: text::calendar,
+    },
+    Target {
         name: "cron",
         seeds: &[
             "0 0 9 * * MON-FRI",

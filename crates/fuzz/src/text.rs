@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::hint::black_box;
 use std::time::Duration;
 
+use kernel::alert::definition::roster::{Roster, Rotation, read_calendar};
 use kernel::alert::definition::{ChecklistOptions, load};
 use kernel::cron::{Cron, DstRule, Zone};
 use kernel::definition::{parse_event_handlers, parse_task_defs, parse_workflows};
@@ -44,6 +45,20 @@ pub(crate) fn template(bytes: &[u8]) {
     black_box(evaluate(&text, &Everywhere(document())));
     if let Ok(path) = Path::compile(&text) {
         black_box(path.read(&document().parse()));
+    }
+}
+
+pub(crate) fn calendar(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(calendar) = read_calendar(&text, "Europe/Oslo", &|name| name.to_owned().into()) else {
+        return;
+    };
+    let rotation = Rotation { calendar, ..Rotation::default() };
+    let rotations = [("r".into(), rotation)].into();
+    let roster = Roster { rotations, ..Roster::default() };
+    for year in [0, 1, 30, 60] {
+        let at = Timestamp::from_millis(year * 365 * 86_400_000 + 1_000_000_007);
+        black_box(roster.on_call("r", at));
     }
 }
 

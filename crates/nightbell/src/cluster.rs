@@ -55,6 +55,14 @@ impl fmt::Display for Lost {
 
 impl std::error::Error for Lost {}
 
+/// Why a server could not open the store that it owned: if that went away or to another server meanwhile,
+/// it is lost, and what was done so far is begun anew.
+pub(crate) fn or_lost(error: anyhow::Error) -> anyhow::Error {
+    let is_away =
+        error.chain().any(|it| matches!(it.downcast_ref(), Some(StoreError::Unavailable(_))));
+    if is_away { Lost(format!("{error:#}")).into() } else { error }
+}
+
 /// Both ports of one server, and its place among the others.
 #[derive(Clone)]
 pub(crate) struct Serving(Arc<Inner>);

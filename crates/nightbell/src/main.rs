@@ -13,6 +13,7 @@ mod load;
 mod logging;
 mod own;
 mod referred;
+mod reloading;
 mod robopager;
 mod schemas;
 mod scripts;

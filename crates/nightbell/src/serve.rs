@@ -29,8 +29,8 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::secrets::{self, Outside};
-use crate::upkeep::{OfProcess, Reloads};
-use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso, traces};
+use crate::upkeep::OfProcess;
+use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, reloading, sso, traces};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -91,7 +91,10 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
         tracing::info!("stopped before the store was open");
         return Ok(());
     };
-    let server = server?;
+    let server = server.map_err(|error| match config.peer_listen {
+        Some(_) => cluster::or_lost(error),
+        None => error,
+    })?;
     let (engine, calls) = (server.engine.clone(), server.calls.clone());
     let (tls, secrets) = (server.api.settings.tls.clone(), server.secrets.clone());
     let (options, loaded) = (robopager.clone(), load::Loaded::pruning(config.load_prune));
@@ -118,7 +121,7 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
     let watching = load::watch(engine.clone(), &paths, seen, move || options.checklist())
         .context("the files of --load cannot be watched")?;
     let asked = (hangups, reloads);
-    let reading = read_when_asked(asked, engine, config, robopager, loaded, tls, secrets);
+    let reading = reloading::when_asked(asked, engine, config, robopager, loaded, tls, secrets);
     let reading = tokio::spawn(reading);
     let result = server.serve(stop).await;
     reading.abort();
@@ -149,38 +152,6 @@ async fn prepare(
     tokio::spawn(tasks::notify::hear_presses(engine.clone(), client));
     deadman::call(engine.clone(), config, calls)?;
     robopager.start(engine).await
-}
-
-/// Reads the certificate, secrets, `etl.cfg` and the files of `--load` again whenever the process is sent
-/// SIGHUP, or somebody asks for it by the API.
-async fn read_when_asked(
-    (mut hangups, mut reloads): (Signal, Reloads),
-    engine: Engine,
-    config: Config,
-    robopager: Arc<Robopager>,
-    loaded: load::Loaded,
-    tls: Option<Arc<Tls>>,
-    secrets: Arc<Outside>,
-) {
-    loop {
-        let asked = tokio::select! {
-            Some(()) = hangups.recv() => None,
-            Some(asked) = reloads.recv() => Some(asked),
-            else => return,
-        };
-        let why = if asked.is_some() { "the API" } else { "SIGHUP" };
-        tracing::info!("{why}: files are read again");
-        if let Some(tls) = &tls {
-            tls.look();
-        }
-        secrets.look_again();
-        robopager.reload(&engine, &config).await;
-        load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
-        if let Some(asked) = asked {
-            // Nobody waits any more: it was read all the same.
-            let _ = asked.send(());
-        }
-    }
 }
 
 /// How long the end waits for the answer of a collector of traces.
@@ -293,7 +264,8 @@ impl Server {
         });
         let oidc = sso::options(config, &engine, calls.clone())?;
         let upkeep = upkeep.map(|it| it.clone() as Arc<dyn Upkeep>);
-        let served = Settings { cluster, oidc, upkeep, ..served };
+        let workloads = sso::workloads(config, &engine, calls.clone())?;
+        let served = Settings { cluster, oidc, upkeep, workloads, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
         let exporter = traces::export(&engine, config, calls.clone())?;
         Ok(Self {

@@ -1,4 +1,5 @@
-//! The OpenID provider of the configuration: what is set is complete, and calls to it go out as all others do.
+//! The OpenID provider and the issuers of the configuration: what is set is complete, and calls to them go out as
+//! all others do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use engine::Engine;
 use kernel::access::Mode;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use server::oidc::{Call, Options, Outside, Reply};
+use server::oidc::{Call, Options, Outside, Reply, WorkloadOptions};
 use tasks::http::{self, Client, Request};
 use zeroize::Zeroizing;
 
@@ -56,7 +57,7 @@ pub(crate) fn is_set(config: &Config, auth: Mode) -> anyhow::Result<bool> {
 pub(crate) fn options(
     config: &Config,
     engine: &Engine,
-    mut calls: http::Settings,
+    calls: http::Settings,
 ) -> anyhow::Result<Option<Options>> {
     let (Some(issuer), Some(client_id)) = (&config.oidc_issuer, &config.oidc_client_id) else {
         return Ok(None);
@@ -64,13 +65,6 @@ pub(crate) fn options(
     if let Some(SecretReference::File(path)) = &config.oidc_client_secret {
         exposed::tell_of_file(path, "the secret of this server at the OpenID provider");
     }
-    calls.body_max = ANSWER_MAX;
-    calls.error_body_max = ANSWER_MAX;
-    let outside = Caller {
-        client: Client::new(calls)?,
-        secret: config.oidc_client_secret.clone(),
-        engine: engine.clone(),
-    };
     Ok(Some(Options {
         issuer: issuer.0.clone(),
         client_id: client_id.0.clone(),
@@ -81,8 +75,24 @@ pub(crate) fn options(
         groups: config.oidc_groups.0.clone(),
         email_domains: config.oidc_email_domains.0.clone(),
         links_users: config.oidc_link_users,
-        outside: Arc::new(outside),
+        outside: Arc::new(Caller::of(calls, config.oidc_client_secret.clone(), engine)?),
     }))
+}
+
+/// Whose tokens of workloads count, as the server checks them.
+///
+/// # Errors
+/// The client for calls cannot be made.
+pub(crate) fn workloads(
+    config: &Config,
+    engine: &Engine,
+    calls: http::Settings,
+) -> anyhow::Result<Option<WorkloadOptions>> {
+    let workloads = config.workloads.0.clone();
+    if workloads.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(WorkloadOptions { workloads, outside: Arc::new(Caller::of(calls, None, engine)?) }))
 }
 
 /// Calls the provider.
@@ -90,6 +100,18 @@ struct Caller {
     client: Client,
     secret: Option<SecretReference>,
     engine: Engine,
+}
+
+impl Caller {
+    fn of(
+        mut calls: http::Settings,
+        secret: Option<SecretReference>,
+        engine: &Engine,
+    ) -> anyhow::Result<Self> {
+        calls.body_max = ANSWER_MAX;
+        calls.error_body_max = ANSWER_MAX;
+        Ok(Self { client: Client::new(calls)?, secret, engine: engine.clone() })
+    }
 }
 
 #[async_trait]

@@ -18,6 +18,7 @@ mod guard;
 mod hooks;
 mod inbound;
 mod local;
+pub mod mcp;
 mod metrics;
 pub mod oidc;
 mod openapi;
@@ -116,6 +117,8 @@ pub struct Settings {
     pub cluster: Option<Arc<dyn cluster::Cluster>>,
     /// By which provider people sign in; needs `public_url`, where they come back to.
     pub oidc: Option<oidc::Options>,
+    /// Whose tokens of workloads count.
+    pub workloads: Option<oidc::WorkloadOptions>,
 }
 
 impl Default for Settings {
@@ -147,6 +150,7 @@ impl Default for Settings {
             is_for_servers: false,
             cluster: None,
             oidc: None,
+            workloads: None,
         }
     }
 }
@@ -164,8 +168,10 @@ fn described() -> Routes {
         .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(console::routes())
+        .merge(mcp::routes())
         .merge(access::session::routes())
         .merge(access::login::routes())
+        .merge(access::signed_in::routes())
         .merge(access::sso::routes())
 }
 

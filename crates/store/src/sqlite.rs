@@ -8,12 +8,12 @@
 mod archive;
 mod backup;
 mod checkpoint;
-mod chores;
 mod commit;
 pub(crate) mod copying;
 mod documents;
 mod fault;
 mod key;
+mod maintenance;
 mod named;
 mod names;
 mod plan;
@@ -48,9 +48,9 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::text::distinct_words;
 use checkpoint::Checkpoints;
-use chores::Chores;
-use fault::Stop;
+use fault::JobError;
 use key::Key;
+use maintenance::Chores;
 use names::{Numbers, Words};
 use read::Readers;
 use tally::Tally;
@@ -190,7 +190,7 @@ impl Sqlite {
     async fn write<T: Send + 'static>(
         &self,
         bytes: usize,
-        act: impl FnMut(&mut WriteContext) -> Result<T, Stop> + Send + 'static,
+        act: impl FnMut(&mut WriteContext) -> Result<T, JobError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.write_with(bytes, false, act).await
     }
@@ -200,7 +200,7 @@ impl Sqlite {
         &self,
         bytes: usize,
         deferrable: bool,
-        act: impl FnMut(&mut WriteContext) -> Result<T, Stop> + Send + 'static,
+        act: impl FnMut(&mut WriteContext) -> Result<T, JobError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let place = self.room.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
@@ -229,7 +229,7 @@ impl Sqlite {
         let mut done = Some(0);
         while let Some(after) = done {
             done = self
-                .write(0, move |desk| Ok(chores::index(&desk.connection, after, last, 256)?))
+                .write(0, move |desk| Ok(maintenance::index(&desk.connection, after, last, 256)?))
                 .await?;
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 pub mod business_rule;
 pub mod check;
-pub mod claims;
 pub mod clock;
 pub mod events;
 pub mod http;
@@ -18,6 +17,7 @@ mod limit;
 pub mod notify;
 pub mod ops_genie;
 pub mod outgoing;
+pub mod page_dedup;
 mod pattern;
 pub mod registry;
 pub mod schema;

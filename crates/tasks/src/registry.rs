@@ -10,7 +10,6 @@ use engine::TaskRunner;
 
 use crate::business_rule::BusinessRule;
 use crate::check;
-use crate::claims::Shared;
 use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
@@ -19,6 +18,7 @@ use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
 use crate::notify::Notify;
 use crate::ops_genie::{self, OpsGenie};
+use crate::page_dedup::Shared;
 use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
 use crate::{sql, workflow};

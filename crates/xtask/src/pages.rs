@@ -90,6 +90,24 @@ impl Pages {
     }
 }
 
+/// The page of attacks, which names tests.
+const ATTACKS: &str = "docs/attacks.md";
+
+impl Pages {
+    /// Finds tests that the page of attacks names and that are not there.
+    pub(crate) fn check_attacks(&self, sources: &[(String, String)], findings: &mut Vec<String>) {
+        let page = self.0.get(Path::new(ATTACKS)).map_or("", String::as_str);
+        let rows = page.lines().filter_map(|line| line.strip_prefix('|')?.split('|').nth(1));
+        let named = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        for name in named {
+            let begin = format!("fn {name}(");
+            if !sources.iter().any(|(_, text)| text.contains(&begin)) {
+                findings.push(format!("{ATTACKS} names the test {name}, which is not there"));
+            }
+        }
+    }
+}
+
 /// The links of a page with their lines, but those in code.
 fn links(text: &str) -> impl Iterator<Item = (usize, &str)> {
     prose(text).flat_map(|(number, line)| {
@@ -185,6 +203,15 @@ mod tests {
 
     fn pages(pages: &[(&str, &str)]) -> Pages {
         Pages(pages.iter().map(|(path, text)| ((*path).into(), (*text).to_owned())).collect())
+    }
+
+    #[test]
+    fn tests_of_attacks_that_are_gone_are_found() {
+        let page = "| attack | fails in |\n|---|---|\n| `x` of y | `it_holds`, `it_is_gone` |\n";
+        let sources = [("a.rs".to_owned(), "async fn it_holds() {}".to_owned())];
+        let mut findings = Vec::new();
+        pages(&[("docs/attacks.md", page)]).check_attacks(&sources, &mut findings);
+        assert_eq!(findings, ["docs/attacks.md names the test it_is_gone, which is not there"]);
     }
 
     #[test]

@@ -102,6 +102,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     pages.check_links(&root, &mut findings);
     pages.check_contents(&mut findings);
     pages.check_errors(&sources, &mut findings);
+    pages.check_attacks(&sources, &mut findings);
     for finding in &findings {
         say(&format!("tidy: {finding}"));
     }

@@ -1,5 +1,8 @@
 //! Access: who may do what. Users, groups and keys with their roles; they are changed by the command line.
 
+use std::collections::BTreeMap;
+
+use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -25,6 +28,7 @@ pub(super) async fn part(cx: &Context<'_>) -> Result<Markup, Failure> {
     let users = cx.get("/api/access/users").await?;
     let groups = cx.get("/api/access/groups").await?;
     let keys = cx.get("/api/access/keys").await?;
+    let sessions = cx.get("/api/access/sessions").await?;
     let words = cx.visit.query.get("q").unwrap_or_default().to_lowercase();
     let found = |all: &Value| -> Vec<Value> {
         let all = all.as_array().into_iter().flatten();
@@ -51,8 +55,46 @@ pub(super) async fn part(cx: &Context<'_>) -> Result<Markup, Failure> {
             td.t { @if let Some(used) = at(it, "usedAt") { (cx.clock.ago(used)) } @else { span.faint { "never" } } }
             td.t { @if let Some(ends) = at(it, "expiresAt") { (cx.clock.when(ends)) } @else { span.faint { "no end" } } }
         } }))
+        (signed_in(cx, &sessions, &users, &keys))
         p.faint { "What a user or key may do, and by which group: " code { "nightbell auth explain user:NAME" } }
     })
+}
+
+/// Who is signed in: how often, since when, and used when; those who are found above.
+fn signed_in(cx: &Context<'_>, sessions: &Value, users: &[Value], keys: &[Value]) -> Markup {
+    let by_user = users.iter().map(|it| (text(it, "id").to_owned(), text(it, "name")));
+    let by_key = keys.iter().map(|it| (format!("key:{}", text(it, "keyId")), text(it, "name")));
+    let known: BTreeMap<String, &str> = by_user.chain(by_key).collect();
+    let mut of: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for it in sessions.as_array().into_iter().flatten() {
+        of.entry(text(it, "who")).or_default().push(it);
+    }
+    let found = of.iter().filter_map(|(who, all)| Some((who, known.get(*who)?, all)));
+    let rows: Vec<Markup> = found
+        .take(ROWS_MAX)
+        .map(|(who, name, all)| {
+            let browsers = all.iter().filter(|it| text(it, "kind") == "browser").count();
+            let used = all.iter().filter_map(|it| at(it, "usedAt")).max();
+            let opened = all.iter().filter_map(|it| at(it, "openedAt")).min();
+            html! {
+                tr {
+                    td { (name) br; span.faint { (who) } }
+                    td.n { (browsers) } td.n { (all.len() - browsers) }
+                    td.t { (cx.clock.maybe(opened)) }
+                    td.t { @if let Some(used) = used { (cx.clock.ago(used)) } }
+                    td { (piece::preview(cx, Permission::Admin, "end-logins", who, "Sign out everywhere")) }
+                }
+            }
+        })
+        .collect();
+    let heads = ["Who", "Browsers", "Command lines", "First since", "Used", ""];
+    piece::part(
+        "Signed in",
+        html! {
+            @if rows.is_empty() { p.faint { "Nobody of these. Requests with a key in a header have no session." } }
+            @else { (piece::table("Signed in", &heads, &rows)) }
+        },
+    )
 }
 
 fn section(

@@ -52,15 +52,15 @@ pub(super) fn of(cx: &Context<'_>, path: &str) -> Markup {
 /// Whoever looks may not see the ledger, or a time cannot be read.
 pub(super) async fn part(cx: &Context<'_>) -> Result<Markup, Failure> {
     let asked = &cx.visit.query;
-    let words = ["object", "from", "to"];
+    let words = ["object", "from", "to", "before"];
     let given = words.iter().filter_map(|word| Some((*word, asked.get(word)?)));
     let given: Vec<String> =
         given.map(|(word, value)| format!("&{word}={}", encoded(value))).collect();
     let lines = cx.get(&format!("/api/audit?size={SIZE}{}", given.concat())).await?;
     let lines = lines.as_array().map(Vec::as_slice).unwrap_or_default();
     let rows: Vec<Markup> = lines.iter().map(|it| row(cx, it)).collect();
-    let oldest = lines.last().map(line).filter(|_| lines.len() >= SIZE);
-    let older = oldest.as_ref().and_then(|it| said(it, "at"));
+    let oldest = lines.last().filter(|_| lines.len() >= SIZE);
+    let older = oldest.and_then(|it| it["number"].as_u64()).map(|number| number.to_string());
     let value = |name: &str| asked.get(name).unwrap_or_default();
     Ok(html! {
         form.acts method="get" role="search" {
@@ -76,7 +76,7 @@ pub(super) async fn part(cx: &Context<'_>) -> Result<Markup, Failure> {
             (piece::table("Audit ledger", &["Line", "When", "Who", "What", "Why", "Outcome"], &rows))
         }
         @if let Some(before) = older {
-            p.more { a rel="next" href={ "/console/system/audit" (asked.with(&[("to", before)])) } { "Older ›" } }
+            p.more { a rel="next" href={ "/console/system/audit" (asked.with(&[("before", &before)])) } { "Older ›" } }
         }
     })
 }

@@ -78,7 +78,7 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
         @if !is_workflow && define::can_change(kind) { div.acts { a.button href=(below("edit")) { "Change…" } } }
         @if kind == "schema" { (versions(cx, kind, name, it["version"].as_u64()).await?) }
         @if kind == "task" { p { a href={ "/console/system/queues?q=" (encoded(name)) } { "Its queue, and who polls it" } } }
-        @if matches!(kind, "workflow" | "task") { (tags(cx, kind, name).await?) }
+        @if matches!(kind, "workflow" | "task" | "webhook") { (tags(cx, kind, name).await?) }
         @if matches!(kind, "workflow" | "task" | "schema") { (uses::part(cx, kind, name).await?) }
         (piece::part("Definition", piece::payload(&it, &path)))
     };
@@ -90,8 +90,8 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
         KINDS.iter().find(|(word, ..)| *word == kind).map_or("Definitions", |(_, title, ..)| title);
     let page =
         Page::new(Place::Definitions, title, body).below(found, href(&["definitions", kind]));
-    let command =
-        if is_workflow { format!("nightbell workflow get {name}") } else { String::new() };
+    // The word of each kind is that of its commands.
+    let command = format!("nightbell {kind} get {name}");
     Ok(page.same_as(path, command).on("change"))
 }
 
@@ -185,7 +185,7 @@ fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
     sorted.get(rank.checked_sub(1)?).copied()
 }
 
-/// The labels of a workflow or a task, which its versions share.
+/// The labels of a workflow, which its versions share, of a task or a webhook.
 async fn tags(cx: &Context<'_>, kind: &str, name: &str) -> Result<Markup, Failure> {
     let tags = cx.get(&format!("/api/metadata/{kind}/{}/tags", encoded(name))).await?;
     let tags: Vec<String> = tags

@@ -61,9 +61,7 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str) -> Shown {
         (piece::more(next.as_deref()))
     };
     let page = Page::new(Place::Definitions, format!("Definitions: {title}"), body);
-    Ok(page
-        .same_as(path, if kind == "workflow" { "nightbell workflow list" } else { "" })
-        .on("change"))
+    Ok(page.same_as(path, format!("nightbell {kind} list")).on("change"))
 }
 
 pub(super) fn unknown(kind: &str) -> Failure {

@@ -5,17 +5,20 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::audit;
-use crate::value::{at, cut, list, text};
+use crate::value::{at, count, cut, list, text};
 use crate::visit::encoded;
 use crate::{Context, Failure, piece, uses};
 
 /// Names on a page.
 const LINES_MAX: usize = 500;
+/// From this age on, in milliseconds, it is time to make a new one: a year.
+const OLD: i64 = 365 * 86_400_000;
 
 pub(super) async fn part(cx: &Context<'_>) -> Result<Markup, Failure> {
     let all = cx.get("/api/secrets-v2").await?;
     let all: Vec<&Value> = all.as_array().into_iter().flatten().collect();
-    let rows: Vec<Markup> = all.iter().take(LINES_MAX).map(|it| row(cx, it)).collect();
+    let used = cx.get("/api/uses/secret").await?;
+    let rows: Vec<Markup> = all.iter().take(LINES_MAX).map(|it| row(cx, it, &used)).collect();
     Ok(html! {
         @if let Some(name) = cx.visit.query.get("name") {
             h2 { code { (cut(name, 100)) } }
@@ -26,13 +29,13 @@ pub(super) async fn part(cx: &Context<'_>) -> Result<Markup, Failure> {
         @if cx.may(Permission::WriteSecrets) { (set(cx)) }
         @if rows.is_empty() { (piece::nothing_yet("no secret is kept", "nightbell secret put NAME")) }
         @else {
-            (piece::table("Secrets", &["Name", "Age", "Tags", "", ""], &rows))
+            (piece::table("Secrets", &["Name", "Age", "Tags", "Used by", ""], &rows))
             @if all.len() > LINES_MAX { p.faint { (all.len() - LINES_MAX) " more" } }
         }
     })
 }
 
-fn row(cx: &Context<'_>, it: &Value) -> Markup {
+fn row(cx: &Context<'_>, it: &Value, used: &Value) -> Markup {
     let name = text(it, "name");
     let tags: Vec<String> = list(it, "tags")
         .iter()
@@ -44,13 +47,16 @@ fn row(cx: &Context<'_>, it: &Value) -> Markup {
             td { code { (name) } }
             td.t {
                 @match at(it, "updateTime") {
-                    Some(put) => { span title=(cx.clock.text(put)) { (cx.clock.age(put)) } }
+                    Some(put) => { span.warn[cx.clock.now.since(put) > OLD] title=(cx.clock.text(put)) { (cx.clock.age(put)) } }
                     None if is_ours => { span.faint { "unknown" } }
                     None => { span.faint { "of the environment" } }
                 }
             }
             td { (tags.join(", ")) }
-            td { a href={ "/console/system/secrets?name=" (encoded(name)) } { "used by" } }
+            td { @match count(used, name) {
+                0 => { span.faint { "nobody" } }
+                users => { a href={ "/console/system/secrets?name=" (encoded(name)) } { (users) @if users == 1 { " document" } @else { " documents" } } }
+            } }
             td { @if is_ours { (piece::preview(cx, Permission::WriteSecrets, "delete-secret", name, "Delete")) } }
         }
     }

@@ -182,6 +182,9 @@ async fn new(cx: &Context<'_>) -> Result<Markup, Failure> {
             form method="get" {
                 (piece::field("match", "What it hides: label=value, several apart by commas", value("match"), "monitor=shop, team=data"))
                 (piece::field("for", "For how long", asked.get("for").unwrap_or("2h"), "2h"))
+                (piece::field("from", "From; empty is now", value("from"), "2026-01-31T08:00:00Z"))
+                (piece::field("hours", "Or each week, in the zone of this page", value("hours"), "Sat,Sun 02:00-04:00"))
+                input type="hidden" name="tz" value=(cx.clock.zone_name());
                 (piece::field("why", "Why", value("why"), "deploying"))
                 button { "What would it hide?" }
             }
@@ -189,14 +192,14 @@ async fn new(cx: &Context<'_>) -> Result<Markup, Failure> {
                 None => {}
                 Some(Err(failure)) => { (piece::note("bad", html! { (failure.message) @if let Some(hint) = &failure.hint { br; (hint) } })) }
                 Some(Ok(open)) => {
-                    (piece::note("warn", html! { "It would hide " (open.len()) " open incidents, and what opens later." }))
+                    (piece::note("warn", html! { "While it is in force it hides what is open then. Of what is open now that would be " (open.len()) " incidents." }))
                     ul { @for it in open.iter().take(20) { li { (incidents::line(cx, it)) } } }
                     form method="post" action="/console/act" {
                         (piece::proof())
                         input type="hidden" name="act" value="silence";
                         input type="hidden" name="id" value="new";
                         input type="hidden" name="match" value=(value("match"));
-                        input type="hidden" name="for" value=(value("for"));
+                        @for name in ["for", "from", "hours", "tz"] { input type="hidden" name=(name) value=(value(name)); }
                         input type="hidden" name="why" value=(value("why"));
                         input type="hidden" name="back" value="/console/silences";
                         button.main { "Silence" }

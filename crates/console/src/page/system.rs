@@ -35,7 +35,7 @@ pub(super) async fn show(cx: &Context<'_>, part: &str) -> Shown {
     let (json, command, shown) = match part {
         "queues" => ("/api/tasks/queue/all/verbose", "nightbell queue list", queues::queues(cx)),
         "workers" => ("/api/workers", "nightbell worker list", queues::workers(cx).await?),
-        "events" => ("/api/event/execution", "", events::part(cx).await?),
+        "events" => ("/api/event/execution", "nightbell event list", events::part(cx).await?),
         "secrets" => ("/api/secrets-v2", "nightbell secret list", secrets::part(cx).await?),
         "audit" => ("/api/audit", "nightbell audit list", audit::part(cx).await?),
         "access" => ("/api/access/users", "nightbell user list", access::part(cx).await?),

@@ -38,7 +38,7 @@ impl Access {
         let found = self.user_of(&name).map(|user| user.record.id.clone());
         let Ok(id) = found else {
             let (rights, groups) = (roles.into(), groups.unwrap_or_default());
-            let user = NewUser { name, label, rights, groups, ..NewUser::default() };
+            let user = NewUser { name, rights, groups, label, ..NewUser::default() };
             return self.create_user(user, by, now).await;
         };
         let label = checked_label(label)?;

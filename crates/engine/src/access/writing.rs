@@ -29,16 +29,18 @@ type DocumentId = (&'static str, Arc<str>);
 /// What happens to one document.
 #[derive(Clone)]
 pub(super) enum Change {
-    Put(Record),
+    Put(Box<Record>),
     Remove(&'static str, Arc<str>),
 }
 
 impl Change {
     fn document(&self) -> DocumentId {
         match self {
-            Self::Put(Record::Key(key)) => (KEYS, key.id.clone()),
-            Self::Put(Record::User(user)) => (USERS, user.id.clone()),
-            Self::Put(Record::Group(group)) => (GROUPS, group.id.clone()),
+            Self::Put(record) => match &**record {
+                Record::Key(key) => (KEYS, key.id.clone()),
+                Record::User(user) => (USERS, user.id.clone()),
+                Record::Group(group) => (GROUPS, group.id.clone()),
+            },
             Self::Remove(kind, id) => (kind, id.clone()),
         }
     }
@@ -158,7 +160,7 @@ impl Core {
             let text = documents.into_iter().find(|it| it.name == id).map(|it| it.text);
             let mut next = self.state.read().clone();
             match text.and_then(|text| record(kind, &text)) {
-                Some(record) => Change::Put(record).apply(&mut next),
+                Some(record) => Change::Put(Box::new(record)).apply(&mut next),
                 None => remove(&mut next, kind, &id),
             }
             self.take(next);

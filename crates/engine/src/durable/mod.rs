@@ -7,16 +7,16 @@
 
 mod answers;
 mod attempts;
-mod crew;
-mod crossing;
 mod entities;
 mod hubs;
 mod instances;
+mod interop;
 mod profile;
+mod workers;
 
 pub use answers::Answer;
 pub use attempts::Unfinished;
-pub use crew::{Leases, Service, WorkItem, Worker, WorkerRegistry, WorkerSession};
 pub use entities::EntityQuery;
 pub use instances::{InstanceQuery, Purge, Purged, check_hub};
 pub use profile::{NameFilter, Profile, Room, WorkFilters};
+pub use workers::{Leases, Service, WorkItem, Worker, WorkerRegistry, WorkerSession};

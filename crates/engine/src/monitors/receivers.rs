@@ -12,6 +12,7 @@ use kernel::{ExecutionId, Record, Rejected, Timestamp};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::answers::Unheard;
 use super::{ApplyError, TELL_AGAIN};
 use crate::engine::{Engine, Error};
 use crate::meter::AttemptOutcome;
@@ -26,6 +27,7 @@ const LOOKED_THROUGH_MAX: u64 = 2000;
 #[derive(Default)]
 pub(crate) struct Receivers {
     broken: Mutex<BTreeMap<Arc<str>, Broken>>,
+    pub(super) unheard: Mutex<Unheard>,
     /// Held while Nightbell's own monitor hears of a receiver, so that it hears the latest last.
     telling: tokio::sync::Mutex<()>,
 }

@@ -437,11 +437,14 @@ fn wake(draft: &mut Draft<'_>) {
     }
     let now = draft.now;
     let over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);
-    let snoozed = draft.state.incidents.values().filter(|it| over(it.snoozed_until));
-    for key in snoozed.map(|incident| incident.key.clone()).collect::<Vec<_>>() {
-        draft.transition_to(&key, State::Open, "the snooze is over");
+    // Where there are thousands, only those whose time has come.
+    let due = draft.state.due_incidents(now);
+    for key in &due {
+        if over(draft.state.incidents.get(key).and_then(|it| it.snoozed_until)) {
+            draft.transition_to(key, State::Open, "the snooze is over");
+        }
     }
-    for key in draft.state.due_incidents(now) {
+    for key in due {
         let incident = draft.state.incidents.get(&key);
         if over(incident.and_then(|incident| draft.state.ack_expires_at(incident))) {
             draft.transition(Moved {

@@ -17,11 +17,11 @@ mod action;
 pub mod entity;
 mod history;
 pub mod instance;
-mod letter;
+mod message;
+mod message_size;
 mod queue;
 mod status;
 mod token;
-mod weight;
 
 pub use action::{
     Action, ActionKind, Completion, EntityAction, EntityMessage, OperationResult, TurnTrace,
@@ -31,11 +31,11 @@ pub use history::{
     FailureDetails, HistoryEvent, INBOUND, LockRequest, LockWord, Outcome, ParentInstance, Tags,
     TraceContext, Unlock,
 };
-pub use letter::{OrchestrationMessage, Origin};
+pub use message::{OrchestrationMessage, Origin};
+pub use message_size::{DELIVERABLE_MAX, PORTION_MAX};
 pub use queue::{DURABLE_QUEUE, WorkKind, WorkQueue};
 pub use status::Status;
 pub use token::{NotAToken, WorkToken};
-pub use weight::{DELIVERABLE_MAX, PORTION_MAX};
 
 /// The number of the row in the queues that stands for a turn or a batch; activities count from 1.
 pub const TURN: u32 = crate::RowKind::Turn.number();

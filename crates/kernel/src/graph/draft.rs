@@ -21,7 +21,7 @@ use super::reasons::{failure_reason, timeout_reason};
 use super::scope::View;
 use super::status::{Status, TaskStatus};
 use super::supply::{overran, queue_of, with_template};
-use super::{announce, clock, gate, reuse, schema, timing};
+use super::{clock, gate, schema, state_change_events, task_cache, timing};
 use crate::definition::{TaskDef, TaskTimeoutPolicy};
 use crate::expression::Overrun;
 use crate::id::ExecutionId;
@@ -126,10 +126,11 @@ impl<'a> Draft<'a> {
 
     /// Decides a fact.
     pub(super) fn push(&mut self, event: Event) {
-        let changes = announce::changes(self.state, &event);
+        let changes = state_change_events::changes(self.state, &event);
         self.state.apply(&event);
         for (sequence, change) in changes.into_iter().flatten() {
-            let told = announce::publications(self.state, sequence, change, self.context);
+            let told =
+                state_change_events::publications(self.state, sequence, change, self.context);
             self.effects.extend(told.into_iter().map(Effect::Publish));
         }
         if matches!(event, Event::Revived) {
@@ -428,7 +429,7 @@ impl<'a> Draft<'a> {
         let oversized = scheduled.input.len() > self.context.limits.payload_max;
         let size = scheduled.input.len();
         let name = scheduled.policy.as_ref().map_or(&*node.name, |policy| &policy.name);
-        let reused = reuse::found(node, name, &scheduled.input, self.context);
+        let reused = task_cache::found(node, name, &scheduled.input, self.context);
         if oversized {
             scheduled.input = Json::empty_object();
         }
@@ -531,7 +532,8 @@ impl<'a> Draft<'a> {
             end = End { output: end.output, ..End::failed_terminally(objection) };
         }
         if end.status == TaskStatus::Completed
-            && let Some(left) = reuse::left(self.state, task, end.output.as_ref(), self.context)
+            && let Some(left) =
+                task_cache::left(self.state, task, end.output.as_ref(), self.context)
         {
             self.effects.push(Effect::Reuse(left));
         }

@@ -9,7 +9,6 @@
 //! ```
 
 mod adoption;
-mod announce;
 mod branching;
 mod check;
 mod clock;
@@ -28,15 +27,16 @@ mod output;
 mod place;
 mod plan;
 mod reasons;
+mod reset;
 mod retrying;
-mod reuse;
-mod rewind;
 mod schema;
 mod scope;
 mod secrets;
 mod snapshot;
+mod state_change_events;
 mod status;
 mod supply;
+mod task_cache;
 mod timing;
 mod waiting;
 
@@ -53,7 +53,7 @@ pub use input::{
     StartMessage, Verdict,
 };
 pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
-pub use plan::{Kind, Node, NodeId, Plan};
+pub use plan::{Awaits, Kind, Node, NodeId, Plan};
 pub use retrying::Retry;
 pub use schema::Registry;
 pub use scope::iteration_of;

@@ -128,12 +128,8 @@ fn evaluates(node: &Node) -> bool {
     let task = &node.task;
     let has_schema =
         |policy: &TaskDef| policy.input_schema.is_some() || policy.output_schema.is_some();
-    match node.kind {
-        // What a dynamic task will be is not known yet.
-        Kind::Inline | Kind::Lambda | Kind::Jq | Kind::Dynamic | Kind::DynamicFork => return true,
-        _ => {}
-    }
-    task.loop_condition.is_some()
+    node.kind.described().evaluates
+        || task.loop_condition.is_some()
         || task.expression.is_some() && task.evaluator_type.as_deref() != Some("value-param")
         || task.case_expression.is_some()
         || task.task_definition.as_deref().is_some_and(has_schema)
@@ -175,100 +171,129 @@ pub struct Node {
     pub(crate) depth: usize,
 }
 
-/// What a node does; one file under `nodes` for each that decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Kind {
+/// Whom an open task of a kind waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// Nobody outside: the engine decides it at once, or when other tasks of the execution have ended.
+    Engine,
+    /// A worker or a built-in runner.
+    Runner,
+    /// Another execution.
+    Execution,
+    /// A signal, or time if the author names one.
+    Signal,
+    /// A message for the execution.
+    Message,
+}
+
+/// What is to be known of a kind without running it.
+struct Described {
+    /// The types of tasks in definitions that mean it.
+    types: &'static [&'static str],
+    awaits: Awaits,
+    is_queued: bool,
+    is_control: bool,
+    /// A decision may run something of users, or what it will run is not known yet.
+    evaluates: bool,
+}
+
+/// Of most kinds.
+const PLAIN: Described = Described {
+    types: &[],
+    awaits: Awaits::Engine,
+    is_queued: false,
+    is_control: false,
+    evaluates: false,
+};
+
+/// Makes the enum of kinds, with what is to be known of each.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident { $($member:ident: $value:expr),+ },)+) => {
+        /// What a node does; one file under `nodes` for each that decides.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)+
+        }
+
+        impl Kind {
+            const ALL: &[Self] = &[$(Self::$kind),+];
+
+            const fn described(self) -> Described {
+                match self {
+                    $(Self::$kind => Described { $($member: $value,)+ ..PLAIN },)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// Handed to a worker or to a built-in runner.
-    Dispatched,
+    Dispatched { awaits: Awaits::Runner, is_queued: true },
     /// JavaScript at decision time.
-    Inline,
+    Inline { types: &["INLINE"], evaluates: true },
     /// The deprecated form of [`Kind::Inline`]: a function body.
-    Lambda,
+    Lambda { types: &["LAMBDA"], evaluates: true },
     /// jq at decision time.
-    Jq,
+    Jq { types: &["JSON_JQ_TRANSFORM"], evaluates: true },
     /// Picks a block by a value.
-    Switch,
+    Switch { types: &["SWITCH"], is_control: true },
     /// The deprecated form of [`Kind::Switch`].
-    Decision,
+    Decision { types: &["DECISION"], is_control: true },
     /// Starts its branches at once.
-    Fork,
+    Fork { types: &["FORK_JOIN", "FORK"], is_control: true },
     /// Starts branches that its input lists.
-    DynamicFork,
+    DynamicFork { types: &["FORK_JOIN_DYNAMIC"], is_control: true, evaluates: true },
     /// Waits for branches.
-    Join,
+    Join { types: &["JOIN"], is_control: true },
     /// Goes on with the first of several.
-    ExclusiveJoin,
+    ExclusiveJoin { types: &["EXCLUSIVE_JOIN"], is_control: true },
     /// Repeats its body.
-    DoWhile,
+    DoWhile { types: &["DO_WHILE"], is_control: true },
     /// Runs another execution and waits for it.
-    SubWorkflow,
+    SubWorkflow { types: &["SUB_WORKFLOW"], awaits: Awaits::Execution },
     /// Starts another execution and does not wait.
-    StartWorkflow,
+    StartWorkflow { types: &["START_WORKFLOW"], awaits: Awaits::Execution },
     /// Becomes the task that its input names.
-    Dynamic,
+    Dynamic { types: &["DYNAMIC"], evaluates: true },
     /// Writes workflow variables.
-    SetVariable,
+    SetVariable { types: &["SET_VARIABLE"] },
     /// Ends the execution.
-    Terminate,
+    Terminate { types: &["TERMINATE"] },
     /// Waits for time or for a signal.
-    Wait,
+    Wait { types: &["WAIT"], awaits: Awaits::Signal },
     /// Waits for a person.
-    Human,
+    Human { types: &["HUMAN"], awaits: Awaits::Signal },
     /// Waits for a signal: whoever runs the execution gets it back meanwhile.
-    Yield,
+    Yield { types: &["YIELD"], awaits: Awaits::Signal },
     /// Waits for a payload from outside that fits.
-    Webhook,
+    Webhook { types: &["WAIT_FOR_WEBHOOK"], awaits: Awaits::Signal, is_queued: true },
     /// Takes messages out of the execution's inbox, and waits for one if it is empty.
-    Pull,
+    Pull { types: &["PULL_WORKFLOW_MESSAGES"], awaits: Awaits::Message },
     /// Does nothing.
-    Noop,
+    Noop { types: &["NOOP"] },
 }
 
 impl Kind {
-    pub(super) fn of(task_type: &str) -> Self {
-        match task_type {
-            "INLINE" => Self::Inline,
-            "LAMBDA" => Self::Lambda,
-            "JSON_JQ_TRANSFORM" => Self::Jq,
-            "SWITCH" => Self::Switch,
-            "DECISION" => Self::Decision,
-            "FORK_JOIN" | "FORK" => Self::Fork,
-            "FORK_JOIN_DYNAMIC" => Self::DynamicFork,
-            "JOIN" => Self::Join,
-            "EXCLUSIVE_JOIN" => Self::ExclusiveJoin,
-            "DO_WHILE" => Self::DoWhile,
-            "SUB_WORKFLOW" => Self::SubWorkflow,
-            "START_WORKFLOW" => Self::StartWorkflow,
-            "DYNAMIC" => Self::Dynamic,
-            "SET_VARIABLE" => Self::SetVariable,
-            "TERMINATE" => Self::Terminate,
-            "WAIT" => Self::Wait,
-            "HUMAN" => Self::Human,
-            "YIELD" => Self::Yield,
-            "WAIT_FOR_WEBHOOK" => Self::Webhook,
-            "PULL_WORKFLOW_MESSAGES" => Self::Pull,
-            "NOOP" => Self::Noop,
-            _ => Self::Dispatched,
-        }
+    /// What a type of tasks means in a definition.
+    pub fn of(task_type: &str) -> Self {
+        let means = |kind: &&Self| kind.described().types.contains(&task_type);
+        Self::ALL.iter().find(means).copied().unwrap_or(Self::Dispatched)
+    }
+
+    /// Whom an open task waits for.
+    pub const fn awaits(self) -> Awaits {
+        self.described().awaits
     }
 
     /// Whether an open task of this kind stands in a queue: to be handed out, or to be found.
     pub(crate) const fn is_queued(self) -> bool {
-        matches!(self, Self::Dispatched | Self::Webhook)
+        self.described().is_queued
     }
 
     /// Whether the retry policy never applies (Conductor: `TaskType.isBuiltIn`).
     pub(crate) const fn is_control(self) -> bool {
-        matches!(
-            self,
-            Self::Switch
-                | Self::Decision
-                | Self::Fork
-                | Self::DynamicFork
-                | Self::Join
-                | Self::ExclusiveJoin
-                | Self::DoWhile
-        )
+        self.described().is_control
     }
 }
 

@@ -2,172 +2,36 @@
 //! standard input and output.
 //!
 //! A tool is a command of this binary that is run with `-o json`: what it may do, what it prints and
-//! what it refuses are those of the command. The table below is all that can be called, and arguments
-//! reach commands as values alone, never as options.
+//! what it refuses are those of the command. Which tools there are says `server::mcp`, which offers
+//! them over HTTP, too; arguments reach commands as values alone, never as options.
 
 use std::io::{BufRead as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Map, Value};
+use server::mcp::protocol::{ANSWER_MAX, Asked, MESSAGE_MAX, Offer, Tool, error, ran};
 
-/// The protocol that is spoken, unless the client asks for one of the others.
-const PROTOCOLS: [&str; 3] = ["2025-06-18", "2025-03-26", "2024-11-05"];
-/// Bytes of a message at most.
-const MESSAGE_MAX: u64 = 1 << 20;
-/// Bytes of an answer at most; the rest is left out, and that is said.
-const ANSWER_MAX: usize = 256 << 10;
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Tools that act.
+const ACTS: [&str; 4] = ["acknowledge", "check", "preview", "retry"];
 
 /// What assistants may do beside asking.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Tools that act, apart by commas; without it none of them is there
-    #[arg(long, value_delimiter = ',', value_name = "TOOL")]
-    allow: Vec<Act>,
+    #[arg(long, value_delimiter = ',', value_name = "TOOL", value_parser = PossibleValuesParser::new(ACTS))]
+    allow: Vec<String>,
+    /// A folder whose files the tools may read, with those below it; again for more. The current one without it
+    #[arg(long = "dir", value_name = "DIR", default_value = ".")]
+    folders: Vec<PathBuf>,
 }
-
-/// A tool that changes something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Act {
-    /// Say that somebody takes care of an incident
-    Acknowledge,
-    /// Make a check of a monitor now
-    Check,
-    /// Make a check that moves nothing: what the monitor asks is asked, with its credentials
-    Preview,
-    /// Try a failed run again
-    Retry,
-}
-
-/// A tool: a command with places for values.
-struct Tool {
-    name: &'static str,
-    about: &'static str,
-    /// What must be allowed.
-    act: Option<Act>,
-    /// The words before the values.
-    command: &'static [&'static str],
-    values: &'static [Parameter],
-}
-
-/// A value of a tool.
-struct Parameter {
-    name: &'static str,
-    about: &'static str,
-    /// Under which option it stands; `None`: by itself.
-    option: Option<&'static str>,
-    required: bool,
-}
-
-const fn needed(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, option: None, required: true }
-}
-
-const fn option(name: &'static str, option: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, about, option: Some(option), required: false }
-}
-
-const TOOLS: &[Tool] = &[
-    Tool {
-        name: "red",
-        about: "Lists incidents that are not over: what is wrong now.",
-        act: None,
-        command: &["incident", "list"],
-        values: &[
-            option("monitor", "--monitor", "Only those of this monitor"),
-            option("state", "--state", "open, acknowledged, snoozed, resolved or all"),
-        ],
-    },
-    Tool {
-        name: "explain",
-        about: "Tells the check, row and rule behind an incident, what changed since it was well, and \
-                who was told.",
-        act: None,
-        command: &["incident", "explain"],
-        values: &[needed("id", "Id or dedup key of the incident")],
-    },
-    Tool {
-        name: "why",
-        about: "Tells why a run of a workflow does not go on, or why it failed.",
-        act: None,
-        command: &["run", "why"],
-        values: &[needed("id", "Id of the run")],
-    },
-    Tool {
-        name: "runs",
-        about: "Lists runs of workflows, newest first.",
-        act: None,
-        command: &["run", "list"],
-        values: &[option("status", "--status", "RUNNING, FAILED, COMPLETED, …")],
-    },
-    Tool {
-        name: "oncall",
-        about: "Tells who is on call, until when, and who comes next.",
-        act: None,
-        command: &["oncall", "who"],
-        values: &[option("at", "--at", "A time such as 2026-12-24T03:00:00Z; now by default")],
-    },
-    Tool {
-        name: "preview",
-        about: "Makes one check of a monitor that moves nothing and tells nobody: what it would say, \
-                and who would be told. It asks what the monitor asks.",
-        act: Some(Act::Preview),
-        command: &["monitor", "preview"],
-        values: &[needed("monitor", "Name of the monitor")],
-    },
-    Tool {
-        name: "check_files",
-        about: "Finds mistakes in the definitions of a folder on this machine.",
-        act: None,
-        command: &["check"],
-        values: &[needed("folder", "The folder")],
-    },
-    Tool {
-        name: "test",
-        about: "Runs the tests that lie beside the definitions of a folder on this machine, in virtual \
-                time.",
-        act: None,
-        command: &["test"],
-        values: &[needed("folder", "The folder")],
-    },
-    Tool {
-        name: "plan",
-        about: "Says what a folder of definitions on this machine would change on the server, and whom \
-                that touches. Changes nothing.",
-        act: None,
-        command: &["plan"],
-        values: &[
-            option("project", "--project", "Name of the project; that of the folder by default"),
-            needed("folder", "The folder"),
-        ],
-    },
-    Tool {
-        name: "acknowledge",
-        about: "Says that somebody takes care of an incident: nobody is reminded or told further.",
-        act: Some(Act::Acknowledge),
-        command: &["incident", "acknowledge"],
-        values: &[option("why", "--why", "Why"), needed("id", "Id of the incident")],
-    },
-    Tool {
-        name: "check",
-        about: "Makes a check of a monitor now; incidents move by it.",
-        act: Some(Act::Check),
-        command: &["monitor", "check"],
-        values: &[needed("monitor", "Name of the monitor")],
-    },
-    Tool {
-        name: "retry",
-        about: "Tries the failed tasks of a run again.",
-        act: Some(Act::Retry),
-        command: &["run", "retry"],
-        values: &[needed("id", "Id of the run")],
-    },
-];
 
 /// What a command answered.
 struct Ran {
@@ -178,24 +42,29 @@ struct Ran {
 /// Answers messages until standard input ends.
 ///
 /// # Errors
-/// Standard input or output fails.
+/// Standard input or output fails, or there is no such folder.
 pub(super) fn run(arguments: &Arguments, url: Option<&str>) -> anyhow::Result<()> {
+    let folders: Vec<PathBuf> = arguments
+        .folders
+        .iter()
+        .map(|it| it.canonicalize().with_context(|| format!("--dir {}", it.display())))
+        .collect::<Result<_, _>>()?;
     let mut input = std::io::stdin().lock();
     let mut output = std::io::stdout().lock();
     let mut commands = |words: &[String]| command(words, url);
     loop {
         let mut line = Vec::new();
-        let read = input.by_ref().take(MESSAGE_MAX + 1).read_until(b'\n', &mut line)?;
+        let read = input.by_ref().take(MESSAGE_MAX as u64 + 1).read_until(b'\n', &mut line)?;
         if read == 0 {
             return Ok(());
         }
-        let answer = if read as u64 > MESSAGE_MAX {
+        let answer = if read > MESSAGE_MAX {
             input.skip_until(b'\n')?;
             Some(error(&Value::Null, -32600, "a message has at most 1 MiB"))
         } else {
             match serde_json::from_slice(&line) {
                 _ if line.trim_ascii().is_empty() => None,
-                Ok(message) => answer(&message, &arguments.allow, &mut commands),
+                Ok(message) => answer(&message, &arguments.allow, &folders, &mut commands),
                 Err(why) => Some(error(&Value::Null, -32700, &format!("no JSON: {why}"))),
             }
         };
@@ -209,106 +78,36 @@ pub(super) fn run(arguments: &Arguments, url: Option<&str>) -> anyhow::Result<()
 /// The answer to a message; a notification has none.
 fn answer(
     message: &Value,
-    allowed: &[Act],
+    allowed: &[String],
+    folders: &[PathBuf],
     run: &mut dyn FnMut(&[String]) -> Ran,
 ) -> Option<Value> {
-    let Some(method) = message["method"].as_str() else {
-        // An answer to what nobody asked is none of ours; anything else is no message.
-        let is_answer = message.get("result").or_else(|| message.get("error")).is_some();
-        return (!is_answer).then(|| error(&Value::Null, -32600, "a message has a method"));
-    };
-    let id = message.get("id").filter(|id| !id.is_null())?;
-    let params = &message["params"];
-    let result = match method {
-        "initialize" => Ok(initialized(params)),
-        "ping" => Ok(json!({})),
-        "tools/list" => Ok(json!({ "tools": offered(allowed).map(described).collect::<Vec<_>>() })),
-        "tools/call" => call(params, allowed, run),
-        _ => Err((-32601, format!("there is no method {method}"))),
-    };
-    Some(match result {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err((code, why)) => error(id, code, &why),
-    })
-}
-
-fn error(id: &Value, code: i32, why: &str) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": why } })
-}
-
-fn initialized(params: &Value) -> Value {
-    let asked = params["protocolVersion"].as_str();
-    let spoken = PROTOCOLS.into_iter().find(|it| Some(*it) == asked).unwrap_or(PROTOCOLS[0]);
-    json!({
-        "protocolVersion": spoken,
-        "capabilities": { "tools": {} },
-        "serverInfo": { "name": "nightbell", "version": env!("CARGO_PKG_VERSION") },
-        "instructions": "Begin with red; explain says why an incident is there, why says it of a run.",
-    })
-}
-
-fn offered(allowed: &[Act]) -> impl Iterator<Item = &'static Tool> {
-    TOOLS.iter().filter(move |tool| tool.act.is_none_or(|act| allowed.contains(&act)))
-}
-
-fn described(tool: &Tool) -> Value {
-    let described =
-        |it: &Parameter| (it.name.to_owned(), json!({ "type": "string", "description": it.about }));
-    let properties: Map<String, Value> = tool.values.iter().map(described).collect();
-    let required: Vec<&str> =
-        tool.values.iter().filter(|it| it.required).map(|it| it.name).collect();
-    json!({
-        "name": tool.name,
-        "description": tool.about,
-        "inputSchema": {
-            "type": "object", "properties": properties, "required": required,
-            "additionalProperties": false,
-        },
-        "annotations": { "readOnlyHint": tool.act.is_none() },
-    })
-}
-
-/// Runs a tool.
-fn call(
-    params: &Value,
-    allowed: &[Act],
-    run: &mut dyn FnMut(&[String]) -> Ran,
-) -> Result<Value, (i32, String)> {
-    let name = params["name"].as_str().unwrap_or_default();
-    let Some(tool) = offered(allowed).find(|tool| tool.name == name) else {
-        let hidden = TOOLS.iter().any(|tool| tool.name == name);
-        let hint = if hidden { "; start the server with --allow to have it" } else { "" };
-        return Err((-32602, format!("there is no tool {name:?}{hint}")));
-    };
-    let words = words(tool, &params["arguments"]).map_err(|why| (-32602, why))?;
-    let Ran { text, failed } = run(&words);
-    Ok(json!({ "content": [{ "type": "text", "text": text }], "isError": failed }))
+    match (Offer { allowed, is_remote: false }).read(message) {
+        Asked::Nothing => None,
+        Asked::Answer(answer) => Some(answer),
+        Asked::Call(call) => {
+            let words = words(call.tool, &call.given, folders);
+            let Ran { text, failed } =
+                words.map_or_else(|why| Ran { text: why, failed: true }, |words| run(&words));
+            Some(ran(&call.id, &text, failed))
+        }
+    }
 }
 
 /// The words of a tool's command.
-fn words(tool: &Tool, given: &Value) -> Result<Vec<String>, String> {
-    let none = Map::new();
-    let given = match given {
-        Value::Null => &none,
-        Value::Object(given) => given,
-        _ => return Err("arguments are an object".to_owned()),
-    };
-    if let Some(name) = given.keys().find(|name| tool.values.iter().all(|it| it.name != **name)) {
-        let known: Vec<&str> = tool.values.iter().map(|it| it.name).collect();
-        return Err(format!("there is no argument {name:?}; there are {}", known.join(", ")));
-    }
+///
+/// # Errors
+/// A folder is not among those whose files may be read.
+fn words(
+    tool: &Tool,
+    given: &Map<String, Value>,
+    folders: &[PathBuf],
+) -> Result<Vec<String>, String> {
     let mut words: Vec<String> = tool.command.iter().map(|word| (*word).to_owned()).collect();
     let mut alone = Vec::new();
     for parameter in tool.values {
-        let name = parameter.name;
-        let value = match given.get(name) {
-            Some(Value::String(value)) if !value.is_empty() => value.clone(),
-            None | Some(Value::Null) if !parameter.required => continue,
-            Some(Value::String(_) | Value::Null) | None => {
-                return Err(format!("{name} is missing"));
-            }
-            Some(_) => return Err(format!("{name} is a text")),
-        };
+        let Some(value) = given.get(parameter.name).and_then(Value::as_str) else { continue };
+        let value = if parameter.is_folder { within(value, folders)? } else { value.to_owned() };
         match parameter.option {
             // In one word, so that a value that looks like an option is none.
             Some(option) => words.push(format!("{option}={value}")),
@@ -318,6 +117,24 @@ fn words(tool: &Tool, given: &Value) -> Result<Vec<String>, String> {
     words.extend(["-o".to_owned(), "json".to_owned(), "--".to_owned()]);
     words.extend(alone);
     Ok(words)
+}
+
+/// A folder as it is on the disk, if it is one of these or below them.
+fn within(folder: &str, folders: &[PathBuf]) -> Result<String, String> {
+    let shown: Vec<String> = folders.iter().map(|it| it.display().to_string()).collect();
+    // Whether there is another folder is nobody's business either.
+    let refused = || {
+        format!(
+            "{folder} is none of the folders whose files may be read: {}; start the server with \
+             --dir to add one",
+            shown.join(", ")
+        )
+    };
+    let found = Path::new(folder).canonicalize().map_err(|_| refused())?;
+    if !folders.iter().any(|it| found.starts_with(it)) {
+        return Err(refused());
+    }
+    found.into_os_string().into_string().map_err(|_| refused())
 }
 
 /// Runs a command of this binary: what it prints, and what it says if it fails.
@@ -370,22 +187,32 @@ fn read(stream: Option<impl std::io::Read>) -> (String, bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use clap::CommandFactory as _;
     use serde_json::{Value, json};
+    use server::mcp::protocol::TOOLS;
 
-    use super::{Act, Ran, TOOLS, answer, words};
+    use super::{ACTS, Ran, answer, words};
 
-    fn ask(message: &Value, allowed: &[Act]) -> (Option<Value>, Vec<Vec<String>>) {
+    fn here() -> Vec<PathBuf> {
+        vec![
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").canonicalize().expect("a folder"),
+        ]
+    }
+
+    fn ask(message: &Value, allowed: &[&str]) -> (Option<Value>, Vec<Vec<String>>) {
         let mut asked = Vec::new();
         let mut run = |words: &[String]| {
             asked.push(words.to_vec());
             Ran { text: "[]".to_owned(), failed: false }
         };
-        let answer = answer(message, allowed, &mut run);
+        let allowed: Vec<String> = allowed.iter().map(|it| (*it).to_owned()).collect();
+        let answer = answer(message, &allowed, &here(), &mut run);
         (answer, asked)
     }
 
-    fn call(name: &str, arguments: &Value, allowed: &[Act]) -> (Value, Vec<Vec<String>>) {
+    fn call(name: &str, arguments: &Value, allowed: &[&str]) -> (Value, Vec<Vec<String>>) {
         let params = json!({ "name": name, "arguments": arguments });
         let message =
             json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
@@ -412,7 +239,7 @@ mod tests {
     #[test]
     fn what_acts_is_there_only_when_allowed() {
         let list = json!({ "id": 1, "method": "tools/list" });
-        let names = |allowed: &[Act]| -> Vec<String> {
+        let names = |allowed: &[&str]| -> Vec<String> {
             let (told, _) = ask(&list, allowed);
             let told = told.expect("an answer");
             let tools = told["result"]["tools"].as_array().expect("tools").clone();
@@ -420,15 +247,18 @@ mod tests {
             acts.map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
         };
         assert!(names(&[]).is_empty());
-        assert_eq!(names(&[Act::Acknowledge]), ["acknowledge"]);
-        let (refused, asked) = call("acknowledge", &json!({ "id": "i" }), &[Act::Retry]);
+        assert_eq!(names(&["acknowledge"]), ["acknowledge"]);
+        let mut all = names(&ACTS);
+        all.sort();
+        assert_eq!(all, ACTS);
+        let (refused, asked) = call("acknowledge", &json!({ "id": "i" }), &["retry"]);
         assert!(
             refused["error"]["message"].as_str().expect("why").contains("--allow"),
             "{refused}"
         );
         assert!(asked.is_empty());
         let (done, asked) =
-            call("acknowledge", &json!({ "id": "i", "why": "mine" }), &[Act::Acknowledge]);
+            call("acknowledge", &json!({ "id": "i", "why": "mine" }), &["acknowledge"]);
         assert_eq!(done["result"]["isError"], false);
         assert_eq!(asked[0], ["incident", "acknowledge", "--why=mine", "-o", "json", "--", "i"]);
     }
@@ -452,13 +282,34 @@ mod tests {
         }
     }
 
+    /// Neither by a path that leads out, nor by a link, nor by the name of what there is not.
+    #[test]
+    fn files_are_read_below_the_folders_alone() {
+        let below = here()[0].join("cli").display().to_string();
+        let (_, asked) = call("check_files", &json!({ "folder": below }), &[]);
+        assert_eq!(asked[0], ["check", "-o", "json", "--", &below]);
+        let link = std::env::temp_dir().join(format!("nightbell-mcp-{}", std::process::id()));
+        std::os::unix::fs::symlink("/etc", &link).expect("a link");
+        let out = format!("{below}/../../..");
+        for folder in [&out, "/etc", "/etc/passwd", "/nowhere", &link.display().to_string()] {
+            let (told, asked) = call("check_files", &json!({ "folder": folder }), &[]);
+            assert_eq!(told["result"]["isError"], true, "{folder}: {told}");
+            assert!(asked.is_empty(), "{folder}");
+        }
+        std::fs::remove_file(link).expect("it was made here");
+    }
+
     /// A command that is renamed takes its tool with it.
     #[test]
     fn every_tool_is_a_command_that_there_is() {
         for tool in TOOLS {
-            let value = |name| if name == "status" { json!("FAILED") } else { json!("x") };
+            let value = |name| match name {
+                "status" => json!("FAILED"),
+                "folder" => json!(here()[0]),
+                _ => json!("x"),
+            };
             let given = tool.values.iter().map(|it| (it.name.to_owned(), value(it.name))).collect();
-            let words = words(tool, &Value::Object(given)).expect("words");
+            let words = words(tool, &given, &here()).expect("words");
             let line = std::iter::once("nightbell".to_owned()).chain(words);
             let read = super::super::Cli::command().try_get_matches_from(line);
             assert!(read.is_ok(), "{}: {}", tool.name, read.expect_err("it is wrong"));

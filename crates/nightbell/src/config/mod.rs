@@ -24,6 +24,7 @@ mod template;
 mod tests;
 mod url;
 mod value;
+mod workload;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -47,6 +48,7 @@ pub(crate) use url::access_of;
 use url::{Databases, ImapUrl, Sources};
 pub(crate) use value::{Auth, Bytes, HostPort, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 use value::{Names, Value};
+use workload::Workloads;
 
 /// One entry of the list: a setting as its users see it.
 #[derive(Debug)]
@@ -280,6 +282,12 @@ settings! {
     /// Only for providers where nobody can choose the name of somebody else.
     oidc_link_users: bool = ["off"];
 
+    /// Programs elsewhere that come in by tokens of another system: a table `[workloads.NAME]` for each.
+    ///
+    /// Below it `issuer`, `audience`, `claims = "sub=…"` (several separated by commas, `*` for any characters),
+    /// the `application` that it is here, and `keys` (a URL or `file:PATH`; without it the issuer says where).
+    workloads: Workloads = [];
+
     /// File for the key that makes the first administrator, written with access control's first start.
     ///
     /// It counts until an administrator has come in by another key. `off` prints it once, or, without
@@ -293,8 +301,8 @@ settings! {
 
     /// Folder for backups of the store that are asked for in the console or by `POST /api/admin/backup`.
     ///
-    /// It is made if it is not there. Each backup is a file that `store` can name; none is ever removed. Only
-    /// for a store in a file: a database has means of its own. `off` for none.
+    /// It is made if it is not there, and is for one server. Each backup is a file that `store` can name; none is
+    /// ever removed. Only for a store in a file: a database has means of its own. `off` for none.
     backup_dir: Option<PathBuf> = ["off"];
 
     /// Wait while another server has the store, and take over when that one ends.
@@ -337,7 +345,7 @@ settings! {
     /// After that, tasks that need it fail, and are tried again as their definitions say.
     secrets_stale_max: Duration = ["1h"];
 
-    /// Vault or OpenBao, for secrets that are kept there: `https://vault.example:8200`.
+    /// Vault or `OpenBao`, for secrets that are kept there: `https://vault.example:8200`.
     vault_url: Option<HttpUrl> = ["off"];
 
     /// The namespace in Vault.

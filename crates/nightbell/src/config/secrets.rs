@@ -17,7 +17,7 @@ pub(crate) enum Place {
     File(PathBuf),
     /// In a file that the service manager hands to the process.
     Credential(String),
-    /// In a field of a document in Vault or OpenBao.
+    /// In a field of a document in Vault or `OpenBao`.
     Vault {
         /// The document.
         document: VaultDocument,

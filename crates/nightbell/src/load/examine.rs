@@ -75,8 +75,8 @@ pub(crate) fn examine_beside(
     if !beside.is_hidden {
         let schedules = defined.iter().flat_map(|(_, found)| &found.schedules);
         let schedules: BTreeSet<&str> = schedules.map(|it| &*it.name).collect();
-        for (file, found) in read.files() {
-            of_elsewhere(&file, found, &known, &schedules, &mut findings);
+        for (file, found) in of_monitors.iter().filter_map(|file| Some((file, read.of(file)?))) {
+            of_elsewhere(file, found, &known, &schedules, &mut findings);
         }
     }
     findings.extend(read.into_findings());
@@ -276,12 +276,11 @@ fn of_elsewhere(
         .filter_map(|(name, it)| Some((name, "workflow", setting(&it.settings, "name")?)));
     let mut text = None;
     for (name, what, meant) in of_monitors.chain(of_receivers) {
-        let (code, is_known) = match what {
-            "workflow" => ("workflow-elsewhere", known.workflows.is_some()),
-            _ => {
-                let is_here = schedules.contains(&*meant);
-                ("schedule-elsewhere", is_here || known.schedules.is_some())
-            }
+        let (code, is_known) = if what == "workflow" {
+            ("workflow-elsewhere", known.workflows.is_some())
+        } else {
+            let is_here = schedules.contains(&*meant);
+            ("schedule-elsewhere", is_here || known.schedules.is_some())
         };
         if is_known || meant.contains("${") {
             continue;

@@ -44,9 +44,9 @@ impl Read {
         self.good
     }
 
-    /// What good files define, each with its file.
-    pub(super) fn files(&self) -> impl Iterator<Item = (PathBuf, &File)> {
-        self.good.iter().map(|(source, found)| (file_of(source), found))
+    /// What a file defines, if nothing is wrong with it.
+    pub(super) fn of(&self, file: &Path) -> Option<&File> {
+        self.good.get(&source_of(file))
     }
 
     /// Everything that is wrong, and everything that is hardly meant.

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
-use tasks::claims::Place;
+use tasks::page_dedup::Place;
 
 use super::ini::{Ini, Wrong};
 

@@ -24,7 +24,7 @@ use kernel::alert::{Monitor, Observation, Status};
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use tasks::check::Sources;
-use tasks::claims::Shared;
+use tasks::page_dedup::Shared;
 
 use crate::cli::Failure;
 use crate::config::{self, Config, Flags, Origin};
@@ -236,7 +236,7 @@ impl Robopager {
     fn share(&self, said: &Said) -> anyhow::Result<()> {
         let settings = said.etl.redis.clone().map(|place| {
             let server = self.server.clone();
-            tasks::claims::Settings { place, server }
+            tasks::page_dedup::Settings { place, server }
         });
         Ok(self.claims.set(settings.as_ref())?)
     }

@@ -1,4 +1,4 @@
-//! Secrets in Vault or OpenBao: documents of a KV 2 engine, read with a token of a file or of a login.
+//! Secrets in Vault or `OpenBao`: documents of a KV 2 engine, read with a token of a file or of a login.
 //!
 //! A token of a login is renewed after two thirds of its time, and another is got when that is refused,
 //! or when a token is refused before its end.

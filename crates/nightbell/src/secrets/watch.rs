@@ -23,7 +23,7 @@ pub(crate) fn keep(outside: Arc<Outside>, engine: Engine) {
         return;
     }
     tokio::spawn(async move {
-        let mut told = Told::default();
+        let mut told = Announced::default();
         loop {
             told.tell(&engine, outside.troubles()).await;
             let is_well = told.since.is_empty() && told.is_complete;
@@ -41,14 +41,14 @@ pub(crate) fn keep(outside: Arc<Outside>, engine: Engine) {
 
 /// What was told.
 #[derive(Default)]
-struct Told {
+struct Announced {
     wrong: Option<BTreeMap<String, Wrong>>,
     since: BTreeMap<String, Timestamp>,
     /// The monitor heard of all of it.
     is_complete: bool,
 }
 
-impl Told {
+impl Announced {
     async fn tell(&mut self, engine: &Engine, wrong: BTreeMap<String, Wrong>) {
         if self.is_complete && self.wrong.as_ref() == Some(&wrong) {
             return;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Engine, Handoff, Outcome, OutcomeStatus, PollRequest, TaskRunner};
-use kernel::graph::{Execution, Kind, Report, TaskStatus, Verdict};
+use kernel::graph::{Awaits, Execution, Report, TaskStatus, Verdict};
 use kernel::{ExecutionId, Json, TaskId};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -214,11 +214,7 @@ fn waiting_for_signals(state: &Execution) -> Vec<(u32, Asked, bool)> {
         return Vec::new();
     }
     let waits = state.open_tasks().filter(|task| {
-        task.begun
-            && matches!(
-                task.kind,
-                Kind::Human | Kind::Yield | Kind::Webhook | Kind::Wait | Kind::Pull
-            )
+        task.begun && matches!(task.kind.awaits(), Awaits::Signal | Awaits::Message)
     });
     waits
         .map(|task| {

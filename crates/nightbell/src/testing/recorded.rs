@@ -1,28 +1,8 @@
 //! What the tasks of a run were answered, out of the run as the server shows it: answers for tests and
 //! for replays.
 
+use kernel::graph::{Awaits, Kind};
 use serde_json::{Map, Value};
-
-/// Types whose tasks nobody outside answers.
-const OWN: [&str; 15] = [
-    "INLINE",
-    "LAMBDA",
-    "JSON_JQ_TRANSFORM",
-    "SWITCH",
-    "DECISION",
-    "FORK",
-    "FORK_JOIN",
-    "FORK_JOIN_DYNAMIC",
-    "JOIN",
-    "EXCLUSIVE_JOIN",
-    "DO_WHILE",
-    "SET_VARIABLE",
-    "TERMINATE",
-    "NOOP",
-    "DYNAMIC",
-];
-/// Types whose tasks end by a signal.
-const SIGNALLED: [&str; 4] = ["HUMAN", "WAIT", "WAIT_FOR_WEBHOOK", "YIELD"];
 
 /// What somebody outside answered a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +35,7 @@ pub(crate) fn answers(run: &Value) -> Vec<Recorded> {
 
 /// Whether tasks of a type act outside the run, so that they are answered from there.
 pub(crate) fn acts_outside(task_type: &str) -> bool {
-    !OWN.contains(&task_type) && !task_type.is_empty()
+    Kind::of(task_type).awaits() != Awaits::Engine && !task_type.is_empty()
 }
 
 /// The answer of a task; `None` if nobody outside gives one, or has not yet.
@@ -80,7 +60,7 @@ fn answer(task: &Value) -> Option<Recorded> {
     let took = millis(task, "endTime").zip(millis(task, "startTime"));
     Some(Recorded {
         reference: text_of(&task["referenceTaskName"]).to_owned(),
-        signalled: SIGNALLED.contains(&kind),
+        signalled: Kind::of(kind).awaits() == Awaits::Signal,
         end,
         took: took.map_or(0, |(end, start)| end - start).max(0),
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use engine::stage::id_of;
 use engine::{Change, Engine, TaskRunner};
 use kernel::definition::{WorkflowDef, WorkflowTask};
-use kernel::graph::{Execution, Start, Status};
+use kernel::graph::{Awaits, Execution, Kind, Start, Status};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -292,7 +292,7 @@ fn no_answer(asked: &Asked) -> String {
     let input: String = asked.input.text().chars().take(ASKED_MAX).collect();
     let name = bare(&asked.reference);
     let answer = match &*asked.task_type {
-        "HUMAN" | "WAIT" | "WAIT_FOR_WEBHOOK" | "YIELD" => "{ signal: {}, after: 1h }",
+        waits if Kind::of(waits).awaits() == Awaits::Signal => "{ signal: {}, after: 1h }",
         "HTTP" => "{ output: { response: { statusCode: 200, body: {} } } }",
         _ => "{ output: {} }",
     };

@@ -44,6 +44,8 @@ pub(super) enum Answer {
         after: Option<Duration>,
         /// Why.
         why: String,
+        /// The collector failed over it, perhaps because of what is in it.
+        is_broken: bool,
     },
     /// The same request will be refused again.
     Refused {
@@ -93,17 +95,15 @@ impl Collector {
     pub(super) async fn send(&self, spans: Vec<Span>) -> Answer {
         let request = match self.request(spans) {
             Ok(request) => request,
-            Err(why) => return Answer::Later { after: None, why },
+            Err(why) => return later(why),
         };
         let Ok(answer) = tokio::time::timeout(CALL_MAX, self.client.send(&request)).await else {
             let why = format!("the collector took longer than {} s", CALL_MAX.as_secs());
-            return Answer::Later { after: None, why };
+            return later(why);
         };
         match answer {
             Ok(response) => judge(&response),
-            Err(problem) => {
-                Answer::Later { after: None, why: format!("the collector {}", problem.message) }
-            }
+            Err(problem) => later(format!("the collector {}", problem.message)),
         }
     }
 
@@ -144,8 +144,13 @@ impl Collector {
     }
 }
 
-/// What an answer means. A request is only given up where its content is what is wrong: what else the
-/// protocol counts as final (401, 404) is a mistake of the configuration, which somebody will mend.
+fn later(why: String) -> Answer {
+    Answer::Later { after: None, why, is_broken: false }
+}
+
+/// What an answer means. By the protocol only 429, 502, 503 and 504 call for the same request again. What is
+/// a mistake of the configuration (401, 404) is waited for all the same, as somebody will mend it, and
+/// it would cost every span until then; 500 is not, for ever.
 fn judge(response: &Response) -> Answer {
     let status = response.status;
     if status.is_success() {
@@ -159,10 +164,22 @@ fn judge(response: &Response) -> Answer {
         said => format!("the collector answered {status}: {said}"),
     };
     match status {
-        StatusCode::BAD_REQUEST
-        | StatusCode::PAYLOAD_TOO_LARGE
-        | StatusCode::UNPROCESSABLE_ENTITY => Answer::Refused { why },
-        _ => Answer::Later { after: response.retry_after(), why },
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => {
+            Answer::Later { after: response.retry_after(), why, is_broken: false }
+        }
+        _ if status.is_client_error() => Answer::Refused { why },
+        _ => {
+            let is_broken = status.is_server_error();
+            Answer::Later { after: response.retry_after(), why, is_broken }
+        }
     }
 }
 
@@ -181,4 +198,43 @@ fn cut(text: &str) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     let line = &line[..line.floor_char_boundary(SAID_MAX)];
     line.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::StatusCode;
+    use reqwest::header::HeaderMap;
+    use tasks::http::Response;
+
+    use super::{Answer, judge};
+
+    #[test]
+    fn only_what_may_pass_is_sent_again() {
+        let means = |status: u16| {
+            let response = Response {
+                status: StatusCode::from_u16(status).expect("a status"),
+                headers: HeaderMap::new(),
+                body: "no".into(),
+                body_truncated: false,
+                url: "http://collector/v1/traces".parse().expect("an address"),
+            };
+            match judge(&response) {
+                Answer::Taken { .. } => "taken",
+                Answer::Later { is_broken: false, .. } => "later",
+                Answer::Later { is_broken: true, .. } => "perhaps never",
+                Answer::Refused { .. } => "never",
+            }
+        };
+        for (expected, statuses) in [
+            ("taken", &[200, 202][..]),
+            // Busy, or a mistake of the settings that somebody will mend.
+            ("later", &[302, 401, 403, 404, 407, 408, 429, 502, 503, 504]),
+            ("never", &[400, 405, 409, 413, 415, 422]),
+            ("perhaps never", &[500, 501, 505]),
+        ] {
+            for status in statuses {
+                assert_eq!(means(*status), expected, "{status}");
+            }
+        }
+    }
 }

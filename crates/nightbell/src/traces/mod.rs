@@ -26,6 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// The first pause before a request is sent again; it doubles up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Requests in a row over which the collector may fail before they count as refused.
+const BROKEN_MAX: u32 = 5;
 /// The longest pause that a collector may ask for.
 const ASKED_MAX: Duration = Duration::from_hours(1);
 
@@ -49,7 +51,8 @@ pub(crate) fn export(
     calls: http::Settings,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(collector) = Collector::of(config, engine, calls)? else { return Ok(None) };
-    let exporter = Exporter { engine: engine.clone(), collector, portion: PORTION, failures: 0 };
+    let exporter =
+        Exporter { engine: engine.clone(), collector, portion: PORTION, failures: 0, broken: 0 };
     Ok(Some(tokio::spawn(exporter.run())))
 }
 
@@ -60,6 +63,8 @@ struct Exporter {
     portion: usize,
     /// Requests that were not taken since one was.
     failures: u32,
+    /// Those among them over which the collector failed.
+    broken: u32,
 }
 
 /// Spans of the first runs of a page.
@@ -179,10 +184,11 @@ impl Exporter {
     /// Sends spans; whether they need not be sent again.
     async fn send(&mut self, page: &EndedRuns, spans: Vec<Span>) -> bool {
         let count = spans.len();
-        match self.collector.send(spans).await {
+        let answer = self.collector.send(spans).await;
+        match self.bounded(answer) {
             Answer::Taken { refused, why } => {
                 self.portion = (self.portion * 2).min(PORTION);
-                self.failures = 0;
+                (self.failures, self.broken) = (0, 0);
                 self.engine.note_trace_figures(|figures, now| {
                     figures.requests.0 += 1;
                     figures.exported += (count as u64).saturating_sub(refused);
@@ -225,7 +231,7 @@ impl Exporter {
                 }
                 true
             }
-            Answer::Later { after, why } => {
+            Answer::Later { after, why, .. } => {
                 self.failures += 1;
                 self.engine.note_trace_figures(|figures, now| {
                     figures.requests.1 += 1;
@@ -239,6 +245,17 @@ impl Exporter {
                 false
             }
         }
+    }
+
+    /// A request over which the collector fails each time does not keep all later ones from being exported: it
+    /// counts as refused in the end, and is divided until the span is found over which it fails.
+    fn bounded(&mut self, answer: Answer) -> Answer {
+        let Answer::Later { is_broken: true, why, after } = answer else { return answer };
+        self.broken = self.broken.saturating_add(1);
+        if self.broken >= BROKEN_MAX {
+            return Answer::Refused { why };
+        }
+        Answer::Later { after, why, is_broken: true }
     }
 
     /// Waits before the next request, for as long as the collector asks for or longer with each failure;

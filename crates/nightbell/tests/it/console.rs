@@ -39,7 +39,7 @@ const AXE: &str = "const done = arguments[arguments.length - 1];
 const MISSING: &str = "nothing-is-here";
 
 /// Pages below `/console/` that show no one thing in particular.
-const OTHERS: [&str; 33] = [
+const OTHERS: [&str; 34] = [
     "incidents?state=all",
     "monitors/web",
     "monitors/web/try",
@@ -69,6 +69,7 @@ const OTHERS: [&str; 33] = [
     "system/secrets",
     "system/audit",
     "system/access",
+    "system/settings",
     "help",
     "zone",
     "name",

@@ -16,6 +16,7 @@ mod refusal;
 mod routes;
 mod scope;
 pub(crate) mod session;
+pub(crate) mod signed_in;
 pub(crate) mod sso;
 mod throttle;
 mod token;
@@ -37,6 +38,7 @@ use kernel::access::{
 
 use crate::guard::{self, Peer};
 use crate::local::Local;
+use crate::oidc::{Refused, Workloads};
 use crate::problem::Problem;
 use crate::{Api, grpc};
 use anonymous::Anonymous;
@@ -227,6 +229,7 @@ pub(crate) struct Authorizer {
     throttle: Throttle,
     logins: Logins,
     sso: Option<Sso>,
+    workloads: Option<Workloads>,
     anonymous: Anonymous,
     quotas: Arc<Quotas>,
     counted: Counted,
@@ -245,6 +248,7 @@ impl Authorizer {
             throttle: Throttle::new(&api.settings.trusted_proxies),
             logins: Logins::new(&api.settings.trusted_proxies),
             sso: Sso::of(&api.settings, &api.engine),
+            workloads: api.settings.workloads.clone().map(Workloads::new),
             anonymous: Anonymous::default(),
             quotas: Quotas::new(api.settings.quotas),
             counted: Counted::default(),
@@ -454,10 +458,29 @@ impl Authorizer {
                 }
             }
             Verdict::Expired => Err(expired("the token has expired")),
-            Verdict::Invalid => {
-                Err(invalid("the credentials are no key and no token of this server"))
-            }
+            Verdict::Invalid => self.by_workload(&given, now),
         })
+    }
+
+    /// The application that a token of another system stands for.
+    fn by_workload(&self, token: &str, now: Timestamp) -> Result<Arc<Principal>, Problem> {
+        let judged = self.workloads.as_ref().and_then(|it| it.judge(token, now));
+        let application = match judged {
+            None => Err(invalid("the credentials are no key and no token of this server")),
+            Some(Err(Refused::Expired)) => Err(expired("the token has expired")),
+            Some(Err(Refused::Invalid(why))) => {
+                Err(invalid(&format!("the token of a workload does not count: {why}")))
+            }
+            Some(Ok(application)) => Ok(application),
+        }?;
+        let access = self.engine.access();
+        let found = access.user(&application).ok().filter(|(user, _)| user.application);
+        let proved = found.map(|(user, _)| access.principal(&format!("user:{}", user.id), now));
+        if let Some(Proved::Known(who)) = proved {
+            return Ok(who);
+        }
+        tracing::warn!(%application, "a workload is known, and its application is not there or disabled");
+        Err(invalid("there is no application for this workload, or it is disabled"))
     }
 
     /// Who was given the link that a request follows.
@@ -535,6 +558,13 @@ impl Authorizer {
         }
         if need == Need::Proof && path.is_some() {
             return Ok(Admitted::default());
+        }
+        if let Some(workloads) = &self.workloads {
+            let token = credential::of(request.headers(), None);
+            let token = token.and_then(|token| workloads.lacks_keys(&token));
+            if let Some(lacking) = token {
+                workloads.fetch_keys(&lacking).await;
+            }
         }
         let known = |who| Actor { who: Some(who), is_stale: false };
         let who = match request.extensions().get::<Asked>() {

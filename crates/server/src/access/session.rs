@@ -95,6 +95,19 @@ pub(super) struct Session {
     used: Instant,
 }
 
+/// A session, for those who keep an eye on all of them.
+#[derive(Debug)]
+pub(super) struct SignedIn {
+    /// Whose.
+    pub(super) principal: Arc<str>,
+    /// Whether it is one of a browser; else of a command line.
+    pub(super) is_browser: bool,
+    /// How long ago it began.
+    pub(super) opened: Duration,
+    /// How long ago it was used last.
+    pub(super) used: Duration,
+}
+
 /// A session that was just opened: what its browser is given.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -175,6 +188,23 @@ impl Sessions {
     pub(super) fn close(&self, secret: &str) {
         self.all.lock().remove(&hash(secret));
         self.ended.send_replace(());
+    }
+
+    /// Who is signed in, by principal and the newest first.
+    pub(super) fn each(&self, now: Instant) -> Vec<SignedIn> {
+        let sessions = self.all.lock();
+        let live = sessions.values().filter(|it| it.lives(now));
+        let shown = live.map(|it| SignedIn {
+            principal: it.principal.clone(),
+            is_browser: it.usable == Use::Browser,
+            opened: now.duration_since(it.opened),
+            used: now.duration_since(it.used),
+        });
+        let mut all: Vec<SignedIn> = shown.collect();
+        all.sort_by(|one, other| {
+            (&one.principal, one.opened).cmp(&(&other.principal, other.opened))
+        });
+        all
     }
 
     /// Ends all sessions of somebody.

@@ -93,6 +93,20 @@ impl Service {
         made.clone()
     }
 
+    /// Asks the API what somebody asks by way of another path, with their permissions.
+    pub(crate) async fn ask_inside(
+        &self,
+        shared: &Shared,
+        asked: &Visiting,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        let inside = Inside { router: self.inside(shared), asked: asked.clone(), called: None };
+        let Answer { status, body } = inside.ask(method, path, body).await;
+        (status, body)
+    }
+
     /// A public status page, which anybody may see whose server it is, whoever may see the console.
     async fn publish(&self, shared: &Shared, visit: Visit, asked: &Visiting) -> Response {
         let called = visit.called.as_deref().map(|name| Called(name.into()));
@@ -129,7 +143,7 @@ pub(crate) struct Visiting {
 }
 
 impl Visiting {
-    fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         Self {
             actor: Actor::of(request.extensions()),
             peer: request.extensions().get().copied(),

@@ -19,6 +19,7 @@ use crate::Shared;
 use crate::access::{Actor, CODE, Scope, Signer};
 use crate::guard::Guard;
 use crate::rest::extract::RawQuery;
+use crate::rest::workflow::caller_span;
 
 /// The task hub of whoever names none.
 pub(crate) const HUB: &str = "default";
@@ -50,6 +51,8 @@ pub(crate) struct Caller {
     acts_as: Option<Arc<str>>,
     /// What signs its links, with access control.
     signer: Option<Signer>,
+    /// Its span, from the header `traceparent`.
+    traceparent: Option<Arc<str>>,
 }
 
 impl FromRequestParts<Shared> for Caller {
@@ -72,7 +75,13 @@ impl Caller {
         let scope = parts.extensions.get::<Scope>().cloned().unwrap_or_default();
         let acts_as = Actor::of(&parts.extensions).acts_as();
         let signer = parts.extensions.get().cloned();
-        Self { address, hub, parameters, scope, acts_as, signer }
+        let traceparent = caller_span(&parts.headers);
+        Self { address, hub, parameters, scope, acts_as, signer, traceparent }
+    }
+
+    /// The span of which what it starts is part.
+    pub(super) fn traceparent(&self) -> Option<Arc<str>> {
+        self.traceparent.clone()
     }
 
     /// A parameter by its name, whose case does not matter.

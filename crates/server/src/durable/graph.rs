@@ -17,7 +17,7 @@ use axum::http::StatusCode;
 use engine::search::{Filter, TextField};
 use engine::{Engine, Error};
 use kernel::graph::{
-    Control, Execution, Input, Kind, Post, Report, Start, Status, Task, TaskStatus, Verdict,
+    Awaits, Control, Execution, Input, Kind, Post, Report, Start, Status, Task, TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::json;
@@ -173,8 +173,8 @@ fn of_task(state: &Execution, task: &Task, wishes: Wishes) -> HistoryEvent {
     let event_type = match (task.kind, ended_at) {
         (Kind::Wait, None) if task.until.is_some() => "TimerCreated",
         (Kind::Wait, Some(_)) if task.until.is_some() => "TimerFired",
-        (Kind::Wait | Kind::Human | Kind::Yield | Kind::Webhook, None) => "EventAwaited",
-        (Kind::Wait | Kind::Human | Kind::Yield | Kind::Webhook, Some(_)) => "EventRaised",
+        (kind, None) if kind.awaits() == Awaits::Signal => "EventAwaited",
+        (kind, Some(_)) if kind.awaits() == Awaits::Signal => "EventRaised",
         (Kind::SubWorkflow, None) => "SubOrchestrationInstanceCreated",
         (Kind::SubWorkflow, Some(_)) if task.status.is_success() => {
             "SubOrchestrationInstanceCompleted"

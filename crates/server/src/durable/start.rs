@@ -93,6 +93,7 @@ pub(crate) async fn begin(
     let mut request = StartRequest::with_input(graph::meant(wanted.input));
     request.name = Some(graph.to_owned());
     request.acts_as = caller.acts_as();
+    request.traceparent = caller.traceparent();
     request.correlation_id = wanted.correlation_id;
     request.version = version
         .map(str::parse)

@@ -4,23 +4,37 @@ use std::collections::BTreeSet;
 
 use engine::{Engine, Error};
 use futures_util::FutureExt;
-use kernel::durable::Status as Stands;
 use kernel::durable::instance::{Input, Start};
+use kernel::durable::{Status as Stands, TraceContext};
+use kernel::trace::TraceParent;
 use kernel::{ExecutionId, Rejected};
 use proto::{
     CreateInstanceRequest, CreateOrchestrationAction, GetInstanceRequest, GetInstanceResponse,
     OrchestrationIdReusePolicy,
 };
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use super::convert::{state, tags, text, time, trace, version};
 use super::status;
 
-/// Starts an instance; answers its id.
+/// The span of a caller, by the metadata `traceparent` that clients with tracing send; `None` if it names none.
+pub(super) fn caller(metadata: &MetadataMap) -> Option<TraceContext> {
+    let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
+    let caller = TraceParent::parse(text("traceparent")?.trim())?;
+    Some(TraceContext {
+        parent: caller.to_string().into(),
+        span_id: caller.span.to_string().into(),
+        state: text("tracestate").map(Into::into),
+    })
+}
+
+/// Starts an instance; answers its id. What the request says of the caller's span counts before `caller`.
 pub(super) async fn start(
     engine: &Engine,
     hub: &str,
     request: CreateInstanceRequest,
+    caller: Option<TraceContext>,
 ) -> Result<String, Status> {
     let policy = request.orchestration_id_reuse_policy.as_ref();
     let ignored = policy.map(ignored).unwrap_or_default();
@@ -31,7 +45,7 @@ pub(super) async fn start(
         // A start that is due already is no scheduled one: some SDKs always name the epoch.
         scheduled_at: scheduled_at.filter(|at| *at > engine.now()),
         tags: tags(request.tags),
-        trace: trace(request.parent_trace_context),
+        trace: trace(request.parent_trace_context).or(caller),
         // SDKs that restart an instance by themselves name no policy.
         replaces: policy.map_or_else(Start::closed_statuses, replaced),
         ..Start::new(

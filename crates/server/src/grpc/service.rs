@@ -102,8 +102,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<CreateInstanceRequest>,
     ) -> Answer<CreateInstanceResponse> {
+        let caller = instances::caller(request.metadata());
         let (hub, request) = open(request);
-        let instance_id = instances::start(&self.engine, &hub, request).await?;
+        let instance_id = instances::start(&self.engine, &hub, request, caller).await?;
         ok(CreateInstanceResponse { instance_id })
     }
 

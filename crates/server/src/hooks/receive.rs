@@ -1,6 +1,7 @@
 //! Payloads that come: who sent them is verified, then they start workflows and end waits.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::Json as AsJson;
 use axum::body::Bytes;
@@ -26,7 +27,7 @@ use crate::Api;
 use crate::access::{Routes, author_may};
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody, RawQuery, parse};
-use crate::rest::workflow::{StartRequest, begin};
+use crate::rest::workflow::{StartRequest, begin, caller_span};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -125,8 +126,9 @@ async fn receive(
         }
     };
     let engine = api.engine.clone();
+    let caller = caller_span(&headers);
     let delivery = to_its_end(async move {
-        let delivery = deliver(&engine, &hook, payload, &body, now).await?;
+        let delivery = deliver(&engine, &hook, payload, &body, (now, caller)).await?;
         if let Some(taking) = &taking {
             let record = replay::record(&engine, &hook, taking, &delivery.event_id);
             engine.store().put_records(vec![record]).await?;
@@ -266,13 +268,13 @@ async fn to_its_end<T: Send + 'static>(
     })
 }
 
-/// Lets a payload do what its webhook says.
+/// Lets a payload do what its webhook says: when it came, and from which span.
 async fn deliver(
     engine: &Engine,
     hook: &Webhook,
     payload: Value,
     body: &[u8],
-    now: i64,
+    (now, caller): (i64, Option<Arc<str>>),
 ) -> Result<Delivery, Problem> {
     let event_id = Engine::new_id().to_string();
     let mut delivery = Delivery {
@@ -326,6 +328,7 @@ async fn deliver(
         request.name = Some(name.clone());
         request.version = version;
         request.acts_as = engine.author_of(Authored::Webhook, &hook.id);
+        request.traceparent.clone_from(&caller);
         let (key, strategy) = idempotency;
         let key = key.map(|key| rendered(key, &input)).filter(|key| !key.is_empty());
         let begun = match request.with_idempotency(key, strategy) {

@@ -84,20 +84,38 @@ fn check(
     if party.is_some_and(|it| !ours(it)) || is_for_others && party.is_none() {
         return Err("it was given to another client ('azp')".to_owned());
     }
-    let end = number(claims, "exp").ok_or("it never ends ('exp')")?;
-    if now >= end.saturating_add(LEEWAY) {
-        return Err(format!("it ended {} s ago ('exp')", now.saturating_sub(end)));
-    }
-    for name in ["iat", "nbf"] {
-        let at = number(claims, name);
-        if at.is_some_and(|at| at > now.saturating_add(LEEWAY)) {
-            return Err(format!("it is of the future ('{name}'): compare the clocks"));
-        }
-    }
+    check_times(claims, now).map_err(|untimely| untimely.why)?;
     if text(claims, "nonce") != Some(nonce) {
         return Err("it belongs to another login ('nonce')".to_owned());
     }
     Ok(())
+}
+
+/// Why a token does not count at this time.
+#[derive(Debug)]
+pub(super) struct Untimely {
+    pub(super) has_ended: bool,
+    pub(super) why: String,
+}
+
+/// Checks that a token counts at this second, give or take the difference of clocks; until when it does.
+pub(super) fn check_times(claims: &Map<String, Value>, now: i64) -> Result<i64, Untimely> {
+    let untimely = |has_ended, why: String| Err(Untimely { has_ended, why });
+    let Some(end) = number(claims, "exp") else {
+        return untimely(false, "it never ends ('exp')".to_owned());
+    };
+    let until = end.saturating_add(LEEWAY);
+    if now >= until {
+        return untimely(true, format!("it ended {} s ago ('exp')", now.saturating_sub(end)));
+    }
+    for name in ["iat", "nbf"] {
+        let at = number(claims, name);
+        if at.is_some_and(|at| at > now.saturating_add(LEEWAY)) {
+            let why = format!("it is of the future ('{name}'): compare the clocks");
+            return untimely(false, why);
+        }
+    }
+    Ok(until)
 }
 
 /// Whether the provider has made sure that the e-mail address belongs to the user, if it says so.
@@ -142,7 +160,7 @@ fn groups(claims: &Map<String, Value>, options: &Options) -> Vec<String> {
 }
 
 /// A claim of this name, or else at this path (`realm_access.roles`): names may hold dots, too.
-fn lookup<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(super) fn lookup<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut path = name.split('.');
         let first = claims.get(path.next()?)?;

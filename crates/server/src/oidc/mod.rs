@@ -7,6 +7,7 @@
 mod claims;
 mod jws;
 mod provider;
+mod workload;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use zeroize::Zeroizing;
 
 pub(crate) use claims::Person;
 pub(crate) use provider::{Asked, Provider};
+pub use workload::{KeysAt, Workload, WorkloadOptions};
+pub(crate) use workload::{Refused, Workloads};
 
 /// A call to the provider.
 #[derive(Clone, Default)]

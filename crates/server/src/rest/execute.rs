@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use engine::{Engine, Seen};
+use engine::{CommitNotice, Engine};
 use futures_util::future::select_all;
 use kernel::access::Permission;
 use kernel::graph::{Execution, Kind, Status, Task};
@@ -289,7 +289,7 @@ async fn look(
     engine: &Engine,
     id: &ExecutionId,
     references: &[String],
-    watched: &mut Vec<watch::Receiver<Seen>>,
+    watched: &mut Vec<watch::Receiver<CommitNotice>>,
 ) -> Result<Standing, Problem> {
     let mut standing = Standing { closed: false, blocking: None };
     let mut ahead = vec![id.clone()];

@@ -1,14 +1,16 @@
 //! `/api/uses`: which stored documents name a workflow, a task, a schema, a secret or a receiver, so that
 //! whoever changes or deletes it knows whom that concerns.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use engine::Engine;
 use engine::store::Document;
 use kernel::access::Permission;
+use kernel::alert::NOTIFY_WORKFLOW;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
@@ -19,7 +21,7 @@ use crate::access::Routes;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Read, routes!(list_uses))
+    Routes::new().on(Permission::Read, routes!(list_uses)).on(Permission::Read, routes!(count_uses))
 }
 
 /// Kinds of documents that name others.
@@ -35,13 +37,29 @@ const NAMES_WORKFLOW: [&str; 2] = ["failureWorkflow", "workflow"];
 const NAMES_RECEIVER: [&str; 3] = ["to", "fallback", "receiver"];
 
 /// What is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Used {
     Workflow,
     Task,
     Schema,
     Secret,
     Receiver,
+}
+
+impl Used {
+    fn of(kind: &str) -> Result<Self, Problem> {
+        Ok(match kind {
+            "workflow" => Self::Workflow,
+            "task" => Self::Task,
+            "schema" => Self::Schema,
+            "secret" => Self::Secret,
+            "receiver" => Self::Receiver,
+            _ => {
+                return Err(Problem::bad_request(format!("uses of a '{kind}' are not known"))
+                    .with_hint("Ask for a workflow, task, schema, secret or receiver."));
+            }
+        })
+    }
 }
 
 /// Lists the documents that name a workflow, task, schema, secret or receiver: workflows, tasks, event
@@ -64,17 +82,7 @@ async fn list_uses(
     State(index): State<Arc<Index>>,
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Json<Vec<Value>>, Problem> {
-    let used = match &*kind {
-        "workflow" => Used::Workflow,
-        "task" => Used::Task,
-        "schema" => Used::Schema,
-        "secret" => Used::Secret,
-        "receiver" => Used::Receiver,
-        _ => {
-            return Err(Problem::bad_request(format!("uses of a '{kind}' are not known"))
-                .with_hint("Ask for a workflow, task, schema, secret or receiver."));
-        }
-    };
+    let used = Used::of(&kind)?;
     let all = index.current(&api.engine).await?;
     let found = all.of.get(&(used, name)).into_iter().flatten();
     let told = found.take(USES_MAX).filter_map(|number| all.documents.get(*number));
@@ -82,6 +90,26 @@ async fn list_uses(
         |Namer { kind, name, version }| json!({ "kind": kind, "name": name, "version": version }),
     );
     Ok(Json(shown.collect()))
+}
+
+/// Tells how many documents name each workflow, task, schema, secret or receiver that is named at all.
+#[utoipa::path(
+    get, path = "/api/uses/{kind}", tag = "metadata",
+    params(("kind" = String, Path, description = "`workflow`, `task`, `schema`, `secret` or `receiver`")),
+    responses(
+        (status = 200, description = "Numbers of documents by name", body = BTreeMap<String, u64>),
+        (status = 400, description = "There is no such kind"),
+    )
+)]
+async fn count_uses(
+    State(api): State<Api>,
+    State(index): State<Arc<Index>>,
+    Path(kind): Path<String>,
+) -> Result<Json<BTreeMap<String, usize>>, Problem> {
+    let used = Used::of(&kind)?;
+    let all = index.current(&api.engine).await?;
+    let own = all.of.iter().filter(|((of, _), _)| *of == used);
+    Ok(Json(own.map(|((_, name), users)| (name.clone(), users.len())).collect()))
 }
 
 /// Who names what, made of all documents once and kept until one of them changes.
@@ -93,7 +121,7 @@ pub(crate) struct Index(Mutex<Option<(u64, Arc<Uses>)>>);
 struct Uses {
     documents: Vec<Namer>,
     /// By what is named, numbers of documents, ascending.
-    of: HashMap<(Used, String), Vec<usize>>,
+    of: BTreeMap<(Used, String), Vec<usize>>,
 }
 
 /// A document that names something.
@@ -119,7 +147,8 @@ impl Index {
         let made = tokio::task::spawn_blocking(move || Arc::new(Uses::of(&documents))).await;
         let uses = made.map_err(|error| {
             tracing::error!(%error, "who uses what could not be found");
-            Problem::conflict("who uses what could not be found")
+            let message = "who uses what could not be found; the server's log says why";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
         })?;
         *self.0.lock() = Some((changes, uses.clone()));
         Ok(uses)
@@ -132,6 +161,10 @@ impl Uses {
         for (kind, document) in
             all.iter().flat_map(|(kind, of)| of.iter().map(move |it| (*kind, it)))
         {
+            // What delivers notifications is made of the receiver itself.
+            if kind == "workflow" && is_own(&document.name) {
+                continue;
+            }
             let Ok(value) = serde_json::from_str::<Value>(&document.text) else { continue };
             let mut named = BTreeSet::new();
             collect(&value, &mut named);
@@ -147,6 +180,11 @@ impl Uses {
         }
         uses
     }
+}
+
+/// Whether a workflow is one that Nightbell makes itself to deliver notifications.
+fn is_own(name: &str) -> bool {
+    name.strip_prefix(NOTIFY_WORKFLOW).is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// Collects what a value names anywhere.

@@ -445,6 +445,47 @@ async fn a_silence_is_drawn_and_ends_later() {
     }
     let none = act(&browser, &[("act", "extend-silence"), ("id", "s"), ("for", "9y")]).await;
     assert_eq!(none.status, StatusCode::BAD_REQUEST);
+    // One that comes each week.
+    let weekly = [
+        ("act", "silence"),
+        ("id", "new"),
+        ("match", "monitor=web"),
+        ("for", "2h"),
+        ("hours", "Sat 02:00-04:00"),
+        ("tz", "Europe/Oslo"),
+    ];
+    let page = after(&browser, &act(&browser, &weekly).await).await;
+    has(&page, "Sat 02:00-04:00 Europe/Oslo");
+    has(&page, "aria-label=\"each week, Sat 02:00-04:00\"");
+}
+
+#[tokio::test]
+async fn versions_of_a_schema_differ_and_a_trigger_is_changed() {
+    let server = Server::new().await;
+    server.register(line("w", &["a"])).await;
+    for (version, kind) in [(1, "string"), (2, "number")] {
+        let schema = json!({ "name": "order", "version": version, "type": "JSON",
+            "data": { "type": "object", "properties": { "id": { "type": kind } } } });
+        let made = server.post("/api/schema", &schema).await;
+        assert_eq!(made.status, StatusCode::OK, "{}", made.text);
+    }
+    let trigger = json!([{ "name": "new", "method": "POST", "path": "/jobs/{id}",
+        "start": { "name": "w", "correlationId": "${request.path.id}" } }]);
+    server.post("/api/triggers", &trigger).await.ok();
+    let browser = Browser::at(server);
+    let page = shown(&browser, "/console/definitions/schema/order").await;
+    has(&page, "/console/definitions/schema/order/1..2\">changes from 1");
+    let page = shown(&browser, "/console/definitions/schema/order/1..2").await;
+    has(&page, "<ins>");
+    let path = "/console/definitions/trigger/new/edit";
+    let seen = hidden(&shown(&browser, path).await, "seen").to_owned();
+    let changed = json!({ "name": "new", "method": "POST", "path": "/orders/{id}",
+        "start": { "name": "w", "correlationId": "${request.path.id}" } });
+    let text = changed.to_string();
+    let fields = [("definition", &*text), ("seen", &*seen), ("does", "save")];
+    after(&browser, &post(&browser, path, &fields).await).await;
+    let stored = browser.server().get("/api/triggers/new").await.ok();
+    assert_eq!(stored["path"], "/orders/{id}", "{stored}");
 }
 
 #[tokio::test]

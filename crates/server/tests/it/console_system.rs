@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use kernel::Timestamp;
+use kernel::access::{Mode, Role};
 use parking_lot::Mutex;
 use serde_json::json;
 use server::upkeep::{Backup, Backups, Setting, Upkeep};
 
-use crate::console::Browser;
+use crate::console::{Browser, hidden};
 use crate::console_pages::{act, after, has, has_not, shown};
 use crate::support::Server;
 
@@ -111,4 +112,43 @@ async fn the_store_is_backed_up_and_files_are_read_again_from_the_page_of_health
     has(&page, "there is no folder");
     has_not(&page, "value=\"back-up\"");
     has(&shown(&browser, "/console/").await, "backup: 2 h ago");
+}
+
+#[tokio::test]
+async fn who_is_signed_in_is_told_and_ended_after_a_preview() {
+    let server = Server::new().await;
+    let new_key = async |role: Role| {
+        let access = server.engine.access();
+        let made = access.create_key(role.as_str(), vec![role], None, "test", server.engine.now());
+        made.await.expect("memory takes all").text.to_string()
+    };
+    let (viewer, admin) = (new_key(Role::Viewer).await, new_key(Role::Admin).await);
+    let browser = Browser::at(server.with(|settings| settings.auth = Mode::On));
+    let kind = ("content-type", "application/x-www-form-urlencoded");
+    let by_admin = async |method: Method, path: &str, body: &str| {
+        let bearer = format!("Bearer {admin}");
+        browser.send(method, path, &[("authorization", &*bearer), kind], body).await
+    };
+    let form = format!("key={viewer}");
+    let signed = browser.send(Method::POST, "/console/login", &[kind], &form).await;
+    assert_eq!(signed.status, StatusCode::SEE_OTHER, "{}", signed.text);
+    let cookie = signed.headers["set-cookie"].to_str().expect("a cookie");
+    let cookie = cookie.split(';').next().expect("a name and a value").to_owned();
+    let inside = async || {
+        let headers = [("cookie", &*cookie)];
+        browser.send(Method::GET, "/console/monitors", &headers, "").await.status
+    };
+    assert_eq!(inside().await, StatusCode::OK);
+    let access = by_admin(Method::GET, "/console/system/access", "").await.text;
+    let link = access.split("value=\"end-logins\"").nth(1).expect("somebody is signed in");
+    let who = hidden(link, "id").replace(':', "%3A");
+    let preview = format!("/console/confirm?act=end-logins&id={who}");
+    let preview = by_admin(Method::GET, &preview, "").await.text;
+    let token = hidden(&preview, "token");
+    let form = format!("act=end-logins&id={who}&token={token}&back=/console/system/access");
+    let done = by_admin(Method::POST, "/console/act", &form).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    assert_eq!(inside().await, StatusCode::UNAUTHORIZED);
+    let path = format!("/api/access/sessions?who={who}");
+    assert_eq!(by_admin(Method::DELETE, &path, "").await.status, StatusCode::NOT_FOUND);
 }

@@ -68,7 +68,10 @@ async fn an_application_polls_what_it_is_granted_until_its_key_is_revoked() {
     let token = it.ask(Method::POST, "/api/token", "", &given).await.ok();
     let token = token["token"].as_str().expect("a token");
     let poll = async |task: &str| {
-        it.ask(Method::GET, &format!("/api/tasks/poll/{task}"), token, &Value::Null).await.status
+        it.ask(Method::GET, &format!("/api/tasks/poll/{task}"), token, &Value::Null)
+            .await
+            .status
+            .as_u16()
     };
     // `WORKER` is what Orkes gives workers that are granted tasks one by one.
     it.send(Method::POST, &format!("{path}/roles/WORKER"), Value::Null).await;
@@ -83,6 +86,10 @@ async fn an_application_polls_what_it_is_granted_until_its_key_is_revoked() {
     assert_eq!(poll("load").await, 403);
     it.send(Method::POST, &format!("{path}/roles/UNRESTRICTED_WORKER"), Value::Null).await;
     assert_eq!(poll("other").await, 204);
+
+    // Nobody signs in as an application.
+    let password = json!({ "password": "correct horse battery" });
+    it.refused(Method::PUT, "/api/access/users/etl/password", password, 400).await;
 
     // Under another name it is the same.
     it.send(Method::PUT, &path, json!({ "name": "etl-2" })).await;

@@ -94,13 +94,13 @@ impl Provider {
     }
 }
 
-fn pair() -> EcdsaKeyPair {
+pub(crate) fn pair() -> EcdsaKeyPair {
     let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
     let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
     EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).expect("the key")
 }
 
-fn part(value: &Value) -> String {
+pub(crate) fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 

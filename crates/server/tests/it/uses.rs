@@ -42,6 +42,8 @@ async fn what_is_used_stays_true_after_each_change_and_is_read_once() {
     for (what, user) in [("task/load", 1), ("secret/API_KEY", 1), ("secret/API", 0)] {
         assert_eq!(uses(&server, what).await.len(), user, "{what}");
     }
+    let counts = server.get("/api/uses/secret").await.ok();
+    assert_eq!(counts, json!({ "API_KEY": 1 }));
     assert_eq!(reads.load(Ordering::Relaxed), after, "nothing has changed, so nothing is read");
     // Each of the kinds that may name something, added and taken away.
     let handler = json!({ "name": "orders", "event": "conductor:shop:orders", "active": true,

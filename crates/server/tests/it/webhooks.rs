@@ -305,3 +305,34 @@ async fn a_webhook_that_cannot_work_is_refused() {
     let (status, _) = deliver(&server, &id, &[("X-Hub-Signature-256", "sha256=00")], "{}").await;
     assert_eq!(status, 503, "without its secret it can tell nobody from anybody");
 }
+
+/// Of a webhook's payload, of a request to the Durable Functions API.
+#[tokio::test]
+async fn a_run_knows_the_span_of_whoever_asked_for_it() {
+    const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let server = server().await;
+    let span = async |id: &str| {
+        let id = kernel::ExecutionId::new(id);
+        server.engine.read(&id, |run| run.traceparent.clone()).await.expect("it is there").flatten()
+    };
+    let id = create(&server, &starting("HEADER_BASED")).await;
+    let headers = [("source", "portal"), ("traceparent", CALLER)];
+    let (_, told) = deliver(&server, &id, &headers, "{}").await;
+    let run = told["workflowIds"][0].as_str().expect("it is started");
+    assert_eq!(span(run).await.as_deref(), Some(CALLER), "{told}");
+    let (_, told) =
+        deliver(&server, &id, &[("source", "portal"), ("traceparent", "00-1")], "{}").await;
+    let run = told["workflowIds"][0].as_str().expect("it is started");
+    assert_eq!(span(run).await, None);
+
+    let path = "/runtime/webhooks/durabletask/orchestrators/started";
+    let headers = [("traceparent", CALLER)];
+    let begun = server.send_with(Method::POST, path, &headers, "{}".to_owned()).await;
+    assert_eq!(begun.status, 202, "{}", begun.text);
+    let begun = begun.json();
+    assert_eq!(
+        span(begun["id"].as_str().expect("an id")).await.as_deref(),
+        Some(CALLER),
+        "{begun}"
+    );
+}

@@ -12,7 +12,7 @@ use kernel::{MachineKind, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::fault::Stop;
+use super::fault::JobError;
 use super::key::Key;
 use super::schema::{HISTORY_MAX, place};
 use super::tally::Class;
@@ -42,7 +42,7 @@ pub(super) fn write(
     desk: &mut WriteContext,
     commit: &Commit,
     words: Option<&str>,
-) -> Result<(), Stop> {
+) -> Result<(), JobError> {
     let head = &commit.head;
     let interned = Interned {
         key: Key::of(&head.id),
@@ -53,7 +53,7 @@ pub(super) fn write(
     let version = commit.expect + 1;
     if version > HISTORY_MAX {
         let text = format!("{} has {HISTORY_MAX} commits, which is the most", head.id);
-        return Err(Stop::Refused(StoreError::Corrupt(text)));
+        return Err(JobError::Refused(StoreError::Corrupt(text)));
     }
     let present = check(&desk.connection, commit, &interned)?;
     let class = Class::of(head, interned.name, interned.status);
@@ -117,7 +117,7 @@ fn check(
     connection: &Connection,
     commit: &Commit,
     interned: &Interned,
-) -> Result<Option<Present>, Stop> {
+) -> Result<Option<Present>, JobError> {
     let head = &commit.head;
     let found = connection
         .prepare_cached(
@@ -150,21 +150,21 @@ fn check(
         })
         .optional()?;
     if found.as_ref().map_or(0, |(version, _)| *version) != commit.expect {
-        return Err(Stop::Refused(StoreError::Conflict));
+        return Err(JobError::Refused(StoreError::Conflict));
     }
     receive(connection, &commit.received)?;
     Ok(found.map(|(_, present)| present))
 }
 
 /// Deletes messages; none if one of them is gone.
-fn receive(connection: &Connection, messages: &[MessageKey]) -> Result<(), Stop> {
+fn receive(connection: &Connection, messages: &[MessageKey]) -> Result<(), JobError> {
     let messages: BTreeSet<_> = messages.iter().collect();
     if messages.len() > 1 {
         let mut is_there = connection
             .prepare_cached("SELECT 1 FROM message WHERE sender = ?1 AND sequence = ?2")?;
         for key in &messages {
             if !is_there.exists(params![Key::of(&key.sender), key.sequence as i64])? {
-                return Err(Stop::Refused(StoreError::Received));
+                return Err(JobError::Refused(StoreError::Received));
             }
         }
     }
@@ -173,7 +173,7 @@ fn receive(connection: &Connection, messages: &[MessageKey]) -> Result<(), Stop>
             .prepare_cached("DELETE FROM message WHERE sender = ?1 AND sequence = ?2")?
             .execute(params![Key::of(&key.sender), key.sequence as i64])?;
         if deleted == 0 {
-            return Err(Stop::Refused(StoreError::Received));
+            return Err(JobError::Refused(StoreError::Received));
         }
     }
     Ok(())

@@ -7,14 +7,14 @@ use rusqlite::ErrorCode;
 
 /// Why a piece of work within a transaction stopped.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum JobError {
     /// It was refused before it wrote anything; the rest of the transaction stands.
     Refused(StoreError),
     /// The database failed; what the transaction wrote cannot be trusted.
     Failed(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Stop {
+impl From<rusqlite::Error> for JobError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error)
     }

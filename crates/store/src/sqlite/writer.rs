@@ -19,8 +19,8 @@ use engine::store::{StoreError, WriteTimes};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::chores::{self, Chores};
-use super::fault::{Stop, explain};
+use super::fault::{JobError, explain};
+use super::maintenance::{self, Chores};
 use super::names::Numbers;
 use super::tally::Tally;
 
@@ -78,13 +78,13 @@ pub(super) struct Work<T, F> {
 impl<T, F> Job for Work<T, F>
 where
     T: Send,
-    F: FnMut(&mut WriteContext) -> Result<T, Stop> + Send,
+    F: FnMut(&mut WriteContext) -> Result<T, JobError> + Send,
 {
     fn run(&mut self, desk: &mut WriteContext) -> rusqlite::Result<()> {
         self.outcome = Some(match (self.act)(desk) {
             Ok(done) => Ok(done),
-            Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Failed(error)) => return Err(error),
+            Err(JobError::Refused(error)) => Err(error),
+            Err(JobError::Failed(error)) => return Err(error),
         });
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Writer {
                 None => return,
             };
             if let Some(reply) = close {
-                let closed = chores::finish(&mut self.desk);
+                let closed = maintenance::finish(&mut self.desk);
                 let closed = closed.map_err(|error| explain(&error, &self.path));
                 drop(self.desk);
                 drop(self.lock);
@@ -143,7 +143,7 @@ impl Writer {
                 let _ = reply.send(closed);
                 return;
             }
-            self.attempt(chores::under_load);
+            self.attempt(maintenance::under_load);
         }
     }
 
@@ -156,7 +156,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             while self.desk.chores.patience().is_some_and(|needed| needed <= patience) {
-                self.attempt(chores::idle);
+                self.attempt(maintenance::idle);
                 if let Ok(command) = self.door.try_recv() {
                     return Some(command);
                 }
@@ -189,7 +189,7 @@ impl Writer {
             let more = if wait.is_zero() {
                 self.door.try_recv().ok()
             } else {
-                self.attempt(chores::while_gathering);
+                self.attempt(maintenance::while_gathering);
                 self.door.recv_timeout(self.gathers_for()).ok()
             };
             match more {

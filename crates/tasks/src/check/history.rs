@@ -15,8 +15,8 @@ use super::rest::{Clients, Question, json_of};
 use super::rows::{Row, Shape};
 use super::seen::Seen;
 use super::{Means, Settings, Source as _, Trouble, wrong};
-use crate::claims::Shared;
 use crate::http::Client;
+use crate::page_dedup::Shared;
 use crate::sql::Databases;
 
 /// Points of a series that Prometheus answers at once.

@@ -48,9 +48,9 @@ use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::claims::{Claims, Shared};
 use crate::http::{Client, Settings as HttpSettings};
 use crate::input::{completed, failed, failed_for_good};
+use crate::page_dedup::{Claims, Shared};
 use crate::sql::Databases;
 use order::Order;
 use seen::Seen;

@@ -17,7 +17,7 @@
 //!   repeated. Services with a key of deduplication see one alert nevertheless; what they took in an
 //!   earlier attempt, or refused for good, is not sent again by the same process, so a group of many
 //!   members that fails in the middle goes on there. Services without a key may then show a message twice.
-//! - **One server of several pages**, where they share a place for it: see [`crate::claims`].
+//! - **One server of several pages**, where they share a place for it: see [`crate::page_dedup`].
 //! - **One message about a group in a chat; one request for each member where alerts have keys.**
 //! - **Bounded**: 10 seconds for each call, texts cut to what each service takes, 2 KiB of its answer
 //!   kept. Redirects are not followed: a page goes where the settings say and nowhere else.
@@ -65,8 +65,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use crate::claims::Shared;
 use crate::http::{self, Client, Code, Problem};
+use crate::page_dedup::Shared;
 use deliver::{Delivery, Settled, Tally};
 use kind::{Home, Kind, Order, Way};
 use notification::Notification;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::monitors::ApplyError;
 use engine::{AckError, Engine};
 use kernel::Json;
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ const CONNECT_MAX_MS: u64 = 10_000;
 /// Pause after a question that failed; each further one is twice as long, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Questions in a row that fail before that is an incident.
+const FAILURES_MAX: u32 = 5;
 /// Characters of what somebody who pressed is told.
 const TOLD_MAX: usize = 200;
 
@@ -50,15 +53,21 @@ struct Trouble {
 /// Hears of buttons for as long as the server lives: of every bot of a receiver with `ack: yes`.
 pub async fn hear_presses(engine: Engine, client: Client) {
     let mut hearing: BTreeMap<Bot, AbortOnDropHandle<()>> = BTreeMap::new();
+    let mut told: BTreeSet<Arc<str>> = BTreeSet::new();
     loop {
         let bots = bots(&engine);
-        hearing.retain(|bot, task| bots.contains(bot) && !task.is_finished());
-        for bot in bots {
+        hearing.retain(|bot, task| bots.contains_key(bot) && !task.is_finished());
+        let asked: BTreeSet<Arc<str>> = bots.values().cloned().collect();
+        for receiver in told.difference(&asked) {
+            is_told(&engine.answers_are_heard(receiver).await);
+        }
+        told = asked;
+        for (bot, receiver) in bots {
             let (engine, client) = (engine.clone(), client.clone());
             hearing.entry(bot.clone()).or_insert_with(|| {
-                AbortOnDropHandle::new(tokio::spawn(
-                    async move { ask(&engine, &client, &bot).await },
-                ))
+                AbortOnDropHandle::new(tokio::spawn(async move {
+                    ask(&engine, &client, &bot, &receiver).await;
+                }))
             });
         }
         tokio::select! {
@@ -69,8 +78,9 @@ pub async fn hear_presses(engine: Engine, client: Client) {
     }
 }
 
-fn bots(engine: &Engine) -> BTreeSet<Bot> {
-    let bot = |receiver: kernel::alert::definition::Receiver| {
+/// The bots, each with the first of its receivers.
+fn bots(engine: &Engine) -> BTreeMap<Bot, Arc<str>> {
+    let bot = |(name, receiver): (Arc<str>, kernel::alert::definition::Receiver)| {
         let settings = receiver.settings.parse();
         let settings = Settings::new(settings.as_object()?);
         if settings.flag("ack") != Some(true) {
@@ -79,14 +89,28 @@ fn bots(engine: &Engine) -> BTreeSet<Bot> {
         let base = settings.text("base_url").map(|base| engine.setting(&base));
         let base = base.unwrap_or_else(|| Some(BASE.to_owned()))?;
         let token = engine.setting(&settings.text("token")?)?;
-        Some(Bot { base: base.trim_end_matches('/').to_owned(), token })
+        Some((Bot { base: base.trim_end_matches('/').to_owned(), token }, name))
     };
-    engine.receivers_of_kind("telegram").into_iter().filter_map(bot).collect()
+    let mut bots = BTreeMap::new();
+    for (bot, name) in engine.receivers_of_kind("telegram").into_iter().filter_map(bot) {
+        bots.entry(bot).or_insert(name);
+    }
+    bots
+}
+
+/// Whether an incident says by now what it is to say.
+fn is_told(told: &Result<(), ApplyError>) -> bool {
+    if let Err(error) = told {
+        tracing::warn!(%error, "no incident says whether buttons of Telegram are heard");
+    }
+    told.is_ok()
 }
 
 /// Asks for presses without end.
-async fn ask(engine: &Engine, client: &Client, bot: &Bot) {
-    let (mut offset, mut pause, mut said) = (0, PAUSE, None);
+async fn ask(engine: &Engine, client: &Client, bot: &Bot, receiver: &str) {
+    let (mut offset, mut pause, mut said, mut failures) = (0, PAUSE, None, 0_u32);
+    // There may be an incident of before the start.
+    let mut has_incident = true;
     loop {
         let asked = json!({
             "offset": offset, "timeout": HELD_SECONDS, "allowed_updates": ["callback_query"],
@@ -99,9 +123,17 @@ async fn ask(engine: &Engine, client: &Client, bot: &Bot) {
             if said.take().is_some() {
                 tracing::info!("buttons of Telegram are heard again");
             }
-            pause = PAUSE;
+            if has_incident {
+                has_incident = !is_told(&engine.answers_are_heard(receiver).await);
+            }
+            (pause, failures) = (PAUSE, 0);
             continue;
         };
+        failures = failures.saturating_add(1);
+        if failures >= FAILURES_MAX {
+            has_incident = true;
+            is_told(&engine.answers_are_unheard(receiver, &reason).await);
+        }
         if said.as_ref() != Some(&reason) {
             tracing::warn!(reason, "buttons of Telegram are not heard");
             said = Some(reason);

@@ -7,7 +7,7 @@ use kernel::alert::NotificationEvent;
 use tokio_util::sync::CancellationToken;
 
 use super::kind::Order;
-use crate::claims::{Away, Claim, Claims, Wish};
+use crate::page_dedup::{Away, Claim, Claims, Wish};
 
 /// How often somebody else's claim is looked at.
 const PAUSE: Duration = Duration::from_millis(250);

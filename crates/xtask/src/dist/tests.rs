@@ -185,6 +185,7 @@ fn tools_of_the_system_read_what_is_written() {
     let listed = told("tar -tvzf", name, archive).expect("tar");
     assert!(listed.contains("-rwxr-xr-x root/root") && listed.contains("/nightbell\n"), "{listed}");
     assert!(listed.contains("/examples/compose/compose.yaml"), "{listed}");
+    assert!(listed.contains("/schemas/workflow.json\n"), "schemas for editors: {listed}");
     let (name, image) = find(&products, ".oci.tar");
     let listed = told("tar -tf", name, image).expect("tar");
     let blobs = listed.lines().filter(|it| it.starts_with("blobs/sha256/") && it.len() > 70);
@@ -196,6 +197,7 @@ fn tools_of_the_system_read_what_is_written() {
     let Some(listed) = told("dpkg-deb -c", name, package) else { return };
     assert!(listed.contains("-rw------- root/root"), "{listed}");
     assert!(listed.contains("./etc/nightbell/nightbell.toml"), "{listed}");
+    assert!(listed.contains("./usr/share/nightbell/schemas/workflow.json"), "{listed}");
     assert!(listed.contains("./usr/lib/systemd/system/nightbell@.service"), "{listed}");
     let fields = told("dpkg-deb -f", name, package).expect("dpkg-deb");
     assert!(fields.contains("Depends: libc6 (>= 2.34), libgcc-s1"), "{fields}");

@@ -37,8 +37,9 @@ pub(super) fn lint(file: &File, root: &Node, known: &Known, report: &mut Report)
 pub(super) fn monitors(file: &File, root: &Node, known: &Known, report: &mut Report) {
     let mut lint = Lint { root, report };
     for monitor in &file.monitors {
-        placeholders(monitor, &mut lint);
-        match known.columns.get(&monitor.name) {
+        let seen = known.columns.get(&monitor.name);
+        placeholders(monitor, seen, &mut lint);
+        match seen {
             Some(columns) => columns_of_checks(monitor, columns, &mut lint),
             None => columns_of_queries(monitor, &mut lint),
         }
@@ -230,8 +231,9 @@ const OF_INCIDENTS: [&str; 11] = [
     "count",
 ];
 
-/// Names in labels and texts that no observation of the monitor has.
-fn placeholders(monitor: &MonitorDef, lint: &mut Lint<'_>) {
+/// Names in labels and texts that no observation of the monitor has; `seen` are the columns of the newest
+/// check.
+fn placeholders(monitor: &MonitorDef, seen: Option<&Names>, lint: &mut Lint<'_>) {
     let settings = monitor.settings.parse();
     let columns = match monitor.kind {
         Kind::Heartbeat => Some(Vec::new()),
@@ -260,10 +262,17 @@ fn placeholders(monitor: &MonitorDef, lint: &mut Lint<'_>) {
         known.extend(if label.is_none() { &OF_INCIDENTS[..] } else { &["monitor", "key"] });
         known.sort_unstable();
         known.dedup();
+        let of_checks = seen.into_iter().flatten().map(|it| &**it);
+        known.extend(of_checks.filter(|_| columns.is_none()));
         for name in template.names().filter(|name| !known.contains(name)) {
             let hint = nearest_hint(name, known.iter().copied());
             let path = ["monitors", &*monitor.name, section];
             let path = path.into_iter().chain(label).collect::<Vec<_>>();
+            if let Some(seen) = seen.filter(|_| columns.is_none()) {
+                let message = format!("{{{{ {name} }}}} is unknown: {}", not_seen(seen, &hint));
+                lint.warn("unknown-placeholder", &path, message);
+                continue;
+            }
             // Rows of queries may have any column, unless these name all of them: only what looks like a
             // slip is told.
             if columns.is_none() && hint.is_empty() {
@@ -358,18 +367,20 @@ fn columns_of_queries(monitor: &MonitorDef, lint: &mut Lint<'_>) {
 }
 
 /// Names of columns that the newest check has not seen.
-fn columns_of_checks(monitor: &MonitorDef, seen: &BTreeSet<Arc<str>>, lint: &mut Lint<'_>) {
+fn columns_of_checks(monitor: &MonitorDef, seen: &Names, lint: &mut Lint<'_>) {
     for (setting, name) in columns_used(monitor) {
         if seen.contains(&*name) || OF_DATABASES.contains(&&*name) {
             continue;
         }
         let hint = nearest_hint(&name, seen.iter().map(|it| &**it));
-        let columns = seen.iter().map(|it| &**it).collect::<Vec<_>>().join(", ");
-        let message = format!(
-            "the newest check on the server has seen no column {name:?}{hint} (it has seen {columns})"
-        );
+        let message = format!("{name}: {}", not_seen(seen, &hint));
         lint.warn("unknown-column", &["monitors", &monitor.name, setting], message);
     }
+}
+
+fn not_seen(seen: &Names, hint: &str) -> String {
+    let columns = seen.iter().map(|it| &**it).collect::<Vec<_>>().join(", ");
+    format!("the newest check on the server has no such column{hint}; it has seen {columns}")
 }
 
 /// The columns that a monitor goes by, each with the setting that names it.

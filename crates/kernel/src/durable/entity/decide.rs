@@ -10,8 +10,8 @@ use super::state::{Entity, Lock, Operation, Queued};
 use crate::durable::action::{EntityAction, OperationResult};
 use crate::durable::history::{Call, EntityOperation, Fact, LockRequest};
 use crate::durable::instance::{Start, life};
-use crate::durable::letter::{OrchestrationMessage, Origin};
-use crate::durable::{FailureDetails, PORTION_MAX, TURN, WorkToken, weight};
+use crate::durable::message::{OrchestrationMessage, Origin};
+use crate::durable::{FailureDetails, PORTION_MAX, TURN, WorkToken, message_size};
 use crate::graph::Message;
 use crate::id::ExecutionId;
 use crate::machine::{Decision, Dispatch, Effect, Machine, Rejected};
@@ -115,7 +115,7 @@ impl<'a> Draft<'a> {
             return Err(Rejected::Stale(format!("request {id} was taken before")));
         }
         let input = operation.input.as_deref().map_or(0, str::len);
-        let whole = weight::of_operation(&operation);
+        let whole = message_size::of_operation(&operation);
         for (what, length, max) in
             [("input", input, self.context.limits.payload_max), ("operation", whole, PORTION_MAX)]
         {

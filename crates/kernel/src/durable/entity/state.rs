@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use crate::durable::history::{EntityOperation, Fact, HistoryEvent, LockRequest};
-use crate::durable::letter::Origin;
+use crate::durable::message::Origin;
 use crate::durable::queue::{WorkKind, WorkQueue};
-use crate::durable::{TURN, WorkToken, weight};
+use crate::durable::{TURN, WorkToken, message_size};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
@@ -195,8 +195,8 @@ impl Entity {
             };
             HistoryEvent::inbound(operation.at, fact)
         };
-        let weights = self.ready.iter().map(|it| weight::of_operation(&it.operation));
-        let count = weight::portion(weights.take(most.min(BATCH_MAX)));
+        let weights = self.ready.iter().map(|it| message_size::of_operation(&it.operation));
+        let count = message_size::portion(weights.take(most.min(BATCH_MAX)));
         let operations: Vec<_> = self.ready.iter().take(count).map(operation).collect();
         let (entity, batch, taken) = (self.id.clone(), self.batch, operations.len());
         let token = WorkToken::Batch { entity, born, batch, taken };

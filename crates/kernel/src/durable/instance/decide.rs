@@ -8,7 +8,7 @@ use super::event::Event;
 use super::state::{Instance, is_entity_answer};
 use super::{control, turn};
 use crate::durable::history::{Fact, FailureDetails, ParentInstance};
-use crate::durable::letter::OrchestrationMessage;
+use crate::durable::message::OrchestrationMessage;
 use crate::durable::{DELIVERABLE_MAX, Status, WorkToken};
 use crate::graph::{self, Message};
 use crate::id::ExecutionId;

@@ -8,7 +8,7 @@ use super::state::{Instance, failed};
 use crate::durable::history::{
     ExecutionCompleted, Fact, FailureDetails, HistoryEvent, INBOUND, Outcome,
 };
-use crate::durable::letter::OrchestrationMessage;
+use crate::durable::message::OrchestrationMessage;
 use crate::durable::queue::WorkQueue;
 use crate::durable::{Status, TURN};
 use crate::graph::{Asker, Message};

@@ -15,7 +15,7 @@ use crate::durable::history::{
     Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, INBOUND,
     LockRequest, Outcome,
 };
-use crate::durable::letter::{OrchestrationMessage, Origin};
+use crate::durable::message::{OrchestrationMessage, Origin};
 use crate::durable::{DETACHED_TAG, MACHINE_ID_MAX, WORKFLOW, WorkToken, entity};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::id::ExecutionId;

@@ -9,7 +9,7 @@ use crate::durable::action::TurnTrace;
 use crate::durable::history::{Call, Fact, HistoryEvent};
 use crate::durable::queue::{WorkKind, WorkQueue};
 use crate::durable::status::Status;
-use crate::durable::{DETACHED_TAG, TURN, WorkToken, weight};
+use crate::durable::{DETACHED_TAG, TURN, WorkToken, message_size};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
@@ -195,7 +195,7 @@ impl Instance {
         let suspends = |event: &HistoryEvent| matches!(event.fact, Fact::ExecutionSuspended { .. });
         let before = self.inbox.iter().skip(1).take_while(|event| !suspends(event)).count();
         let inbox = self.inbox.iter().take(before + 1);
-        weight::portion(inbox.map(|event| weight::of_fact(&event.fact)))
+        message_size::portion(inbox.map(|event| message_size::of_fact(&event.fact)))
     }
 
     /// What it waits for; nothing if it has ended.

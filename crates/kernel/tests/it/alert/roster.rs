@@ -340,8 +340,9 @@ fn what_of_a_calendar_cannot_be_expanded_is_refused_by_name() {
         assert!(loaded.file.is_none() && is_said, "{lines}: {told:#?}");
     }
     for text in ["", "BEGIN:VCALENDAR", "BEGIN:VCALENDAR\nEND:VEVENT", "BEGIN:VCALENDAR\nx"] {
-        let read =
-            kernel::alert::definition::roster::read_calendar(text, "UTC", &|name| name.into());
+        let read = kernel::alert::definition::roster::read_calendar(text, "UTC", &|name| {
+            name.to_owned().into()
+        });
         assert!(read.is_err(), "{text}");
     }
 }

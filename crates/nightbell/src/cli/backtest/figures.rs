@@ -480,7 +480,7 @@ impl Report {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub(crate) fn show(&self, compare: bool, output: &Output) -> anyhow::Result<()> {
+    pub(in crate::cli) fn show(&self, compare: bool, output: &Output) -> anyhow::Result<()> {
         let (from, to) = self.span;
         let mut head =
             format!("{}, {}, {} checks", clean(&self.monitor), span(to.since(from)), self.checks);

@@ -114,13 +114,17 @@ fn current(text: &str, now: Timestamp) -> String {
                 && has("RECURRENCE-ID").is_none()
                 && end.and_then(|end| end.get(..8)).is_some_and(|end| end < since.as_str());
             if !is_over {
-                lines.iter().for_each(|line| kept.extend([*line, "\n"]));
+                for line in lines.iter() {
+                    kept.extend([*line, "\n"]);
+                }
             }
             event = None;
         }
     }
     // One that does not end is an error that is told of the whole.
-    event.into_iter().flatten().for_each(|line| kept.extend([line, "\n"]));
+    for line in event.into_iter().flatten() {
+        kept.extend([line, "\n"]);
+    }
     kept
 }
 

@@ -62,7 +62,9 @@ Examples:
   HEALTHCHECKS_API_KEY=… nightbell import healthchecks --from https://hc.example.com -O monitors.yaml
   curl -H \"X-Api-Key: …\" https://hc.example.com/api/v3/checks/ | nightbell import healthchecks -")]
     Healthchecks(healthchecks::Arguments),
-    /// From Grafana OnCall: people, rotations and routes of what its public API (v1) lists
+    #[command(
+        about = "From Grafana OnCall: people, rotations and routes of what its public API (v1) lists"
+    )]
     #[command(after_help = "\
 Examples:
   ONCALL_API_TOKEN=… nightbell import oncall --url https://oncall.example.com -O on-call.yaml

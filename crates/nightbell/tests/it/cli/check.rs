@@ -117,6 +117,33 @@ fn what_is_refused_is_found_with_its_line_too() {
     assert!(found.contains(&("cut.json:2".into(), "malformed-json".into())), "{found:?}");
 }
 
+/// Each would be silence, or a page at once.
+#[test]
+fn what_never_holds_and_what_never_fires_is_found() {
+    let monitors = "monitors:\n  one:\n    prometheus: { url: \"http://p.test\", query: loss }\n    every: 1m\n    \
+        fail_when: \"loss > '15%'\"\n  two:\n    sql: { url: \"postgres://db/x\", query: \"select host, ok from ping\" }\n    \
+        every: 1m\n    fail_when: not okk\n  three:\n    workflow: rnig\n    every: 1m\n";
+    let never = NIGHTLY.replace("0 30 2 * * *", "0 30 2 30 2 *");
+    let outcome =
+        check(&["."]).file("monitors.yaml", monitors).file("nightly.json", &never).run().exits(1);
+    for (place, code, word) in [
+        ("monitors.yaml:5", "invalid-monitors", "15%"),
+        ("monitors.yaml:9", "unknown-column", "okk"),
+        ("nightly.json:1", "cron-never-fires", "30 2 *"),
+    ] {
+        let is_it = |line: &str| {
+            line.starts_with(&format!("./{place}:")) && line.contains(word) && line.contains(code)
+        };
+        assert!(outcome.stdout.lines().any(is_it), "{place} {word}: {}", outcome.stdout);
+    }
+    // Alone, nobody here knows the workflow: that is a note.
+    let alone = "monitors:\n  three:\n    workflow: rnig\n    every: 1m\n";
+    let noted = check(&["."]).file("monitors.yaml", alone).run().exits(0);
+    let line =
+        noted.stdout.lines().find(|it| it.ends_with("[workflow-elsewhere]")).expect("a note");
+    assert!(line.starts_with("./monitors.yaml:3:15: note: three speaks of"), "{line}");
+}
+
 #[test]
 fn good_files_pass_and_notes_fail_only_when_it_is_strict() {
     check(&["."]).file("ring.json", RING).run().exits(0);
@@ -256,7 +283,8 @@ fn columns_are_compared_with_those_that_the_newest_check_saw() {
     let sample = json!({ "samples": [{ "output": { "observations": [row] } }] });
     let server = server().says("GET /api/monitors/net/samples", 200, sample);
     let monitors = "monitors:\n  net:\n    sql: { server: db, query: \"select * from ping\" }\n    \
-        every: 1m\n    per: host\n    fail_when: packet_loss > 5\n";
+        every: 1m\n    per: host\n    fail_when: packet_loss > 5\n    \
+        labels: { host: \"{{ host }}\", team: \"{{ owner }}\" }\n";
     let outcome = check(&[".", "--online"])
         .env("NIGHTBELL_URL", &server.url())
         .file("m.yaml", monitors)
@@ -264,6 +292,8 @@ fn columns_are_compared_with_those_that_the_newest_check_saw() {
         .exits(1);
     let line = outcome.stdout.lines().find(|it| it.contains("[unknown-column]")).expect("a line");
     assert!(line.starts_with("./m.yaml:6:") && line.contains("has seen host, loss"), "{line}");
+    let line = outcome.stdout.lines().find(|it| it.contains("[unknown-placeholder]")).expect("one");
+    assert!(line.starts_with("./m.yaml:7:") && line.contains("{{ owner }} is unknown"), "{line}");
 }
 
 #[test]

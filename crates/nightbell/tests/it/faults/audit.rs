@@ -41,7 +41,7 @@ pub(super) fn audit(tale: &Tale, runs: &[Value]) -> Vec<String> {
         match (by_key.remove(key.as_str()).unwrap_or_default().as_slice(), id) {
             ([], None) => {}
             ([], Some(id)) => {
-                wrong.push(format!("{key}: its run {id} was acknowledged and is lost"))
+                wrong.push(format!("{key}: its run {id} was acknowledged and is lost"));
             }
             ([run], id) => {
                 if id.as_ref().is_some_and(|id| run["workflowId"] != *id) {

@@ -16,7 +16,9 @@ use super::audit::{Report, TASKS, Tale};
 
 /// The key with which alerts are sent.
 const KEY: &str = "k-faults-0123456789abcdef";
-/// Between two starts.
+/// Clients that start runs and send alerts.
+const CLIENTS: usize = 3;
+/// Between two starts of each of them.
 const PACE: Duration = Duration::from_millis(25);
 /// Before something that was not answered is tried again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +55,8 @@ impl Load {
         });
         let pager = load.clone().pager().await;
         load.define(&pager).await;
-        let mut tasks = vec![tokio::spawn(load.clone().start_runs())];
+        let mut tasks: Vec<_> =
+            (0..CLIENTS).map(|_| tokio::spawn(load.clone().start_runs())).collect();
         for (lane, queue) in TASKS.into_iter().cycle().take(4).enumerate() {
             tasks.push(tokio::spawn(load.clone().work(queue, lane)));
         }

@@ -28,7 +28,7 @@ const KEY: (&str, &str) = ("NIGHTBELL_SECRET_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMU
 /// Servers of a cluster.
 const SERVERS: usize = 3;
 /// How many reports are to be acknowledged after a fault before the next one.
-const ENOUGH: u64 = 10;
+const ENOUGH: u64 = 20;
 
 /// What can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub(super) use control::{
 pub(super) use fork::{Fork, forks};
 pub(super) use read::{room_for, show, show_among, show_whole};
 pub(super) use start::external_storage;
-pub(crate) use start::{StartRequest, begin, begin_as, checked_aside};
+pub(crate) use start::{StartRequest, begin, begin_as, caller_span, checked_aside};
 
 use crate::access::Routes;
 

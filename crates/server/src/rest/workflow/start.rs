@@ -59,12 +59,19 @@ pub(crate) struct StartRequest {
     pub(crate) acts_as: Option<Arc<str>>,
     /// The caller's span, from the header `traceparent`.
     #[serde(skip)]
-    traceparent: Option<Arc<str>>,
+    pub(crate) traceparent: Option<Arc<str>>,
     /// With a strategy: a second start with the same key and name is not one.
     idempotency_key: Option<String>,
     /// `FAIL`, `RETURN_EXISTING` or `FAIL_ON_RUNNING`.
     #[schema(value_type = Option<String>)]
     idempotency_strategy: Option<IdempotencyStrategy>,
+}
+
+/// The span of a caller, by the header `traceparent`; `None` if it names none.
+pub(crate) fn caller_span(headers: &HeaderMap) -> Option<Arc<str>> {
+    let text = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let caller = text.and_then(|text| TraceParent::parse(text.trim()));
+    caller.map(|caller| caller.to_string().into())
 }
 
 impl StartRequest {
@@ -113,9 +120,7 @@ impl StartRequest {
     /// specification wants it.
     #[must_use]
     pub(crate) fn with_caller(mut self, headers: &HeaderMap) -> Self {
-        let text = headers.get("traceparent").and_then(|value| value.to_str().ok());
-        let caller = text.and_then(|text| TraceParent::parse(text.trim()));
-        self.traceparent = caller.map(|caller| caller.to_string().into());
+        self.traceparent = caller_span(headers);
         self
     }
 

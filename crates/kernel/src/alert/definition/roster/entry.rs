@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use jiff::civil::{Date, Weekday};
+use jiff::civil::{Date, DateTime, Weekday};
 use serde::{Deserialize, Serialize};
 
 use super::super::calendar::zone_of;
@@ -114,7 +114,7 @@ impl Rule {
             .and_then(|year| Date::new(year, period.rem_euclid(12) as i8 + 1, 1).ok());
         let Some(begin) = begin else { return Vec::new() };
         let length = begin.days_in_month();
-        let own = [local_of(first).map_or(1, |local| local.day())];
+        let own = [local_of(first).map_or(1, DateTime::day)];
         let dates =
             if self.dates.is_empty() && self.days.is_empty() { &own[..] } else { &self.dates };
         let of_dates = dates.iter().map(|date| if *date < 0 { length + 1 + date } else { *date });

@@ -1,4 +1,4 @@
-//! What Grafana OnCall's public API lists, page by page.
+//! What Grafana `OnCall`'s public API lists, page by page.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Escalation chains of Grafana OnCall as steps, and its routes as ours.
+//! Escalation chains of Grafana `OnCall` as steps, and its routes as ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! From Grafana OnCall: users, schedules, escalation chains, integrations and their routes.
+//! From Grafana `OnCall`: users, schedules, escalation chains, integrations and their routes.
 
 mod api;
 mod chain;
@@ -16,10 +16,10 @@ use super::{To, finish, text};
 use crate::cli::output::Output;
 use api::{Api, Lists};
 
-/// Where OnCall is.
+/// Where `OnCall` is.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The address of OnCall's API, as its settings show it
+    /// The address of the API, as its settings show it
     #[arg(long, value_name = "URL", env = "ONCALL_API_URL")]
     url: String,
     /// A token of it: only read with
@@ -83,7 +83,7 @@ fn own_name(taken: &mut BTreeSet<String>, wanted: &str) -> String {
     name
 }
 
-/// Makes a file of monitors of what OnCall lists.
+/// Makes a file of monitors of what `OnCall` lists.
 fn page(lists: &Lists, now: Timestamp) -> Page {
     let mut page = Page::default();
     page.words.extend([
@@ -114,7 +114,7 @@ fn page(lists: &Lists, now: Timestamp) -> Page {
 fn inbound(
     integration: &Value,
     routes: &[Value],
-    chains: &mut chain::Chains,
+    chains: &mut chain::Chains<'_>,
     people: &mut People,
     page: &mut Page,
 ) {

@@ -1,4 +1,4 @@
-//! Users of Grafana OnCall as people, each with receivers of their own.
+//! Users of Grafana `OnCall` as people, each with receivers of their own.
 
 use serde_json::{Map, Value, json};
 

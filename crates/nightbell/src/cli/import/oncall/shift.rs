@@ -1,4 +1,4 @@
-//! Schedules of Grafana OnCall as rotations: a layer for each shift that comes again, an override for
+//! Schedules of Grafana `OnCall` as rotations: a layer for each shift that comes again, an override for
 //! each that does not.
 //!
 //! There several people can be on call at once, of one shift or of several of the same level. A layer

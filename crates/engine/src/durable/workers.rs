@@ -124,7 +124,7 @@ pub struct WorkerRegistry {
 
 #[derive(Default)]
 struct State {
-    workers: BTreeMap<u64, Present>,
+    workers: BTreeMap<u64, ConnectedWorker>,
     numbers: u64,
     hubs: Hubs,
     /// By key, so that what a worker leaves behind goes to others in the same order each time.
@@ -134,7 +134,7 @@ struct State {
     attempts: Attempts,
 }
 
-struct Present {
+struct ConnectedWorker {
     profile: Profile,
     since: Timestamp,
     out: BTreeMap<WorkKind, usize>,
@@ -285,7 +285,7 @@ impl WorkerRegistry {
 /// never the other way round.
 struct Needed<'a> {
     queues: &'a Queues,
-    workers: &'a BTreeMap<u64, Present>,
+    workers: &'a BTreeMap<u64, ConnectedWorker>,
 }
 
 impl Needs for Needed<'_> {
@@ -336,7 +336,7 @@ impl State {
     }
 }
 
-impl Present {
+impl ConnectedWorker {
     /// How much more it takes.
     fn room(&self, kind: WorkKind) -> usize {
         let most = match kind {
@@ -394,7 +394,7 @@ impl Engine {
         let name = profile.name.clone();
         let (since, out) = (self.now(), BTreeMap::new());
         let freed = Arc::new(Notify::new());
-        state.workers.insert(worker, Present { profile, since, out, handed: 0, freed });
+        state.workers.insert(worker, ConnectedWorker { profile, since, out, handed: 0, freed });
         let waiting = state.attempts.given_back(&hub);
         let waiting: Vec<TaskKey> =
             waiting.into_iter().filter(|key| !state.out.contains_key(key)).collect();
@@ -414,7 +414,7 @@ impl Engine {
         let state = self.inner.crew.state.lock();
         let all = state.workers.values();
         let mine = all.filter(|worker| hub.is_none_or(|hub| *worker.profile.hub == *hub));
-        mine.map(Present::shown).collect()
+        mine.map(ConnectedWorker::shown).collect()
     }
 
     /// Work that was handed out and not done, of one hub or of all: what is still tried, then what was

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::graph::{
-    Asker, Context, Execution, Input, Kind, Message, Plan, Report, Start, Status, Task, TaskStatus,
-    Verdict,
+    Asker, Awaits, Context, Execution, Input, Message, Plan, Report, Start, Status, Task,
+    TaskStatus, Verdict,
 };
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Scripts, Timestamp};
 
@@ -407,10 +407,9 @@ impl Stage<'_> {
 
 /// Whether a task waits for somebody outside the engine.
 fn awaits_the_world(task: &Task) -> bool {
-    match task.kind {
-        Kind::Dispatched => true,
-        Kind::Human | Kind::Yield | Kind::Webhook => task.begun,
-        Kind::Wait => task.begun && task.until.is_none(),
-        _ => false,
+    match task.kind.awaits() {
+        Awaits::Runner => true,
+        Awaits::Signal => task.begun && task.until.is_none(),
+        Awaits::Engine | Awaits::Execution | Awaits::Message => false,
     }
 }
