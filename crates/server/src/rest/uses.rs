@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use engine::Engine;
 use engine::store::Document;
 use kernel::access::Permission;
+use kernel::alert::NOTIFY_WORKFLOW;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
@@ -160,6 +161,10 @@ impl Uses {
         for (kind, document) in
             all.iter().flat_map(|(kind, of)| of.iter().map(move |it| (*kind, it)))
         {
+            // What delivers notifications is made of the receiver itself.
+            if kind == "workflow" && is_own(&document.name) {
+                continue;
+            }
             let Ok(value) = serde_json::from_str::<Value>(&document.text) else { continue };
             let mut named = BTreeSet::new();
             collect(&value, &mut named);
@@ -175,6 +180,11 @@ impl Uses {
         }
         uses
     }
+}
+
+/// Whether a workflow is one that Nightbell makes itself to deliver notifications.
+fn is_own(name: &str) -> bool {
+    name.strip_prefix(NOTIFY_WORKFLOW).is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// Collects what a value names anywhere.
