@@ -73,6 +73,7 @@ async fn a_principal_has_a_bounded_number_of_open_runs() {
     assert!(reason.contains("principal_open_max"), "{reason}");
     // What was counted is counted after a restart, and an end makes room.
     engine.close().await.expect("it closes");
+    store.open_again();
     let engine = open(&store, 2, 0).await;
     refused(&engine, "v", "key:a").await;
     terminate(&engine, &first).await;
