@@ -372,17 +372,15 @@ mod tests {
             if *self.is_away.lock() {
                 return Err("nobody is there".to_owned());
             }
-            let body = match call.url.strip_prefix(ISSUER).expect("only the issuer is asked") {
-                "/.well-known/openid-configuration" => {
-                    json!({ "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/keys") })
-                }
-                _ => {
-                    self.fetched.fetch_add(1, Ordering::SeqCst);
-                    let (key, kid) = &*self.key.lock();
-                    let (x, y) = key.public_key().as_ref()[1..].split_at(32);
-                    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-                    json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": kid, "x": x, "y": y }] })
-                }
+            let path = call.url.strip_prefix(ISSUER).expect("only the issuer is asked");
+            let body = if path == "/.well-known/openid-configuration" {
+                json!({ "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/keys") })
+            } else {
+                self.fetched.fetch_add(1, Ordering::SeqCst);
+                let (key, kid) = &*self.key.lock();
+                let (x, y) = key.public_key().as_ref()[1..].split_at(32);
+                let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+                json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": kid, "x": x, "y": y }] })
             };
             Ok(Reply { status: 200, body: body.to_string().into_bytes() })
         }

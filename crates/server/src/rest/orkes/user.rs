@@ -154,8 +154,8 @@ struct Thing {
 
 /// Tells what a user may do to a definition, by all roles and grants.
 #[utoipa::path(
-    get, path = "/api/users/{id}/checkPermissions", tag = "access",
-    params(("id" = String, Path, description = "The name of the user"), Thing),
+    get, path = "/api/users/{user}/checkPermissions", tag = "access",
+    params(("user" = String, Path, description = "The name of the user"), Thing),
     responses(
         (status = 200, description = "Each access, and whether it is allowed", body = serde_json::Value),
         (status = 400, description = "It is neither a workflow nor a task definition"),
