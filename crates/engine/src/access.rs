@@ -84,6 +84,9 @@ pub enum AccessError {
     /// What people call a user, or what a group is for, breaks the rule.
     #[error("a display name and a description have at most 200 bytes, without control characters")]
     Label,
+    /// Only people have passwords.
+    #[error("'{0}' is an application: it comes in by its keys, and has no password")]
+    Application(String),
     /// Somebody has the name.
     #[error("there is a {1} '{0}' already")]
     Taken(String, &'static str),

@@ -633,9 +633,7 @@ impl Engine {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
-                QueueChange::Put(row) if matches!(row.kind, RowKind::Permit(_)) => {
-                    self.take_place(row, now);
-                }
+                QueueChange::Put(row) if row.is_permit() => self.take_place(row, now),
                 QueueChange::Put(row) if row.held => self.inner.queues.hold(&row.key()),
                 QueueChange::Put(row) => self.put_row(row, now),
                 QueueChange::Remove { kind } => {
@@ -726,9 +724,7 @@ impl Engine {
             // These were ready when they were written. The clock may have been ahead then, and nobody
             // writes them anew by the right one.
             let machine = row.execution.machine();
-            if matches!(row.kind, RowKind::Permit(_))
-                || matches!(machine, MachineKind::Instance | MachineKind::Entity)
-            {
+            if row.is_permit() || matches!(machine, MachineKind::Instance | MachineKind::Entity) {
                 row.ready_at = row.ready_at.min(now);
             }
             if !mutants::is(Mutant::QueuesForgotten) {

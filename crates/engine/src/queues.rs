@@ -418,6 +418,11 @@ impl QueueRow {
     pub(crate) fn key(&self) -> TaskKey {
         (self.execution.clone(), self.kind.number())
     }
+
+    /// Whether it stands for no work.
+    pub(crate) fn is_permit(&self) -> bool {
+        matches!(self.kind, RowKind::Permit(_))
+    }
 }
 
 impl Placed {
@@ -426,7 +431,7 @@ impl Placed {
     }
 
     fn is_permit(&self) -> bool {
-        matches!(self.row.kind, RowKind::Permit(_))
+        self.row.is_permit()
     }
 
     fn rank(&self) -> Rank {

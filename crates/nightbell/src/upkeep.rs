@@ -160,8 +160,20 @@ async fn make(store: &Sqlite, folder: PathBuf, now: Timestamp) -> Result<(PathBu
     let file = folder.join(format!("{}{at}{}", NAMED.0, NAMED.1));
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+    remove_unfinished(&folder);
     let bytes = store.back_up(file.clone()).await.map_err(|error| error.to_string())?;
     Ok((file, bytes))
+}
+
+/// Removes what a backup left behind that was cut off with its process: it is none, and takes room.
+fn remove_unfinished(folder: &Path) {
+    for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        if name.starts_with(NAMED.0) && name.ends_with(".db.partial") {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
 }
 
 /// The newest backup of a folder.

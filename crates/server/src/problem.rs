@@ -186,6 +186,7 @@ impl From<AccessError> for Problem {
             }
             AccessError::Name
             | AccessError::Label
+            | AccessError::Application(_)
             | AccessError::PersonName(..)
             | AccessError::Password
             | AccessError::OfUser

@@ -48,7 +48,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::text::distinct_words;
 use checkpoint::Checkpoints;
-use fault::Stop;
+use fault::JobError;
 use key::Key;
 use maintenance::Chores;
 use names::{Numbers, Words};
@@ -190,7 +190,7 @@ impl Sqlite {
     async fn write<T: Send + 'static>(
         &self,
         bytes: usize,
-        act: impl FnMut(&mut WriteContext) -> Result<T, Stop> + Send + 'static,
+        act: impl FnMut(&mut WriteContext) -> Result<T, JobError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.write_with(bytes, false, act).await
     }
@@ -200,7 +200,7 @@ impl Sqlite {
         &self,
         bytes: usize,
         deferrable: bool,
-        act: impl FnMut(&mut WriteContext) -> Result<T, Stop> + Send + 'static,
+        act: impl FnMut(&mut WriteContext) -> Result<T, JobError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let place = self.room.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();

@@ -69,7 +69,8 @@ fn found(state: &State, arrival: &Arrival) -> Result<Option<UserRecord>, AccessE
     let named = || {
         let user = state.user(&name_of(&arrival.name, "user").ok()?)?;
         let links = arrival.links && arrival.creates;
-        (links && user.record.identity.is_none()).then_some(user)
+        let is_free = user.record.identity.is_none() && !user.record.application;
+        (links && is_free).then_some(user)
     };
     let Some(user) = state.identified(&arrival.identity).or_else(named) else { return Ok(None) };
     if !user.record.is_enabled() {

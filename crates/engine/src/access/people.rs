@@ -195,6 +195,9 @@ impl Access {
     ) -> Result<UserRecord, AccessError> {
         // By the id: a name may be somebody else's by the time the hash is made.
         let user = self.user_of(who)?.record.clone();
+        if user.application {
+            return Err(AccessError::Application(user.name.to_string()));
+        }
         check_password(&password, &user.name)?;
         let hash = self.passwords.hash(password).await?;
         self.change_user(&user.id, now, |user| {

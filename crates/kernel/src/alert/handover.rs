@@ -75,13 +75,13 @@ fn compare(draft: &mut Draft<'_>, key: &Arc<str>, held: &Held, digests: &mut Dig
         return;
     }
     let follow = roster.follow(target.rotation);
-    let moves = follow == Follow::Move && incident.state != State::Acknowledged;
+    let moves = follow == Some(Follow::Move) && incident.state != State::Acknowledged;
     let broken = draft.state.broken_receiver(incident).map(str::to_owned);
     called.contacts.retain(|contact| broken.as_deref() != Some(&*contact.to));
     if moves {
         called.why = format!("the hand-over: {}", called.why).into();
     } else {
-        let is_told = follow != Follow::Stay && quiet(draft.state, incident, draft.now).is_none();
+        let is_told = follow.is_some() && quiet(draft.state, incident, draft.now).is_none();
         let number = incident.number;
         for contact in called.contacts.drain(..) {
             let is_new = contact.after == 0 && !held.people.contains(&contact.person);

@@ -214,7 +214,7 @@ pub struct Held {
     #[serde(rename = "t")]
     pub target: Arc<str>,
     /// Who was called, or has heard of it in a digest.
-    #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "p")]
     pub people: Vec<Arc<str>>,
     /// The step of the route that called it, from 0.
     #[serde(rename = "s", default, skip_serializing_if = "is_first")]

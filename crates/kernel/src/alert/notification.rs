@@ -91,7 +91,10 @@ pub(super) fn test_notification(receiver: &str, who: Option<&str>, now: Timestam
 
 fn title_of_group(monitor: &Monitor, delivery: &Delivery, display: &str, count: usize) -> String {
     let what = match delivery.event {
-        NotificationEvent::Digest => "open at the hand-over",
+        NotificationEvent::Digest => {
+            let rotation = display.strip_prefix(ON_CALL).unwrap_or(display);
+            return format!("{}: {count} open at the hand-over of {rotation}", monitor.name());
+        }
         NotificationEvent::Resolve => "recovered",
         NotificationEvent::Acknowledge => "acknowledged",
         NotificationEvent::Reminder => "still failing",

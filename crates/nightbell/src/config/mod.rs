@@ -301,8 +301,8 @@ settings! {
 
     /// Folder for backups of the store that are asked for in the console or by `POST /api/admin/backup`.
     ///
-    /// It is made if it is not there. Each backup is a file that `store` can name; none is ever removed. Only
-    /// for a store in a file: a database has means of its own. `off` for none.
+    /// It is made if it is not there, and is for one server. Each backup is a file that `store` can name; none is
+    /// ever removed. Only for a store in a file: a database has means of its own. `off` for none.
     backup_dir: Option<PathBuf> = ["off"];
 
     /// Wait while another server has the store, and take over when that one ends.

@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    fn read(change: Json) -> Result<Workloads, String> {
+    fn read(change: &Json) -> Result<Workloads, String> {
         let mut told = json!({ "issuer": "https://id.example", "audience": "nightbell", "claims": "sub=etl",
             "application": "etl" });
         let members = change.as_object().expect("an object").clone();
@@ -116,12 +116,12 @@ mod tests {
 
     #[test]
     fn a_workload_names_issuer_audience_claims_and_application() {
-        let read_right = |change| read(change).expect("it is right").0.remove(0);
+        let read_right = |change: &Json| read(change).expect("it is right").0.remove(0);
         let claims = "repository=acme/ops, ref=refs/heads/*";
-        let workload = read_right(json!({ "claims": claims, "keys": "file:/etc/jwks.json" }));
+        let workload = read_right(&json!({ "claims": claims, "keys": "file:/etc/jwks.json" }));
         assert_eq!(workload.keys, KeysAt::File("/etc/jwks.json".into()));
         assert_eq!(workload.claims[1], ("ref".to_owned(), "refs/heads/*".to_owned()));
-        assert_eq!(read_right(json!({})).keys, KeysAt::Discovery);
+        assert_eq!(read_right(&json!({})).keys, KeysAt::Discovery);
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
             (json!({ "application": "a b" }), "application"),
             (json!({ "subject": "etl" }), "subject"),
         ] {
-            let error = read(change).expect_err(says);
+            let error = read(&change).expect_err(says);
             assert!(error.contains(says), "{error}");
         }
     }

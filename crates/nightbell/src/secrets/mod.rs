@@ -247,7 +247,7 @@ fn shortened(names: &[String]) -> String {
 impl Values for Outside {
     fn secret(&self, name: &str) -> Option<String> {
         match self.held.read().get(name) {
-            Some(held) => held.value.as_ref().map(|value| String::clone(value)),
+            Some(held) => held.value.as_deref().cloned(),
             None => FromEnvironment.secret(name),
         }
     }

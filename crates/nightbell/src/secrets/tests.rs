@@ -230,7 +230,7 @@ async fn while_vault_is_sealed_secrets_count_as_last_read_for_a_bounded_time() {
     let text = troubles["vault:*"].text();
     assert!(text.contains("503 Vault is sealed") && text.contains("PASS: they count"), "{text}");
 
-    outside.look(begun + Duration::from_mins(60)).await;
+    outside.look(begun + Duration::from_hours(1)).await;
     assert!(outside.secret("PASS").is_none() && outside.lacks_any());
     assert!(reason(&outside, "PASS").contains("Vault is sealed"));
     // What was handed out before is still masked.

@@ -17,6 +17,12 @@ fn monitor(url: &str, query: &str, budget: &str) -> String {
     )
 }
 
+/// A client, whichever test of the process comes first.
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 fn tried(file: &str, since: &str) -> Outcome {
     let arguments = [
         "monitor", "backtest", "-f", "m.yaml", "--source", "query", "--since", since, "-o", "json",
@@ -41,7 +47,9 @@ async fn a_new_monitor_is_tried_on_what_prometheus_remembers() {
     let url = format!("http://127.0.0.1:{port}");
     let ready = async {
         let url = format!("{url}/-/ready");
-        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+        let http = client();
+        let asked = async || http.get(&url).send().await;
+        while !asked().await.is_ok_and(|answer| answer.status().is_success()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -95,7 +103,7 @@ async fn a_new_monitor_is_tried_on_what_influxdb_remembers() {
     let mut command = Command::new(program);
     command.arg("run").arg("-config").arg(config);
     let _service = Service::start(folder, command, port);
-    let (url, http) = (format!("http://127.0.0.1:{port}"), reqwest::Client::new());
+    let (url, http) = (format!("http://127.0.0.1:{port}"), client());
     let created = http.post(format!("{url}/query?q=CREATE+DATABASE+line")).send().await.unwrap();
     assert!(created.status().is_success());
     // A point each ten seconds for the last quarter of an hour, of which five minutes in the middle are

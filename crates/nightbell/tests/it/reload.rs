@@ -66,6 +66,10 @@ async fn a_server_is_reloaded_and_backed_up_by_the_api_and_tells_its_settings() 
     let all = live.get("/api/metadata/workflow").await;
     assert_eq!(all[0]["description"], "two", "{all}");
     assert!(live.get("/api/health").await["backup"]["last"].is_null());
+    // One that was cut off is no backup, and goes with the next.
+    let cut_off = Path::new(to).join("nightbell-20260101T000000Z.db.partial");
+    std::fs::create_dir(to).unwrap();
+    std::fs::write(&cut_off, "half").unwrap();
     assert_eq!(live.ask(reqwest::Method::POST, "/api/admin/backup", "").await.0, 202);
     let begun = Instant::now();
     let kept = loop {
@@ -77,6 +81,7 @@ async fn a_server_is_reloaded_and_backed_up_by_the_api_and_tells_its_settings() 
         assert!(begun.elapsed() < PATIENCE, "{told}; log: {}", live.log_text());
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
+    assert!(!cut_off.exists());
     // It is a store: another server opens it, and has what this one had.
     let file = format!("sqlite:{to}/{}", kept["file"].as_str().unwrap());
     live.stop().await;

@@ -179,6 +179,7 @@ fn too_many(wait: Duration) -> Problem {
     let message = "too many attempts to sign in with this name, or from this address, have failed";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", message)
         .with_hint(format!("Try again in {seconds} s; what was sent was not looked at."))
+        .retry_after(seconds)
 }
 
 impl Attempt {

@@ -1,4 +1,5 @@
 //! `/api/access/sessions`: who is signed in, and the end of that by an administrator.
+#![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

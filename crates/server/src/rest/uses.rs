@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use engine::Engine;
 use engine::store::Document;
 use kernel::access::Permission;
+use kernel::alert::NOTIFY_WORKFLOW;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
@@ -145,7 +147,8 @@ impl Index {
         let made = tokio::task::spawn_blocking(move || Arc::new(Uses::of(&documents))).await;
         let uses = made.map_err(|error| {
             tracing::error!(%error, "who uses what could not be found");
-            Problem::conflict("who uses what could not be found")
+            let message = "who uses what could not be found; the server's log says why";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
         })?;
         *self.0.lock() = Some((changes, uses.clone()));
         Ok(uses)
@@ -158,6 +161,10 @@ impl Uses {
         for (kind, document) in
             all.iter().flat_map(|(kind, of)| of.iter().map(move |it| (*kind, it)))
         {
+            // What delivers notifications is made of the receiver itself.
+            if kind == "workflow" && is_own(&document.name) {
+                continue;
+            }
             let Ok(value) = serde_json::from_str::<Value>(&document.text) else { continue };
             let mut named = BTreeSet::new();
             collect(&value, &mut named);
@@ -173,6 +180,11 @@ impl Uses {
         }
         uses
     }
+}
+
+/// Whether a workflow is one that Nightbell makes itself to deliver notifications.
+fn is_own(name: &str) -> bool {
+    name.strip_prefix(NOTIFY_WORKFLOW).is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// Collects what a value names anywhere.

@@ -31,7 +31,8 @@ impl People {
             "name": "approve", "taskReferenceName": "approve", "type": "HUMAN",
             "inputParameters": { "amount": 7, "__humanTaskDefinition": "${workflow.input.to}" } }],
             "outputParameters": { "approved": "${approve.output.approved}" } });
-        post("/api/metadata/workflow", definition).await;
+        let path = "/api/metadata/workflow";
+        house.ask(Method::POST, path, &house.admin, &definition).await.ok_text();
         let [ann, bob, eve] = keys.try_into().expect("three keys");
         Self { house, ann, bob, eve }
     }

@@ -58,9 +58,9 @@ async fn the_transport_keeps_its_rules() {
     assert_eq!(told["result"]["protocolVersion"], "2025-11-25");
     // A notification has no answer, and there is no stream.
     let noted = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-    server.post("/mcp", &noted).await.code(202);
-    server.get("/mcp").await.code(405);
-    server.delete("/mcp").await.code(405);
+    assert_eq!(server.post("/mcp", &noted).await.status, 202);
+    assert_eq!(server.get("/mcp").await.status, 405);
+    assert_eq!(server.delete("/mcp").await.status, 405);
     let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
     for (headers, status) in [
         (&[("mcp-protocol-version", "2025-06-18")][..], 200),
@@ -70,8 +70,10 @@ async fn the_transport_keeps_its_rules() {
         (&[("origin", "https://elsewhere.example")], 403),
     ] {
         let answer = server.send_with(Method::POST, "/mcp", headers, ping.clone()).await;
-        answer.code(status);
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.text);
     }
-    server.send(Method::POST, "/mcp", "{".to_owned()).await.code(400);
-    server.send(Method::POST, "/mcp", " ".repeat((1 << 20) + 1)).await.code(413);
+    let broken = server.send(Method::POST, "/mcp", "{".to_owned()).await;
+    assert_eq!((broken.status.as_u16(), &broken.json()["error"]["code"]), (400, &json!(-32700)));
+    let large = server.send(Method::POST, "/mcp", " ".repeat((1 << 20) + 1)).await;
+    assert_eq!(large.status, 413);
 }

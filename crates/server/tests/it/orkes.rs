@@ -79,13 +79,17 @@ async fn an_application_polls_what_it_is_granted_until_its_key_is_revoked() {
     let authorization = json!({ "subject": { "type": "USER", "id": format!("app:{id}") },
         "target": { "type": "TASK_DEF", "id": "load" }, "access": ["EXECUTE"] });
     it.send(Method::POST, "/api/auth/authorization", authorization.clone()).await;
-    assert_eq!((poll("load").await.as_u16(), poll("other").await.as_u16()), (204, 403));
+    assert_eq!((poll("load").await, poll("other").await), (204, 403));
     let on_it = it.get("/api/auth/authorization/TASK_DEF/load").await;
     assert_eq!(on_it, json!({ "EXECUTE": [{ "type": "USER", "id": format!("app:{id}") }] }));
     it.send(Method::DELETE, "/api/auth/authorization", authorization).await;
     assert_eq!(poll("load").await, 403);
     it.send(Method::POST, &format!("{path}/roles/UNRESTRICTED_WORKER"), Value::Null).await;
     assert_eq!(poll("other").await, 204);
+
+    // Nobody signs in as an application.
+    let password = json!({ "password": "correct horse battery" });
+    it.refused(Method::PUT, "/api/access/users/etl/password", password, 400).await;
 
     // Under another name it is the same.
     it.send(Method::PUT, &path, json!({ "name": "etl-2" })).await;

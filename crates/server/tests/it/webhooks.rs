@@ -328,7 +328,8 @@ async fn a_run_knows_the_span_of_whoever_asked_for_it() {
     let path = "/runtime/webhooks/durabletask/orchestrators/started";
     let headers = [("traceparent", CALLER)];
     let begun = server.send_with(Method::POST, path, &headers, "{}".to_owned()).await;
-    let begun: Value = serde_json::from_str(&begun.code(202)).expect("JSON");
+    assert_eq!(begun.status, 202, "{}", begun.text);
+    let begun = begun.json();
     assert_eq!(
         span(begun["id"].as_str().expect("an id")).await.as_deref(),
         Some(CALLER),

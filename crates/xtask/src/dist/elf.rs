@@ -35,7 +35,7 @@ impl Asked {
     }
 
     fn read(binary: &[u8]) -> Option<Self> {
-        let mut libraries = BTreeMap::<String, BTreeSet<String>>::new();
+        let mut libraries: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let first = place(binary, 0x28)?;
         let (size, count) = (usize::from(short(binary, 0x3a)?), short(binary, 0x3c)?);
         let header = |at: usize| binary.get(first.checked_add(at.checked_mul(size)?)?..);

@@ -168,9 +168,9 @@ fn names_that_are_never_there_are_refused() {
             "2:5: error: silences[0]: a silence needs an end: to, or for such as 2h",
         ),
         (
-            "routes:\n  - { to: a, hours: '09:00-17:00' }\nreceivers: { a: { slack: x } }\n",
-            "2:14: error: routes[0]: unknown key \"hours\"; there are ack_expires, display, \
-             fallback_after, group_by, group_order, match, remind, steps, to, wait",
+            "routes:\n  - { to: a, colour: '09:00-17:00' }\nreceivers: { a: { slack: x } }\n",
+            "2:14: error: routes[0]: unknown key \"colour\"; there are ack_expires, display, \
+             fallback_after, group_by, group_order, hours, match, remind, steps, to, tz, wait",
         ),
         (
             "monitors:\n  w: { http: { url: x, expct: ok }, every: 1m }\n",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::underway::{evaluations, task, unfolding, until};
+use super::underway::{elements, evaluations, task, unfolding, until};
 use super::watch::Watch;
 use crate::live::Live;
 
@@ -47,7 +47,7 @@ fn attacks() -> Vec<Attack> {
         Attack {
             name: "schemas, after a restart",
             task: checked,
-            input: json!({ "list": vec![json!({}); 100] }),
+            input: elements(),
             is_brief: true,
         },
         Attack {

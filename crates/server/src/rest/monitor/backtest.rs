@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use engine::search::{PAGE_MAX, RecordSearch};
 use kernel::Timestamp;
 use kernel::access::Permission;
@@ -177,7 +178,9 @@ async fn try_on_the_past(
         Ok(Err(why)) => Err(Problem::conflict(why)),
         Err(error) => {
             tracing::error!(%error, "a backtest broke off");
-            Err(Problem::conflict("the backtest broke off").with_hint(here))
+            let message = "the backtest broke off; the server's log says why";
+            let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
+            Err(problem.with_hint(here))
         }
     }
 }

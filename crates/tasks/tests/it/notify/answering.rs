@@ -15,7 +15,7 @@ use engine::OutcomeStatus;
 use engine::memory::Memory;
 use kernel::ExecutionId;
 use kernel::alert::definition::{ChecklistOptions, load};
-use kernel::alert::{Input, Ping, PingKind};
+use kernel::alert::{Input, OWN_MONITOR, Ping, PingKind, State as Stands};
 use serde_json::{Map, Value, json};
 use tasks::notify::{Call, Notify, calls, hear_presses};
 use tokio::sync::watch;
@@ -290,5 +290,33 @@ async fn a_button_in_telegram_is_heard_without_an_address() {
     assert!(edit["text"].as_str().unwrap().starts_with("ACKNOWLEDGED"), "{edit}");
     assert_eq!(edit["reply_markup"], Value::Null, "the button is gone");
     hearing.abort();
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn answers_that_are_not_heard_are_an_incident_and_a_warning_until_they_are() {
+    let engine = house::open(Arc::new(Memory::default()), Vec::new()).await;
+    let own = ExecutionId::monitor(OWN_MONITOR);
+    let incident = async || {
+        let look = |it: &engine::AnyMachine| {
+            let monitor = it.monitor()?;
+            let incident = monitor.incident("answers:chat")?;
+            Some((incident.state, incident.episode))
+        };
+        engine.look(&own, look).await.unwrap().flatten()
+    };
+    // Nothing is wrong, and nothing is made of that.
+    engine.answers_are_heard("chat").await.unwrap();
+    assert_eq!(incident().await, None);
+    for reason in ["getUpdates was answered 409", "getUpdates was answered 409", "it is away"] {
+        engine.answers_are_unheard("chat", reason).await.unwrap();
+    }
+    assert_eq!(incident().await, Some((Stands::Open, 1)));
+    let warnings = engine.health().warnings;
+    let told: Vec<_> = warnings.iter().filter(|it| it.code == "answers").collect();
+    assert!(told.len() == 1 && told[0].reason.contains("it is away"), "{warnings:?}");
+    engine.answers_are_heard("chat").await.unwrap();
+    assert!(matches!(incident().await, None | Some((Stands::Resolved, 1))));
+    assert!(engine.health().warnings.iter().all(|it| it.code != "answers"));
     engine.close().await.unwrap();
 }

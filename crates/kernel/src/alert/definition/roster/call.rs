@@ -102,17 +102,16 @@ impl Roster {
             }
         };
         let contacts = self.contacts(&people);
-        let follows = self.follow(target.rotation) != Follow::Stay;
-        let until = follows.then(|| {
+        let until = self.follow(target.rotation).map(|_| {
             let shift = self.on_call(target.rotation, at);
             shift.and_then(|it| it.until).unwrap_or(Timestamp::MAX)
         });
         Some(Called { target: to.into(), people, why: why.into(), contacts, until })
     }
 
-    /// What a hand-over does to open incidents for which a rotation was called.
-    pub fn follow(&self, rotation: &str) -> Follow {
-        self.rotations.get(rotation).map(|it| it.follow).unwrap_or_default()
+    /// What a hand-over does to open incidents for which a rotation was called; `None`: nothing.
+    pub fn follow(&self, rotation: &str) -> Option<Follow> {
+        self.rotations.get(rotation)?.follow
     }
 
     /// Whether nobody is on call by mistake.

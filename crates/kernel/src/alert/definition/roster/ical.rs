@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use jiff::civil::{Date, DateTime, Time};
 
+use super::super::calendar::zone_of;
 use super::entry::{Entry, Rule, Unit};
 use super::layer::{local_of, minutes_of};
 use super::{DAY, WEEK};
 use crate::cron::Zone;
+use crate::time::Timestamp;
 
 /// Bytes of a calendar.
 const TEXT_MAX: usize = 512 * 1024;
@@ -64,12 +66,13 @@ pub fn entries(
         return Err(problems);
     }
     // An instance that was moved stands for itself, and is none of those of its series.
-    let moved: Vec<(String, i64)> =
+    let moved: Vec<(String, Timestamp)> =
         read.iter().filter_map(|(uid, instance, _)| Some((uid.clone(), (*instance)?))).collect();
     let entries = read.into_iter().map(|(uid, instance, mut entry)| {
         if instance.is_none() {
-            let own = moved.iter().filter(|(of, _)| *of == uid).map(|it| it.1);
-            entry.except.extend(own);
+            let zone = zone_of(&entry.tz);
+            let own = moved.iter().filter(|(of, _)| *of == uid);
+            entry.except.extend(own.map(|(_, at)| minutes_of(zone.local(*at))));
         }
         entry
     });
@@ -161,7 +164,7 @@ fn shown(event: &[Line]) -> String {
 }
 
 /// An event with its id and the instance that it stands for, if it is one of a series.
-type Read = (String, Option<i64>, Entry);
+type Read = (String, Option<Timestamp>, Entry);
 
 fn entry(
     event: &[Line],
@@ -225,7 +228,7 @@ fn entry(
         Some(line) if line.parameters.contains_key("RANGE") => {
             return Err("RECURRENCE-ID with RANGE is not read".to_owned());
         }
-        Some(line) => Some(in_zone(&moment(line)?, own, &zone)?),
+        Some(line) => Some(instant(&moment(line)?, own)?),
         None => None,
     };
     if instance.is_some() && find(event, "STATUS").is_some_and(|it| it.value == "CANCELLED") {
@@ -270,12 +273,16 @@ fn moment(line: &Line) -> Result<Moment, String> {
     Ok(Moment { minutes: minutes_of(local), tz, is_day: time.is_none() })
 }
 
+/// The instant of a moment; `own` is the zone of those that have none.
+fn instant(moment: &Moment, own: &str) -> Result<Timestamp, String> {
+    let zone = zone(moment.tz.as_deref().unwrap_or(own))?;
+    let instant = local_of(moment.minutes).and_then(|local| zone.instant(local));
+    instant.ok_or_else(|| "a time of it is out of range".to_owned())
+}
+
 /// Minutes of a zone's clock at a moment.
 fn in_zone(moment: &Moment, own: &str, to: &Zone) -> Result<i64, String> {
-    let from = zone(moment.tz.as_deref().unwrap_or(own))?;
-    let instant = local_of(moment.minutes).and_then(|local| from.instant(local));
-    let instant = instant.ok_or("a time of it is out of range")?;
-    Ok(minutes_of(to.local(instant)))
+    Ok(minutes_of(to.local(instant(moment, own)?)))
 }
 
 /// `P1D`, `PT8H30M`, `P1W`.

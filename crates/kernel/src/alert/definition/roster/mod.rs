@@ -76,18 +76,15 @@ pub struct Rotation {
     /// gap, in which all people of the rotation are called.
     #[serde(rename = "else", default, skip_serializing_if = "Option::is_none")]
     pub otherwise: Option<Vec<Arc<str>>>,
-    /// What a hand-over does to open incidents.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub follow: Follow,
+    /// What a hand-over does to open incidents; absent: they stay with whom they called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<Follow>,
 }
 
 /// What a hand-over does to the open incidents for which a rotation was called.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Follow {
-    /// They stay with whom they called.
-    #[default]
-    Stay,
     /// They stay, and the next person is told which there are.
     Digest,
     /// They call the next person; those that somebody has acknowledged stay, as with a digest.

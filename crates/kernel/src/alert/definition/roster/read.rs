@@ -173,14 +173,14 @@ fn rotation(
     object.know("else");
     let follow = object.read("follow", report, |node, path, report| {
         parsed(node, path, report, |text| match text {
-            "stay" => Ok(Follow::Stay),
-            "digest" => Ok(Follow::Digest),
-            "move" => Ok(Follow::Move),
+            "stay" => Ok(None),
+            "digest" => Ok(Some(Follow::Digest)),
+            "move" => Ok(Some(Follow::Move)),
             _ => Err(format!("follow is stay, digest or move, not {text:?}")),
         })
     });
     object.finish(report);
-    Some(Rotation { tz, layers, calendar, otherwise, follow: follow.unwrap_or_default() })
+    Some(Rotation { tz, layers, calendar, otherwise, follow: follow.flatten() })
 }
 
 /// `ics`, the text of a calendar, with `names`: who is meant by the names in it.
