@@ -8,10 +8,10 @@ use super::{CONFIGURATION, Contents, Family, installed};
 
 /// What dpkg tells scripts.
 const CONDITIONS: Conditions = Conditions {
-    is_installed: "[ \"$1\" = configure ]",
-    is_upgrade: "[ -n \"$2\" ]",
-    is_removal: "[ \"$1\" = remove ]",
-    is_gone: "[ \"$1\" = purge ]",
+    installed: "[ \"$1\" = configure ]",
+    upgrade: "[ -n \"$2\" ]",
+    removal: "[ \"$1\" = remove ]",
+    purge: "[ \"$1\" = purge ]",
 };
 
 /// The package.

@@ -9,10 +9,10 @@ use super::{CONFIGURATION, Contents, Family, installed};
 
 /// What rpm tells scripts: how many versions of the package there are afterwards.
 const CONDITIONS: Conditions = Conditions {
-    is_installed: "true",
-    is_upgrade: "[ \"$1\" -gt 1 ]",
-    is_removal: "[ \"$1\" -eq 0 ]",
-    is_gone: "[ \"$1\" -eq 0 ]",
+    installed: "true",
+    upgrade: "[ \"$1\" -gt 1 ]",
+    removal: "[ \"$1\" -eq 0 ]",
+    purge: "[ \"$1\" -eq 0 ]",
 };
 
 const RELEASE: &str = "1";

@@ -5,13 +5,13 @@
 #[derive(Debug)]
 pub(super) struct Conditions {
     /// After unpacking: everything is in its place.
-    pub(super) is_installed: &'static str,
+    pub(super) installed: &'static str,
     /// There, if another version was replaced.
-    pub(super) is_upgrade: &'static str,
+    pub(super) upgrade: &'static str,
     /// Before files go: no other version takes their place.
-    pub(super) is_removal: &'static str,
+    pub(super) removal: &'static str,
     /// After files have gone: nothing of the package is wanted any more.
-    pub(super) is_gone: &'static str,
+    pub(super) purge: &'static str,
 }
 
 #[derive(Debug)]
@@ -26,16 +26,16 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new(conditions: &Conditions) -> Self {
-        let Conditions { is_installed, is_upgrade, is_removal, is_gone } = conditions;
+        let Conditions { installed, upgrade, removal, purge } = conditions;
         // systemd reads the units, and a service that ran runs the new version. Nodes of several are
         // restarted by hand, one after the other.
         let unpacked = format!(
             "\
 #!/bin/sh
 set -e
-if {is_installed} && [ -d /run/systemd/system ]; then
+if {installed} && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
-    if {is_upgrade}; then
+    if {upgrade}; then
         systemctl try-restart nightbell.service
     else
         echo 'nightbell: start it with: systemctl enable --now nightbell'
@@ -48,7 +48,7 @@ fi
             "\
 #!/bin/sh
 set -e
-if {is_removal} && [ -d /run/systemd/system ]; then
+if {removal} && [ -d /run/systemd/system ]; then
     systemctl disable --now nightbell.service || true
 fi
 "
@@ -61,7 +61,7 @@ set -e
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
 fi
-if {is_gone}; then
+if {purge}; then
     for store in /var/lib/private/nightbell /var/lib/nightbell; do
         if [ -d \"$store\" ] && [ ! -L \"$store\" ]; then
             echo \"nightbell: $store stays; remove it by hand\"

@@ -291,7 +291,8 @@ fn own(path: &Path, mode: u32) -> anyhow::Result<()> {
 /// Runs a command to its end; what it says.
 fn done(command: &mut Command, name: &str) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("{name}: cannot be run"))?;
-    let told = [output.stdout.as_slice(), output.stderr.as_slice()].map(String::from_utf8_lossy);
-    ensure!(output.status.success(), "{name}: {}\n{}{}", output.status, told[0], told[1]);
-    Ok(told[0].clone().into_owned())
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name}: {}\n{said}{complained}", output.status);
+    Ok(said)
 }

@@ -8,14 +8,14 @@ mod load;
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::clock::library;
 use crate::crash::Random;
-use crate::database::Database;
+use crate::database::{Database, shared};
 use crate::live::{Live, free_port};
 use crate::relay::Relay;
 
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const KEY: (&str, &str) = ("NIGHTBELL_SECRET_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
 /// Servers of a cluster.
 const SERVERS: usize = 3;
+/// Schemas that were used.
+static SCHEMAS: AtomicU32 = AtomicU32::new(0);
 /// How many reports are to be acknowledged after a fault before the next one.
 const ENOUGH: u64 = 20;
 
@@ -71,7 +73,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(databases: &[u16], variables: &[(&str, &str)]) -> Self {
+    async fn start(databases: &[u16], schema: &str, variables: &[(&str, &str)]) -> Self {
         let mut ways = Vec::new();
         for port in databases {
             ways.push(Relay::start(*port).await);
@@ -79,17 +81,23 @@ impl Server {
         let port = free_port();
         let peers = Relay::start(port).await;
         let address = format!("127.0.0.1:{}", peers.port());
-        let live = member(&ways, port, &address, variables).await;
+        let live = member(&ways, schema, port, &address, variables).await;
         Self { live, databases: ways, peers }
     }
 }
 
 /// A server that says where others reach it.
-async fn member(databases: &[Relay], port: u16, address: &str, variables: &[(&str, &str)]) -> Live {
+async fn member(
+    databases: &[Relay],
+    schema: &str,
+    port: u16,
+    address: &str,
+    variables: &[(&str, &str)],
+) -> Live {
     let hosts: Vec<String> =
         databases.iter().map(|it| format!("127.0.0.1:{}", it.port())).collect();
     let url = format!(
-        "postgres://tester@{}/postgres?sslmode=disable&lease=1&schema=faults",
+        "postgres://tester@{}/postgres?sslmode=disable&lease=1&schema={schema}",
         hosts.join(",")
     );
     let listen = format!("127.0.0.1:{port}");
@@ -100,28 +108,36 @@ async fn member(databases: &[Relay], port: u16, address: &str, variables: &[(&st
 
 /// Databases, servers, and the world around them.
 struct Cluster {
+    /// Its own, if there is a standby.
     primary: Option<Database>,
     standby: Option<Database>,
+    schema: String,
     servers: Vec<Server>,
     load: Arc<Load>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Cluster {
-    /// With variables for each server; `None` where there is no PostgreSQL.
+    /// On databases of its own or on the one that tests share, with variables for each server; `None` where
+    /// there is no PostgreSQL.
     async fn start(has_standby: bool, variables: [&[(&str, &str)]; SERVERS]) -> Option<Self> {
-        let primary = Database::start().await?;
-        let standby = if has_standby { Some(primary.standby().await) } else { None };
-        let ports: Vec<u16> =
-            [Some(&primary), standby.as_ref()].into_iter().flatten().map(Database::port).collect();
+        let (primary, standby, ports) = if has_standby {
+            let primary = Database::start().await?;
+            let standby = primary.standby().await;
+            let ports = vec![primary.port(), standby.port()];
+            (Some(primary), Some(standby), ports)
+        } else {
+            (None, None, vec![shared().await?.port()])
+        };
+        let schema = format!("faults_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
         let mut servers = Vec::new();
         for own in variables {
-            servers.push(Server::start(&ports, own).await);
+            servers.push(Server::start(&ports, &schema, own).await);
             ready(&servers[servers.len() - 1].live).await;
         }
         let doors = servers.iter().map(|it| it.live.url("")).collect();
         let (load, tasks) = Load::begin(doors).await;
-        let cluster = Self { primary: Some(primary), standby, servers, load, tasks };
+        let cluster = Self { primary, standby, schema, servers, load, tasks };
         cluster.goes_on().await;
         cluster.load.take_gap();
         Some(cluster)
@@ -201,7 +217,7 @@ impl Cluster {
             Fault::Twin => {
                 let peers = format!("127.0.0.1:{}", self.servers[leader].peers.port());
                 let ways = &self.servers[other].databases;
-                let mut twin = member(ways, free_port(), &peers, &[]).await;
+                let mut twin = member(ways, &self.schema, free_port(), &peers, &[]).await;
                 let begun = Instant::now();
                 while !twin.log_text().contains("leads") {
                     assert!(begun.elapsed() < PATIENCE, "{}", twin.log_text());
