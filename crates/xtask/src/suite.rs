@@ -229,7 +229,8 @@ mod tests {
     fn of_a_failure_the_list_is_shown_and_of_a_crash_the_end() {
         let listed = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nno\n";
         assert_eq!(failures(listed), "\nfailures:\n\n---- b stdout ----\nno\n");
-        let crashed: String = (0..300).map(|line| format!("line {line}\n")).collect();
+        let lines: Vec<String> = (0..300).map(|line| format!("line {line}")).collect();
+        let crashed = lines.join("\n");
         assert!(failures(&crashed).starts_with("line 100\n"));
         assert_eq!(failures("memory is corrupt\n"), "memory is corrupt\n");
     }
