@@ -16,6 +16,9 @@ const END: &str = "-----END PRIVATE KEY-----";
 /// What comes before the 32 bytes of a public key (RFC 8410): its algorithm and length, in DER.
 const PUBLIC: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
+/// What a mode allows to the group and to everybody else.
+const OTHERS: u32 = 0o077;
+
 /// Signs with the key of whoever releases.
 pub(super) struct Signer(Ed25519KeyPair);
 
@@ -28,7 +31,7 @@ impl Signer {
         let shown = path.display();
         let metadata = std::fs::metadata(path).with_context(|| shown.to_string())?;
         ensure!(
-            metadata.permissions().mode() & 0o077 == 0,
+            metadata.permissions().mode() & OTHERS == 0,
             "{shown} can be read by others than its owner: chmod 600 {shown}"
         );
         let text = std::fs::read_to_string(path).with_context(|| shown.to_string())?;
