@@ -185,7 +185,9 @@ fn end(ended: &Ended) -> String {
 pub(super) fn effect(state: &Execution, effect: &Effect) -> String {
     match effect {
         Effect::Dispatch(dispatch) => dispatched(state, dispatch),
-        Effect::Withdraw { sequence: GATE_PLACE | KEY_PLACE | PRINCIPAL_PLACE } => "> gives up its place".to_owned(),
+        Effect::Withdraw { sequence: GATE_PLACE | KEY_PLACE | PRINCIPAL_PLACE } => {
+            "> gives up its place".to_owned()
+        }
         Effect::Withdraw { sequence } => format!("> withdraw {}", who(state, *sequence)),
         Effect::Hold { sequence } => format!("> hold {}", who(state, *sequence)),
         Effect::Send { to, message } => format!("> to {to}: {}", said(message)),
