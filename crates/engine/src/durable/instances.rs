@@ -202,7 +202,7 @@ impl Engine {
     }
 
     /// Starts again what an instance does: under its own id once it has ended, or under a new one
-    /// in any case.
+    /// in any case. Under its own id it acts as before; another one acts as whoever asks for it.
     ///
     /// # Errors
     /// [`Rejected::Unknown`] if there is none; [`Rejected::Conflict`] if it has not ended and the id
@@ -211,14 +211,17 @@ impl Engine {
         &self,
         id: &ExecutionId,
         new_id: bool,
+        acts_as: Option<Arc<str>>,
     ) -> Result<ExecutionId, Error> {
         let execution_id = Self::new_execution_id();
         if !new_id {
             self.step(id, Input::Restart { execution_id }).await?;
             return Ok(id.clone());
         }
-        let again =
-            |state: &Instance| state.start.as_ref().map(|start| start.again(execution_id.clone()));
+        let again = |state: &Instance| {
+            let start = state.start.as_ref()?;
+            Some(Start { acts_as, ..start.again(execution_id.clone()) })
+        };
         let Some(start) = self.instance(id, again).await?.flatten() else {
             let id = id.local_name();
             let message = format!("no orchestration instance has the id '{id}'");

@@ -51,6 +51,7 @@ impl Engine {
             version: message.version.map(|version| version.to_string().into()),
             tags,
             depth,
+            acts_as: message.acts_as,
             caller: by.map(|by| Caller { by, child: child.clone(), waits, asked: 0 }),
             ..Start::new(name, Some(Arc::from(message.input.text())), life)
         };

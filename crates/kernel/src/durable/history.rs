@@ -281,6 +281,9 @@ pub struct ExecutionRewound {
     /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: Tags,
+    /// As whom it acts, should it have to be made anew. Workers are not told, and cannot say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<Arc<str>>,
 }
 
 /// Something to be run by a worker, by name.

@@ -97,9 +97,13 @@ pub struct Origin {
     /// It asks in the form of an event, and wants to be answered so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub as_event: bool,
+    /// As whom what the operation starts acts: the id of a principal; absent = the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<Arc<str>>,
 }
 
 impl Origin {
     /// Somebody outside.
-    pub const CLIENT: Self = Self { sender: None, execution_id: None, as_event: false };
+    pub const CLIENT: Self =
+        Self { sender: None, execution_id: None, as_event: false, acts_as: None };
 }

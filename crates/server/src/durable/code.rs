@@ -27,11 +27,13 @@ pub(super) async fn start(
     version: Option<&str>,
     id: Option<&str>,
     input: &Json,
+    acts_as: Option<Arc<str>>,
 ) -> Result<String, Problem> {
     let input = (!input.is_null()).then(|| Arc::from(input.text()));
     let start = Start {
         version: version.map(Arc::from),
         replaces: Start::closed_statuses(),
+        acts_as,
         ..Start::new(name, input, Engine::new_execution_id())
     };
     Ok(engine.start_instance(hub, id, start).await?.local_name().to_owned())

@@ -242,7 +242,10 @@ async fn restart_instance(
         return Err(Refusal::new(StatusCode::CONFLICT, message));
     }
     let begun = match subject {
-        Subject::Code(id) => engine.restart_instance(&id, anew).await?.local_name().to_owned(),
+        Subject::Code(id) => {
+            let restarted = engine.restart_instance(&id, anew, caller.acts_as()).await?;
+            restarted.local_name().to_owned()
+        }
         Subject::Graph(id) if anew => graph::start_again(engine, &id, caller.acts_as())
             .await?
             .ok_or_else(unknown)?

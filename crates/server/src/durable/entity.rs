@@ -161,6 +161,7 @@ async fn signal(
         operation: operation.into(),
         input: input.map(|input| input.text().into()),
         scheduled_at: None,
+        acts_as: caller.acts_as(),
     };
     engine.signal_entity(caller.own_hub()?, id, signal).await?;
     Ok(StatusCode::ACCEPTED)

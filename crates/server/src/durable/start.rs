@@ -81,7 +81,8 @@ pub(crate) async fn begin(
             }
             graph::give_way(engine, &id).await?;
         }
-        return code::start(engine, hub, code, version, id, &wanted.input).await;
+        let acts_as = caller.acts_as();
+        return code::start(engine, hub, code, version, id, &wanted.input, acts_as).await;
     }
     caller.scope().must_cover_workflow(engine, graph).await?;
     if id.is_some() && !caller.scope().is_all() {

@@ -1,5 +1,7 @@
 //! What clients ask of entities: signal, look, clean.
 
+use std::sync::Arc;
+
 use engine::Engine;
 use kernel::durable::entity::{Entity, Signal};
 use proto::{
@@ -20,6 +22,7 @@ pub(super) async fn signal(
     engine: &Engine,
     hub: &str,
     request: SignalEntityRequest,
+    acts_as: Option<Arc<str>>,
 ) -> Result<(), Status> {
     let id = Some(request.request_id).filter(|id| !id.is_empty());
     let scheduled_at = request.scheduled_time.as_ref().map(time::not_before);
@@ -28,6 +31,7 @@ pub(super) async fn signal(
         operation: request.name.into(),
         input: text(request.input),
         scheduled_at: scheduled_at.filter(|at| *at > engine.now()),
+        acts_as,
     };
     engine.signal_entity(hub, &request.instance_id, signal).await.map_err(status::of)
 }

@@ -1,6 +1,7 @@
 //! What clients ask of one instance: start, look, wait, steer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use engine::{Engine, Error};
 use futures_util::FutureExt;
@@ -35,6 +36,7 @@ pub(super) async fn start(
     hub: &str,
     request: CreateInstanceRequest,
     caller: Option<TraceContext>,
+    acts_as: Option<Arc<str>>,
 ) -> Result<String, Status> {
     let policy = request.orchestration_id_reuse_policy.as_ref();
     let ignored = policy.map(ignored).unwrap_or_default();
@@ -48,6 +50,7 @@ pub(super) async fn start(
         trace: trace(request.parent_trace_context).or(caller),
         // SDKs that restart an instance by themselves name no policy.
         replaces: policy.map_or_else(Start::closed_statuses, replaced),
+        acts_as,
         ..Start::new(
             &request.name,
             text(request.input),
@@ -162,8 +165,9 @@ pub(super) async fn restart(
     hub: &str,
     instance_id: &str,
     with_new_id: bool,
+    acts_as: Option<Arc<str>>,
 ) -> Result<String, Status> {
     let id = ExecutionId::instance(hub, instance_id);
-    let restarted = engine.restart_instance(&id, with_new_id).await.map_err(status::of)?;
+    let restarted = engine.restart_instance(&id, with_new_id, acts_as).await.map_err(status::of)?;
     Ok(restarted.local_name().to_owned())
 }

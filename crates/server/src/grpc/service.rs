@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::access::{About, Scope, Why};
+use crate::access::{About, Actor, Scope, Why};
 use crate::room::Weight;
 
 use super::chunks::Chunks;
@@ -67,6 +67,11 @@ fn scope<T>(request: &Request<T>) -> Scope {
     request.extensions().get::<Scope>().cloned().unwrap_or_default()
 }
 
+/// As whom what the call starts acts.
+fn acts_as<T>(request: &Request<T>) -> Option<Arc<str>> {
+    Actor::of(request.extensions()).acts_as()
+}
+
 #[expect(clippy::unnecessary_wraps, reason = "every method answers so")]
 fn ok<T>(answer: T) -> Answer<T> {
     Ok(Response::new(answer))
@@ -103,8 +108,9 @@ impl TaskHubSidecarService for Sidecar {
         request: Request<CreateInstanceRequest>,
     ) -> Answer<CreateInstanceResponse> {
         let caller = instances::caller(request.metadata());
+        let acts_as = acts_as(&request);
         let (hub, request) = open(request);
-        let instance_id = instances::start(&self.engine, &hub, request, caller).await?;
+        let instance_id = instances::start(&self.engine, &hub, request, caller, acts_as).await?;
         ok(CreateInstanceResponse { instance_id })
     }
 
@@ -130,9 +136,10 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<RestartInstanceRequest>,
     ) -> Answer<RestartInstanceResponse> {
+        let acts_as = acts_as(&request);
         let (hub, request) = open(request);
         let (id, with_new_id) = (&request.instance_id, request.restart_with_new_instance_id);
-        let instance_id = instances::restart(&self.engine, &hub, id, with_new_id).await?;
+        let instance_id = instances::restart(&self.engine, &hub, id, with_new_id, acts_as).await?;
         done(RestartInstanceResponse { instance_id }, request.instance_id)
     }
 
@@ -284,8 +291,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<SignalEntityRequest>,
     ) -> Answer<SignalEntityResponse> {
+        let acts_as = acts_as(&request);
         let (hub, request) = open(request);
-        entities::signal(&self.engine, &hub, request).await?;
+        entities::signal(&self.engine, &hub, request, acts_as).await?;
         ok(SignalEntityResponse {})
     }
 

@@ -94,6 +94,7 @@ fn signal(operation: &str) -> Signal {
         operation: operation.into(),
         input: None,
         scheduled_at: None,
+        acts_as: None,
     }
 }
 

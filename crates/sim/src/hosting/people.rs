@@ -206,6 +206,7 @@ impl Life {
             operation: "add".into(),
             input: Some(mark.as_str().into()),
             scheduled_at: later.then(|| self.world.now().plus_millis(5_000)),
+            acts_as: None,
         };
         self.world.state.lock().coders.marks(entity, mark.clone(), false);
         let mut times = 1 + usize::from(self.below(3) == 0);

@@ -110,6 +110,7 @@ fn signal(world: &mut World<'_>) -> Step<()> {
         operation: "add".into(),
         input: Some(format!("q{unique}").into()),
         scheduled_at: later.then(|| world.now.plus_millis(world.random.between(-10, 20_000))),
+        acts_as: None,
     };
     let id = ExecutionId::entity(HUB, entity);
     let mut times = if world.random.chance(30) { 2 } else { 1 };

@@ -202,6 +202,7 @@ async fn an_operation_that_no_worker_survives_takes_no_other_with_it() {
             operation: operation.into(),
             input: None,
             scheduled_at: None,
+            acts_as: None,
         };
         engine.signal_entity("hub", "@counter@a", signal).await.unwrap();
     }

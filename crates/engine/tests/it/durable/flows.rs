@@ -248,6 +248,7 @@ async fn entities_keep_a_state_until_they_are_deleted() {
         operation: operation.into(),
         input: None,
         scheduled_at: None,
+        acts_as: None,
     };
     let query = EntityQuery { size: 10, ..EntityQuery::default() };
     let until = |wanted: Option<&'static str>| {

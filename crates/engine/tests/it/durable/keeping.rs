@@ -24,6 +24,7 @@ async fn tell_counter(engine: &Engine, request: &str, operation: &str) {
         operation: operation.into(),
         input: None,
         scheduled_at: None,
+        acts_as: None,
     };
     engine.signal_entity("hub", "@counter@a", signal).await.expect("it is taken");
 }

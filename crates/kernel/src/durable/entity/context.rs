@@ -45,6 +45,8 @@ pub struct Signal {
     pub input: Option<Arc<str>>,
     /// Not before.
     pub scheduled_at: Option<Timestamp>,
+    /// As whom what the operation starts acts: the id of a principal; `None` for the server itself.
+    pub acts_as: Option<Arc<str>>,
 }
 
 /// A worker's answer to a batch.

@@ -91,7 +91,7 @@ impl<'a> Draft<'a> {
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Rejected> {
-        let Signal { request_id, operation, input, scheduled_at } = signal;
+        let Signal { request_id, operation, input, scheduled_at, acts_as } = signal;
         let operation = Box::new(EntityOperation {
             request_id,
             operation,
@@ -101,7 +101,7 @@ impl<'a> Draft<'a> {
             parent_execution_id: None,
             target: None,
         });
-        self.operate(operation, false, Origin::CLIENT)
+        self.operate(operation, false, Origin { acts_as, ..Origin::CLIENT })
     }
 
     fn operate(
@@ -238,6 +238,7 @@ impl<'a> Draft<'a> {
         let at = self.context.now;
         let done: Vec<Operation> = self.state.ready.iter().take(results.len()).cloned().collect();
         let batch = self.state.batch;
+        let acts_as = self.state.acts_as().cloned();
         let length = state.as_deref().map_or(0, str::len);
         let max = self.context.limits.payload_max.min(PORTION_MAX);
         if length > max {
@@ -258,7 +259,7 @@ impl<'a> Draft<'a> {
             }
         }
         for (number, action) in actions.into_iter().enumerate() {
-            self.act(action, batch, number);
+            self.act(action, acts_as.clone(), batch, number);
         }
         Ok(())
     }
@@ -331,7 +332,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What an operation asks for.
-    fn act(&mut self, action: EntityAction, batch: u64, number: usize) {
+    fn act(&mut self, action: EntityAction, acts_as: Option<Arc<str>>, batch: u64, number: usize) {
         let me = self.state.id.clone();
         match action {
             EntityAction::Signal { entity, operation, input, scheduled_at } => {
@@ -345,7 +346,7 @@ impl<'a> Draft<'a> {
                     parent_execution_id: None,
                     target: None,
                 });
-                let from = Origin { sender: Some(me.clone()), ..Origin::CLIENT };
+                let from = Origin { sender: Some(me.clone()), acts_as, ..Origin::CLIENT };
                 let to = ExecutionId::entity(me.hub(), &entity);
                 self.write(to, OrchestrationMessage::Operate { operation, answer: false, from });
             }
@@ -362,6 +363,7 @@ impl<'a> Draft<'a> {
                     trace,
                     scheduled_at,
                     replaces: Start::closed_statuses(),
+                    acts_as,
                     ..Start::new(&name, input, life)
                 };
                 self.write(to, OrchestrationMessage::Start(Box::new(start)));
@@ -387,7 +389,7 @@ impl<'a> Draft<'a> {
     /// The lock request goes on to the next entity; the last one tells whoever asked.
     fn pass_on(&mut self, lock: &Lock) {
         let Lock { holder, execution_id, as_event, .. } = lock.clone();
-        let from = Origin { sender: Some(holder), execution_id, as_event };
+        let from = Origin { sender: Some(holder), execution_id, as_event, acts_as: None };
         if let Some((position, next)) = lock.request.next() {
             let to = ExecutionId::entity(self.state.id.hub(), next);
             let request = Box::new(LockRequest { position, ..lock.request.clone() });

@@ -180,7 +180,8 @@ impl Entity {
         self.work_of(BATCH_MAX)
     }
 
-    /// The same, of at most so many operations.
+    /// The same, of at most so many operations. All act as the same principal: what a worker asks for in
+    /// its answer belongs to the batch, and no operation lends another its rights.
     pub fn work_of(&self, most: usize) -> Option<Batch> {
         let born = self.born?;
         if self.ready.is_empty() {
@@ -195,7 +196,9 @@ impl Entity {
             };
             HistoryEvent::inbound(operation.at, fact)
         };
-        let weights = self.ready.iter().map(|it| message_size::of_operation(&it.operation));
+        let acts_as = self.acts_as();
+        let alike = self.ready.iter().take_while(|it| it.from.acts_as.as_ref() == acts_as);
+        let weights = alike.map(|it| message_size::of_operation(&it.operation));
         let count = message_size::portion(weights.take(most.min(BATCH_MAX)));
         let operations: Vec<_> = self.ready.iter().take(count).map(operation).collect();
         let (entity, batch, taken) = (self.id.clone(), self.batch, operations.len());
@@ -204,6 +207,11 @@ impl Entity {
         let execution_id = crate::durable::instance::life(self.id.local_name(), &seed);
         let state = self.state.clone();
         Some(Batch { token, entity_id: self.entity_id(), execution_id, state, operations })
+    }
+
+    /// As whom the operations act that go out with the next batch, or are out.
+    pub(super) fn acts_as(&self) -> Option<&Arc<str>> {
+        self.ready.front().and_then(|first| first.from.acts_as.as_ref())
     }
 
     /// When time alone may change something.

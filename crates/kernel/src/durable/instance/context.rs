@@ -112,6 +112,9 @@ pub struct Start {
     /// What an instance of the same id may stand at to be replaced; one that runs is ended for it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub replaces: BTreeSet<Status>,
+    /// As whom what it starts acts: the id of a principal; absent = the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<Arc<str>>,
 }
 
 impl Start {
@@ -130,6 +133,7 @@ impl Start {
             depth: 0,
             caller: None,
             replaces: BTreeSet::new(),
+            acts_as: None,
         }
     }
 

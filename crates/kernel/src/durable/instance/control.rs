@@ -147,6 +147,7 @@ fn recreated(rewound: &ExecutionRewound, context: &Context<'_>) -> Option<Start>
     start.trace.clone_from(&rewound.trace);
     start.parent = Some(parent);
     start.replaces = Start::closed_statuses();
+    start.acts_as.clone_from(&rewound.acts_as);
     Some(start)
 }
 

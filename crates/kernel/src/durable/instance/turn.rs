@@ -451,7 +451,10 @@ fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &
     }
     if let Some(definition) = call.name.strip_prefix(WORKFLOW) {
         let by = Parent { execution: draft.state.id.clone(), sequence: task.unsigned_abs() };
-        let message = start_workflow(definition, call, by, detached);
+        let message = StartMessage {
+            acts_as: start.acts_as.clone(),
+            ..start_workflow(definition, call, by, detached)
+        };
         return draft.send(to, Message::Start(Box::new(message)));
     }
     let mut tags = start.tags.clone();
@@ -467,6 +470,7 @@ fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &
         detached,
         depth,
         replaces: Start::closed_statuses(),
+        acts_as: start.acts_as.clone(),
         ..Start::new(&call.name, call.input.clone(), execution_id(instance_id, &seed))
     };
     draft.write(to, OrchestrationMessage::Start(Box::new(child)));
@@ -522,7 +526,9 @@ fn start_workflow(definition: &str, call: &Call, by: Parent, detached: bool) -> 
 fn tell_entity(draft: &mut Draft<'_>, fact: &Fact, as_event: bool) {
     let me = draft.state.id.clone();
     let execution_id = Some(draft.state.execution_id());
-    let from = Origin { sender: Some(me.clone()), execution_id: execution_id.clone(), as_event };
+    let acts_as = draft.state.start.as_ref().and_then(|start| start.acts_as.clone());
+    let sender = Some(me.clone());
+    let from = Origin { sender, execution_id: execution_id.clone(), as_event, acts_as };
     let parent = Some(draft.state.instance_id());
     let entity =
         |target: Option<&Arc<str>>| target.map(|target| ExecutionId::entity(me.hub(), target));
@@ -680,6 +686,7 @@ fn rewind_children(draft: &mut Draft<'_>) {
             parent: Some(parent),
             formerly: draft.state.formerly.clone(),
             tags,
+            acts_as: start.acts_as.clone(),
         };
         draft.write(to, OrchestrationMessage::Rewind(Box::new(rewound)));
     }

@@ -43,6 +43,7 @@ fn tell(house: &mut House, request: &str, input: &str) -> Result<(), Rejected> {
         operation: "add".into(),
         input: text(input),
         scheduled_at: None,
+        acts_as: None,
     };
     house.say_entity(E, entity::Input::Signal(signal))
 }

@@ -16,6 +16,7 @@ fn client(request: &str, operation: &str) -> Input {
         operation: operation.into(),
         input: None,
         scheduled_at: None,
+        acts_as: None,
     })
 }
 
@@ -118,6 +119,7 @@ fn a_scheduled_signal_is_hidden_until_it_is_due() {
         operation: "later".into(),
         input: None,
         scheduled_at: Some(Timestamp::from_millis(START + 100)),
+        acts_as: None,
     };
     house.say_entity(A, Input::Signal(later)).unwrap();
     assert!(house.rows.is_empty() && !house.entity(A).is_empty());
@@ -144,6 +146,43 @@ fn operations_signal_others_and_start_orchestrations() {
     house.run_batch(A, Some("1"), vec![signal, start]);
     assert_eq!(house.operations(B), ["hear"]);
     assert_eq!(house.news("made")[1], "started sub 1");
+}
+
+#[test]
+fn what_operations_ask_for_acts_as_whoever_asked_for_them() {
+    let by = |request: &str, who: Option<&str>| {
+        let Input::Signal(signal) = client(request, "go") else { unreachable!("it is a signal") };
+        Input::Signal(Signal { acts_as: who.map(Into::into), ..signal })
+    };
+    let begin = |instance_id: &str| EntityAction::Start {
+        instance_id: instance_id.into(),
+        call: Box::new(Call::new("sub", None)),
+        scheduled_at: None,
+    };
+    let mut house = House::new();
+    for (request, who) in
+        [("1", Some("key:ann")), ("2", Some("key:ann")), ("3", Some("key:bob")), ("4", None)]
+    {
+        house.say_entity(A, by(request, who)).unwrap();
+    }
+    // No batch holds operations of two: what a worker asks for belongs to the batch.
+    for (size, made, who) in [(2, "a", Some("key:ann")), (1, "b", Some("key:bob")), (1, "c", None)]
+    {
+        assert_eq!(house.entity(A).work().expect("a batch").operations.len(), size);
+        let signal = EntityAction::Signal {
+            entity: B.into(),
+            operation: made.into(),
+            input: None,
+            scheduled_at: None,
+        };
+        house.run_batch(A, Some("1"), vec![signal, begin(made)]);
+        let start = house.instances[&id(made)].start.clone().expect("it has begun");
+        assert_eq!(start.acts_as.as_deref(), who);
+        // Nor does an entity on the way forget who it was.
+        house.run_batch(B, Some("1"), vec![begin(&format!("{made}-later"))]);
+        let start = house.instances[&id(&format!("{made}-later"))].start.clone();
+        assert_eq!(start.expect("it has begun").acts_as.as_deref(), who);
+    }
 }
 
 #[test]

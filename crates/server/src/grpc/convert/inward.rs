@@ -148,6 +148,7 @@ fn rewound(event: proto::ExecutionRewoundEvent) -> ExecutionRewound {
         parent: event.parent_instance.map(parent),
         formerly: Vec::new(),
         tags: tags(event.tags),
+        acts_as: None,
     }
 }
 

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Method;
-use engine::Rights;
-use kernel::access::{Grant, Mode};
+use engine::{Options, Rights};
+use kernel::access::{Grant, Mode, Role};
+use proto::history_event::EventType;
+use proto::operation_action::OperationActionType;
+use proto::operation_result::ResultType;
 use proto::task_hub_sidecar_service_client::TaskHubSidecarServiceClient;
 use proto::work_item::Request as Work;
 use proto::{
     CleanEntityStorageRequest, CreateInstanceRequest, CreateSubOrchestrationAction,
-    CreateTaskHubRequest, DeleteTaskHubRequest, GetEntityRequest, GetInstanceRequest,
-    GetWorkItemsRequest, OrchestratorAction, OrchestratorResponse, PurgeInstancesRequest,
-    QueryEntitiesRequest, QueryInstancesRequest, RaiseEventRequest, SignalEntityRequest,
-    StreamInstanceHistoryRequest, TerminateRequest, WorkItem,
+    CreateTaskHubRequest, DeleteTaskHubRequest, EntityBatchResult, GetEntityRequest,
+    GetInstanceRequest, GetWorkItemsRequest, OperationAction, OperationResult, OrchestratorAction,
+    OrchestratorRequest, OrchestratorResponse, PurgeInstancesRequest, QueryEntitiesRequest,
+    QueryInstancesRequest, RaiseEventRequest, RestartInstanceRequest, SignalEntityRequest,
+    StartNewOrchestrationAction, StreamInstanceHistoryRequest, TerminateRequest, WorkItem,
     orchestrator_action::OrchestratorActionType,
 };
 use serde_json::{Value, json};
@@ -36,6 +40,13 @@ async fn key(server: &Server, grants: &[&str]) -> String {
     let rights = Rights { roles: Vec::new(), grants };
     let (engine, now) = (&server.engine, server.engine.now());
     let made = engine.access().create_key("tenant", rights, None, "test", now).await;
+    made.expect("memory takes all").text.to_string()
+}
+
+async fn key_of_admin(server: &Server) -> String {
+    let rights = Rights { roles: vec![Role::Admin], grants: Vec::new() };
+    let now = server.engine.now();
+    let made = server.engine.access().create_key("admin", rights, None, "test", now).await;
     made.expect("memory takes all").text.to_string()
 }
 
@@ -281,6 +292,131 @@ async fn h8_an_orchestrator_starts_no_workflow_that_its_worker_may_not_start() {
         let end = TerminateRequest { instance_id: id.to_owned(), ..Default::default() };
         client.terminate_instance(of("mine", &key, end)).await.expect("its own instance");
     }
+}
+
+/// The next turn of an instance.
+async fn turn_of(client: &mut Client, key: &str, id: &str) -> (OrchestratorRequest, String) {
+    let attending = of("mine", key, GetWorkItemsRequest::default());
+    let mut items = client.get_work_items(attending).await.expect("a stream").into_inner();
+    loop {
+        let item = next(&mut items).await;
+        if let Some(Work::OrchestratorRequest(it)) = item.request
+            && it.instance_id == id
+        {
+            return (it, item.completion_token);
+        }
+    }
+}
+
+/// Lets an instance ask for a child in its next turn.
+async fn ask_for_child(client: &mut Client, key: &str, id: &str, child: (&str, &str, &Value)) {
+    let (_, completion_token) = turn_of(client, key, id).await;
+    let (name, instance_id, input) = child;
+    let child = CreateSubOrchestrationAction {
+        name: name.to_owned(),
+        instance_id: instance_id.to_owned(),
+        input: Some(input.to_string()),
+        ..Default::default()
+    };
+    let kind = OrchestratorActionType::CreateSubOrchestration(child);
+    let answer = OrchestratorResponse {
+        instance_id: id.to_owned(),
+        completion_token,
+        actions: vec![OrchestratorAction { id: 1, orchestrator_action_type: Some(kind) }],
+        ..OrchestratorResponse::default()
+    };
+    client.complete_orchestrator_task(of("mine", key, answer)).await.expect("it is taken");
+}
+
+/// Lets an instance start `mine-any`, which starts the workflow that its input names, and answers why it
+/// failed.
+async fn reach_by(client: &mut Client, key: &str, id: &str) -> String {
+    let input = json!({ "name": "victim-flow" });
+    ask_for_child(client, key, id, ("workflow:mine-any", "", &input)).await;
+    let (turn, _) = turn_of(client, key, id).await;
+    let failure = turn.new_events.iter().find_map(|event| match &event.event_type {
+        Some(EventType::SubOrchestrationInstanceFailed(it)) => it.failure_details.as_ref(),
+        _ => None,
+    });
+    failure.expect("the child has failed").error_message.clone()
+}
+
+/// What a worker may have its orchestrators start is checked by its name; what that starts in turn is
+/// checked against whoever started the orchestration, however it began.
+#[tokio::test]
+async fn h8_what_an_orchestration_starts_acts_as_its_starter() {
+    let server =
+        Server::with_options(Options { checks_principals: true, ..Options::default() }).await;
+    let any = json!({ "name": "mine-any", "version": 1, "tasks": [{
+        "name": "t", "taskReferenceName": "t", "type": "SUB_WORKFLOW",
+        "subWorkflowParam": { "name": "${workflow.input.name}" },
+    }] });
+    server.register(json!([line("victim-flow", &["victim-task"]), any])).await;
+    let server = server.with(|settings| settings.auth = Mode::On);
+    let grants =
+        ["worker on hub=mine", "runner on hub=mine", "runner on kind=workflow,name=mine-*"];
+    let (mallory, admin) = (key(&server, &grants).await, key_of_admin(&server).await);
+    let mut client = client(&server);
+    let refused = |why: &str, how: &str| {
+        assert!(why.contains("FORBIDDEN") && why.contains("tenant"), "{how}: {why}");
+    };
+
+    start(&mut client, "mine", &mallory, "by-grpc").await.expect("its own hub");
+    refused(&reach_by(&mut client, &mallory, "by-grpc").await, "started by gRPC");
+
+    let path = format!("{BASE}/orchestrators/o/by-http?taskHub=mine");
+    let begun = ask(&server, Method::POST, &path, &mallory, &json!(1)).await;
+    assert_eq!(begun.status, 202, "{}", begun.text);
+    refused(&reach_by(&mut client, &mallory, "by-http").await, "started by HTTP");
+
+    start(&mut client, "mine", &mallory, "parent").await.expect("its own hub");
+    ask_for_child(&mut client, &mallory, "parent", ("o", "child", &json!(1))).await;
+    refused(&reach_by(&mut client, &mallory, "child").await, "started by an orchestration");
+
+    let signal = SignalEntityRequest {
+        instance_id: "@e@k".to_owned(),
+        name: "go".to_owned(),
+        ..Default::default()
+    };
+    client.signal_entity(of("mine", &mallory, signal)).await.expect("its own hub");
+    let attending = of("mine", &mallory, GetWorkItemsRequest::default());
+    let mut items = client.get_work_items(attending).await.expect("a stream").into_inner();
+    let token = loop {
+        let item = next(&mut items).await;
+        if matches!(item.request, Some(Work::EntityRequest(_) | Work::EntityRequestV2(_))) {
+            break item.completion_token;
+        }
+    };
+    drop(items);
+    let begin = StartNewOrchestrationAction {
+        instance_id: "by-entity".to_owned(),
+        name: "o".to_owned(),
+        ..Default::default()
+    };
+    let done = OperationResult { result_type: Some(ResultType::Success(Default::default())) };
+    let kind = Some(OperationActionType::StartNewOrchestration(begin));
+    let batch = EntityBatchResult {
+        results: vec![done],
+        actions: vec![OperationAction { id: 1, operation_action_type: kind }],
+        completion_token: token,
+        ..Default::default()
+    };
+    client.complete_entity_task(of("mine", &mallory, batch)).await.expect("it is taken");
+    refused(&reach_by(&mut client, &mallory, "by-entity").await, "started by an entity");
+
+    // What somebody else began, it may begin again, but as itself.
+    start(&mut client, "mine", &admin, "theirs").await.expect("they may do all");
+    let again = RestartInstanceRequest {
+        instance_id: "theirs".to_owned(),
+        restart_with_new_instance_id: true,
+    };
+    let again = client.restart_instance(of("mine", &mallory, again)).await.expect("its own hub");
+    let again = again.into_inner().instance_id;
+    refused(&reach_by(&mut client, &mallory, &again).await, "started again");
+
+    let victims = "/api/workflow/search?query=workflowType%3Dvictim-flow";
+    let found = ask(&server, Method::GET, victims, &admin, &json!(null)).await.ok();
+    assert_eq!(found["totalHits"], 0, "{found}");
 }
 
 #[tokio::test]
