@@ -125,9 +125,10 @@ pub(super) async fn show(cx: &Context<'_>, id: &str, at: &str) -> Shown {
     let json = format!("/api/workflow/{}/at/{version}", encoded(id));
     // Payloads come from the API, which masks what is kept from readers.
     let chosen = asked.get("task");
-    let workflow = match chosen.is_some() || view == "data" {
-        true => cx.get(&json).await?["workflow"].take(),
-        false => Value::Null,
+    let workflow = match (chosen, view) {
+        (Some(_), _) => cx.get(&json).await?["workflow"].take(),
+        (None, "data") => cx.get(&format!("{json}?includeTasks=false")).await?["workflow"].take(),
+        (None, _) => Value::Null,
     };
     let shown = match view {
         "timeline" => piece::part("The timeline then", timeline::then(cx, state, then)),
@@ -210,8 +211,8 @@ fn panel(
             "A later commit scheduled it: go forward, or leave out task= of the address.",
         )
     })?;
-    let told = list(workflow, "tasks").iter();
-    let told = told.filter(|it| count(it, "seq") == u64::from(task.sequence)).next_back();
+    let mut told = list(workflow, "tasks").iter();
+    let told = told.rfind(|it| count(it, "seq") == u64::from(task.sequence));
     let payload = |name: &str| told.map_or(&Value::Null, |told| &told[name]);
     Ok(html! {
         h2 { (task.reference) @if task.attempt > 0 { " retry " (task.attempt) } }

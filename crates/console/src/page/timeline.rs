@@ -32,7 +32,7 @@ struct Rows {
     to: Timestamp,
     /// Tasks in all.
     all: usize,
-    rows: Vec<(String, Vec<Bar>)>,
+    named: Vec<(String, Vec<Bar>)>,
 }
 
 impl Rows {
@@ -60,7 +60,7 @@ impl Rows {
             });
             rows[place].1.push(bar);
         }
-        Self { from: state.created_at, to: state.ended_at.unwrap_or(now), all, rows }
+        Self { from: state.created_at, to: state.ended_at.unwrap_or(now), all, named: rows }
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn then(cx: &Context<'_>, state: &Execution, then: Timestamp) -> Mark
 }
 
 fn drawn(cx: &Context<'_>, rows: &Rows) -> Markup {
-    let Rows { from, to, all, rows } = rows;
+    let Rows { from, to, all, named: rows } = rows;
     let (from, to, all) = (*from, *to, *all);
     if rows.is_empty() {
         return piece::note("empty", html! { "No task was scheduled yet." });

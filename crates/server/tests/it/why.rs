@@ -165,6 +165,9 @@ async fn a_run_is_shown_as_it_stood_after_each_of_its_commits() {
     let then = server.get(&format!("/api/workflow/{id}/at/1")).await.ok();
     assert_eq!((&then["workflow"]["status"], &then["version"]), (&json!("RUNNING"), &json!(1)));
     assert_eq!(then["waiting"][0]["reference"], "load", "{then}");
+    let light = server.get(&format!("/api/workflow/{id}/at/1?includeTasks=false")).await.ok();
+    assert_eq!(light["workflow"]["status"], "RUNNING", "{light}");
+    assert!(light["workflow"]["tasks"].as_array().is_none_or(Vec::is_empty), "{light}");
     let end = server.get(&format!("/api/workflow/{id}/at/{last}")).await.ok();
     let mut now = server.get(&format!("/api/workflow/{id}")).await.ok();
     assert_eq!((&end["workflow"]["status"], &end["waiting"]), (&json!("COMPLETED"), &json!([])));
