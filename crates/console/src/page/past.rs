@@ -18,7 +18,7 @@ use crate::{Context, Failure, graph, piece};
 /// Commits of a page.
 const WINDOW: u64 = 100;
 /// Tasks that are listed.
-const TASKS_MAX: usize = 200;
+const TASKS_MAX: usize = 150;
 /// Facts of a commit that are told.
 const FACTS_MAX: usize = 6;
 
