@@ -144,7 +144,7 @@ pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
             @if page.is_public {
                 body.public { main #main { h1 { (page.title) } (page.body) } }
             } @else {
-                body data-topics=(page.topics) data-about=[page.about.as_deref()] data-csrf=(piece::PROOF) {
+                body data-topics=(page.topics) data-about=[page.about.as_deref()] data-csrf=(piece::PROOF) data-in=[cx.visit.zone.as_deref()] {
                     a.skip href="#main" { "Skip to the content" }
                     (top(cx, page))
                     (main(cx, page))
@@ -246,7 +246,7 @@ fn foot(cx: &Context<'_>, page: &Page) -> Markup {
         footer {
             ul.same {
                 @if let Some(json) = &page.json { li { a href=(json) { "As JSON" } } }
-                @if let Some(command) = &page.command {
+                @if let Some(command) = command(page) {
                     li { details { summary { "As command" } code { (command) } } }
                 }
                 @if let Some(file) = &page.file { li { a href=(file) download { "As a file" } } }
@@ -274,6 +274,12 @@ fn foot(cx: &Context<'_>, page: &Page) -> Markup {
             }
         }
     }
+}
+
+/// The command that shows the same: where the command line has none of its own, what asks the API.
+fn command(page: &Page) -> Option<String> {
+    let asked = || Some(format!("curl \"$NIGHTBELL_URL{}\"", page.json.as_deref()?));
+    page.command.clone().or_else(asked)
 }
 
 /// The navigation under a thumb, on narrow screens.

@@ -64,6 +64,8 @@ struct State {
     documents: BTreeMap<(Arc<str>, Arc<str>, u32), Arc<str>>,
     /// In the order in which they were first written.
     records: Vec<Record>,
+    /// Where each record is among them, by its ledger and key.
+    record_places: BTreeMap<(&'static str, Arc<str>), usize>,
     samples: BTreeMap<(Arc<str>, Timestamp), SampleBlock>,
     /// Counts what was added, to tell what came first.
     added: u64,
@@ -508,11 +510,11 @@ impl State {
 
     fn put_records(&mut self, records: &[Record]) {
         for record in records {
-            let same =
-                |other: &&mut Record| other.ledger == record.ledger && other.key == record.key;
-            match self.records.iter_mut().find(same) {
-                Some(other) => other.clone_from(record),
-                None => self.records.push(record.clone()),
+            let next = self.records.len();
+            let named = (record.ledger, record.key.clone());
+            match *self.record_places.entry(named).or_insert(next) {
+                place if place < next => self.records[place].clone_from(record),
+                _ => self.records.push(record.clone()),
             }
         }
     }
@@ -583,6 +585,8 @@ impl State {
             place += 1;
             !doomed.contains(&(place - 1))
         });
+        let named = self.records.iter().map(|it| (it.ledger, it.key.clone()));
+        self.record_places = named.zip(0..).collect();
         (before - self.records.len()) as u64
     }
 

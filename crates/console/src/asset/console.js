@@ -5,7 +5,7 @@
   const live = document.getElementById("live");
   const lost = document.getElementById("lost");
   const say = (text) => { if (lost) { lost.textContent = text; lost.hidden = !text; } };
-  const PAUSE = 1000, POLL = 10000;
+  const PAUSE = 250, POLL = 10000;
   let stream = null, due = 0, shown = Date.now(), polling = 0, last = "", broken = false;
 
   const typing = (at) => /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName);
@@ -101,6 +101,20 @@
       sessionStorage.list = rows().map((row) => link(row).pathname).join(" ");
     }
   } catch { /* private window */ }
+  // From the zone that was chosen to UTC and back; where none is known, to the page that asks for one.
+  const ZONE = "nightbell-zone";
+  const turnZone = () => {
+    const { in: zone, csrf } = document.body.dataset;
+    let other = "";
+    try {
+      if (zone) localStorage.setItem(ZONE, zone);
+      else other = localStorage.getItem(ZONE) || Intl.DateTimeFormat().resolvedOptions().timeZone;
+    } catch { /* private window */ }
+    if (!zone && (!other || other === "UTC")) { location.href = "/console/zone"; return; }
+    const body = new URLSearchParams({ zone: other, csrf });
+    fetch("/console/zone", { method: "POST", body, redirect: "manual" })
+      .then(() => location.reload(), () => { location.href = "/console/zone"; });
+  };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || off()) return;
     if (typing(event.target)) return;
@@ -114,7 +128,7 @@
     }
     if (key === "/") { event.preventDefault(); document.getElementById("find").focus(); }
     else if (key === "?") location.href = "/console/help";
-    else if (key === "z") location.href = "/console/zone";
+    else if (key === "z") turnZone();
     else if (/^[[\]]$/.test(key) && list.includes(here)) {
       const to = list[list.indexOf(here) + (key === "]" ? 1 : -1)];
       if (to) location.href = to;
@@ -145,6 +159,12 @@
     field.addEventListener("change", () => {
       try { localStorage.setItem(KEYS, field.checked ? "on" : "off"); } catch { /* private window */ }
     });
+  }
+  // What an act would do is read before its button is pressed.
+  if (here === "/console/confirm") {
+    const heading = document.querySelector("h1");
+    heading.tabIndex = -1;
+    heading.focus();
   }
   // The zone of this browser, offered on the page that chooses one.
   const zone = document.querySelector("[data-zone]");

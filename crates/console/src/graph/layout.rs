@@ -4,6 +4,7 @@
 //! lines cross, and the same tree gives the same picture.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::tree::{Block, Inner, Node};
 
@@ -66,6 +67,8 @@ pub(crate) struct Picture<'a> {
     pub(crate) boxes: Vec<Drawn<'a>>,
     pub(crate) ways: Vec<Way<'a>>,
     pub(crate) frames: Vec<Frame>,
+    /// What joins wait for, where that is not all above them; drawn on top.
+    pub(crate) joins: Vec<Way<'a>>,
 }
 
 /// A measured place.
@@ -101,7 +104,44 @@ impl<'a> Picture<'a> {
         let mut picture =
             Self { width: column.w + 2 * MARGIN, height: column.h + 2 * MARGIN, ..Self::default() };
         picture.place(column, MARGIN, MARGIN, None);
+        picture.join(block);
         picture
+    }
+
+    /// Draws what joins wait for, from box to box; within one box there is nothing to draw.
+    fn join(&mut self, block: &'a Block) {
+        let mut joins: Vec<&'a Node> = Vec::new();
+        block.walk(0, &mut |_, node| {
+            if !node.joins.is_empty() {
+                joins.push(node);
+            }
+        });
+        if joins.is_empty() {
+            return;
+        }
+        let mut boxes = BTreeMap::new();
+        for (at, it) in self.boxes.iter().enumerate() {
+            boxes.extend(it.references.iter().map(|reference| (*reference, at)));
+        }
+        let mut ways = Vec::new();
+        for node in joins {
+            let to = boxes.get(node.reference.as_str());
+            let mut met = BTreeSet::new();
+            for name in &node.joins {
+                let from = boxes.get(name.as_str());
+                if let (Some(&from), Some(&to)) = (from, to)
+                    && from != to
+                    && met.insert(from)
+                {
+                    let (from, to) = (&self.boxes[from], &self.boxes[to]);
+                    let (x, y) = (from.x + from.w / 2, from.y + from.h);
+                    let (end, top) = (to.x + to.w / 2, to.y);
+                    let d = format!("M{x} {y}C{x} {} {end} {} {end} {top}", y + DOWN, top - DOWN);
+                    ways.push(Way { d, label: None, label_at: (0, 0), to: vec![name] });
+                }
+            }
+        }
+        self.joins = ways;
     }
 
     /// Places a column whose left upper corner is here; answers the middle of its upper side.
@@ -313,8 +353,6 @@ fn across<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -342,7 +380,7 @@ mod tests {
     }
 
     fn named(inner: Inner) -> Node {
-        Node { reference: String::new(), kind: "T".to_owned(), inner }
+        Node { reference: String::new(), kind: "T".to_owned(), inner, joins: Vec::new() }
     }
 
     fn number(block: &mut Block, next: &mut usize) {

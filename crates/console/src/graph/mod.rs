@@ -136,7 +136,7 @@ pub(crate) fn svg(
     to: &dyn Fn(&str) -> Option<String>,
 ) -> Markup {
     let picture = Picture::of(block);
-    let Picture { width, height, boxes, ways, frames } = &picture;
+    let Picture { width, height, boxes, ways, frames, joins } = &picture;
     html! {
         div.picture tabindex="0" role="region" aria-label="Graph" {
             svg width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } role="group" aria-label="The places of the workflow" {
@@ -154,6 +154,9 @@ pub(crate) fn svg(
                     @if let Some(link) = link {
                         a href=(link) { (drawn(it, standing, here)) }
                     } @else { (drawn(it, standing, here)) }
+                }
+                @for way in joins {
+                    path class={ (way_class(way, standing)) " join" } d=(way.d) {}
                 }
             }
         }
@@ -223,7 +226,7 @@ pub(crate) fn twin(
                 tr {
                     td.n { (depth + 1) }
                     td { @if let Some(link) = link { a href=(link) { (node.reference) } } @else { (node.reference) } }
-                    td { (node.kind) }
+                    td { (node.kind) @if !node.joins.is_empty() { " waits for " (cut(&node.joins.join(", "), 100)) } }
                     td { @if count.total() == 0 { "not reached" } @else { (count.shown()) } }
                 }
             }
@@ -251,8 +254,85 @@ mod tests {
         json!({ "name": name, "taskReferenceName": name, "type": "SIMPLE" })
     }
 
-    /// What the drawing of a definition was when somebody last looked at it; `NIGHTBELL_BLESS=1`
-    /// writes it anew.
+    /// What a drawing was when somebody last looked at it; `NIGHTBELL_BLESS=1` writes it anew.
+    fn is_as_kept(file: &str, drawn: &str) {
+        let drawn = drawn.replace("><", ">\n<");
+        let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("NIGHTBELL_BLESS").is_some() {
+            std::fs::write(&path, &drawn).expect("the golden file can be written");
+        }
+        let kept = std::fs::read_to_string(&path).expect("there is a golden file");
+        assert!(kept == drawn, "{file} has changed:\n{drawn}");
+    }
+
+    /// Places with how they stand and how many tasks they had: good, bad, open.
+    fn standing(places: &[(&str, Class, [u64; 3])]) -> Standing {
+        let counted = places.iter().zip(1..).map(|((name, class, [good, bad, open]), latest)| {
+            let count =
+                Count { good: *good, bad: *bad, open: *open, other: 0, latest, class: *class };
+            ((*name).to_owned(), count)
+        });
+        Standing(counted.collect())
+    }
+
+    /// A fork whose branches are named, each a task; and its join, which waits for some of them.
+    fn fork(branches: &[&str], on: &[&str]) -> [serde_json::Value; 2] {
+        let branches: Vec<_> = branches.iter().map(|name| json!([simple(name)])).collect();
+        [
+            json!({ "name": "f", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches }),
+            json!({ "name": "j", "taskReferenceName": "join", "type": "JOIN", "joinOn": on }),
+        ]
+    }
+
+    /// The way that was taken is solid, the other dashed; a join that waits for one of two says for which; the
+    /// place that is looked at is marked; repetition is counted.
+    #[test]
+    fn what_became_of_a_run_is_drawn_in_the_same_way() {
+        let [fork, join] = fork(&["left", "right"], &["left"]);
+        let block = block(&json!([
+            fork,
+            join,
+            { "name": "s", "taskReferenceName": "how", "type": "SWITCH", "evaluatorType": "value-param",
+              "expression": "x", "decisionCases": { "many": [
+                { "name": "l", "taskReferenceName": "pages", "type": "DO_WHILE", "loopCondition": "false",
+                  "loopOver": [simple("page")] }] },
+              "defaultCase": [simple("tell")] },
+        ]));
+        let standing = standing(&[
+            ("fork", Class::Good, [1, 0, 0]),
+            ("left", Class::Good, [1, 0, 0]),
+            ("right", Class::Busy, [0, 0, 1]),
+            ("join", Class::Good, [1, 0, 0]),
+            ("how", Class::Good, [1, 0, 0]),
+            ("pages", Class::Busy, [0, 0, 1]),
+            ("page", Class::Bad, [48, 2, 3]),
+        ]);
+        let drawn = svg(&block, &standing, Some("page"), &|_| None).into_string();
+        is_as_kept("graph-taken.svg.html", &drawn);
+        assert_eq!(drawn.matches("\"way join\"").count(), 1, "the join waits for one: {drawn}");
+        assert!(drawn.contains("48 ✓ 2 ✕ 3 ▶") && drawn.contains("box bad here"), "{drawn}");
+        assert!(drawn.contains("\"way dashed\""), "nothing was told: {drawn}");
+        let table = twin(&block, &standing, &|_| None).into_string();
+        assert!(table.contains("JOIN waits for left"), "{table}");
+    }
+
+    /// Branches beyond the sixth share a box, which counts what became of them.
+    #[test]
+    fn a_wide_fork_is_folded_with_its_counts_in_the_same_way() {
+        let names: Vec<String> = (0..9).map(|at| format!("part{at}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let [fork, join] = fork(&names, &names);
+        let block = block(&json!([fork, join]));
+        let mut places = vec![("fork", Class::Good, [1, 0, 0])];
+        places.extend(names.iter().map(|name| (*name, Class::Good, [1, 0, 0])));
+        places[7] = (names[6], Class::Bad, [0, 1, 0]);
+        places[8] = (names[7], Class::Busy, [0, 0, 1]);
+        let drawn = svg(&block, &standing(&places), None, &|_| None).into_string();
+        is_as_kept("graph-folded.svg.html", &drawn);
+        assert!(drawn.contains("4 more ways") && drawn.contains("2 ✓ 1 ✕ 1 ▶"), "{drawn}");
+        assert!(!drawn.contains(" join\""), "it waits for all: {drawn}");
+    }
+
     #[test]
     fn a_definition_is_always_drawn_in_the_same_way() {
         let block = block(&json!([
@@ -269,13 +349,8 @@ mod tests {
         ]));
         let drawn =
             svg(&block, &Standing::default(), Some("load"), &|it| Some(format!("?task={it}")));
-        let drawn = drawn.into_string().replace("><", ">\n<");
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/graph.svg.html");
-        if std::env::var_os("NIGHTBELL_BLESS").is_some() {
-            std::fs::write(path, &drawn).expect("the golden file can be written");
-        }
-        let kept = std::fs::read_to_string(path).expect("there is a golden file");
-        assert!(kept == drawn, "the picture has changed:\n{drawn}");
+        let drawn = drawn.into_string();
+        is_as_kept("graph.svg.html", &drawn);
         assert!(!drawn.contains("<rows>"), "text is never markup");
     }
 

@@ -13,6 +13,8 @@ pub(crate) struct Node {
     /// The type of its task.
     pub(crate) kind: String,
     pub(crate) inner: Inner,
+    /// Of a JOIN that does not wait for the ends of all branches above it: the places that it waits for.
+    pub(crate) joins: Vec<String>,
 }
 
 /// What a place holds.
@@ -64,7 +66,25 @@ pub(crate) fn of_definition(definition: &WorkflowDef) -> Block {
 }
 
 fn of(tasks: &[WorkflowTask]) -> Block {
-    Block(tasks.iter().map(node).collect())
+    let mut nodes: Vec<Node> = tasks.iter().map(node).collect();
+    for at in 1..nodes.len() {
+        if tasks[at].task_type == "JOIN" {
+            nodes[at].joins = partial(&tasks[at].join_on, &nodes[at - 1]);
+        }
+    }
+    Block(nodes)
+}
+
+/// What a JOIN waits for, if that is not the end of each branch of the fork before it.
+fn partial(on: &[String], fork: &Node) -> Vec<String> {
+    let Inner::Branches(branches) = &fork.inner else { return Vec::new() };
+    let ends = branches.iter().filter_map(|branch| branch.0.last());
+    let mut ends: Vec<&str> = ends.map(|node| node.reference.as_str()).collect();
+    let mut waits: Vec<&str> = on.iter().map(String::as_str).collect();
+    ends.sort_unstable();
+    waits.sort_unstable();
+    waits.dedup();
+    if ends == waits { Vec::new() } else { on.to_vec() }
 }
 
 fn node(task: &WorkflowTask) -> Node {
@@ -86,5 +106,5 @@ fn node(task: &WorkflowTask) -> Node {
         "SIMPLE" => task.name.clone(),
         other => other.to_owned(),
     };
-    Node { reference: task.task_reference_name.clone(), kind, inner }
+    Node { reference: task.task_reference_name.clone(), kind, inner, joins: Vec::new() }
 }

@@ -24,7 +24,7 @@ const KEYS: [(&str, &str); 13] = [
     ("a", "to Acknowledge, of the row or on an incident"),
     ("s", "to Snooze, on an incident"),
     ("e", "to Escalate, on an incident"),
-    ("z", "the time zone"),
+    ("z", "times in UTC, and in your zone again"),
     ("[ ]", "the one before and after it in the list that led here"),
 ];
 

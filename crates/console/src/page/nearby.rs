@@ -48,7 +48,7 @@ pub(super) async fn shown(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
 
 /// Runs of workflows with the tag that were under way then, the newest first. What cannot be read is no reason
 /// not to show the incident.
-async fn runs(cx: &Context<'_>, from: Timestamp, to: Timestamp) -> Vec<Head> {
+pub(super) async fn runs(cx: &Context<'_>, from: Timestamp, to: Timestamp) -> Vec<Head> {
     let tagged = cx.get(TAGGED).await.unwrap_or_default();
     let names = tagged.as_array().into_iter().flatten().map(|it| text(it, "id").to_owned());
     let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
@@ -66,7 +66,7 @@ async fn runs(cx: &Context<'_>, from: Timestamp, to: Timestamp) -> Vec<Head> {
     found.into_iter().filter(is_near).take(LINES_MAX).collect()
 }
 
-fn run_line(cx: &Context<'_>, run: &Head) -> Markup {
+pub(super) fn run_line(cx: &Context<'_>, run: &Head) -> Markup {
     html! {
         (cx.clock.when(run.ended_at.unwrap_or(run.created_at))) " " (run.name) " "
         (piece::status(run.status)) " " (piece::run(run.id.as_str()))

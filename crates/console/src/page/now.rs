@@ -7,7 +7,7 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, incidents};
+use super::{Page, Shown, incidents, nearby};
 use crate::Context;
 use crate::clock::bytes;
 use crate::piece;
@@ -17,7 +17,9 @@ use crate::visit::{encoded, href};
 
 /// Lines of one kind.
 const LINES: usize = 6;
-/// How far back missed firings are told, in milliseconds.
+/// Changes of one kind.
+const CHANGES: usize = 4;
+/// How far back missed firings and changes are told, in milliseconds.
 const DAY: i64 = 86_400_000;
 
 /// What there is to tell, and how much of it.
@@ -164,11 +166,26 @@ async fn not_told(cx: &Context<'_>) -> Result<Section, crate::Failure> {
     Ok(Section { count: broken.len() as u64, lines: lines.collect() })
 }
 
-/// The newest lines of the audit ledger, for whoever may read it.
+/// What has changed in the last day: runs that change something, the start of the server, and for whoever may
+/// read it the audit ledger.
 async fn changed(cx: &Context<'_>) -> Markup {
+    let yesterday = cx.clock.now.plus_millis(-DAY);
+    let runs = nearby::runs(cx, yesterday, cx.clock.now).await;
+    let started = cx.engine.feed().since();
+    html! {
+        ul {
+            @for run in runs.iter().take(CHANGES) { li { (nearby::run_line(cx, run)) } }
+            @if started >= yesterday { li { (cx.clock.when(started)) " this server started" } }
+        }
+        (recorded(cx).await)
+    }
+}
+
+/// The newest lines of the audit ledger.
+async fn recorded(cx: &Context<'_>) -> Markup {
     // Asked all the same, each look at this page would be a refusal in the ledger.
     if !cx.sees(Permission::Audit) {
-        return html! { span.faint { "only those who may read the audit ledger are told" } };
+        return html! { span.faint { "what else has changed is told to those who may read the audit ledger" } };
     }
     let lines = match cx.get("/api/audit?size=30").await {
         Ok(lines) => lines,
@@ -178,7 +195,7 @@ async fn changed(cx: &Context<'_>) -> Markup {
     };
     let lines = lines.as_array().cloned().unwrap_or_default();
     let shown: Vec<Markup> =
-        lines.iter().filter_map(|it| super::audit::change(cx, it)).take(4).collect();
+        lines.iter().filter_map(|it| super::audit::change(cx, it)).take(CHANGES).collect();
     html! {
         @if shown.is_empty() { span.faint { "no change is recorded" } }
         ul { @for line in &shown { li { (line) } } }

@@ -7,17 +7,18 @@ use engine::{Past, PastCommit, PastFact};
 use kernel::ExecutionId;
 use kernel::graph::Execution;
 use maud::{Markup, html};
+use serde_json::Value;
 
-use super::{Page, Shown};
+use super::{Page, Shown, payload, timeline};
 use crate::shell::Place;
-use crate::value::cut;
+use crate::value::{count, cut, list};
 use crate::visit::{encoded, href};
 use crate::{Context, Failure, graph, piece};
 
 /// Commits of a page.
 const WINDOW: u64 = 100;
 /// Tasks that are listed.
-const TASKS_MAX: usize = 200;
+const TASKS_MAX: usize = 150;
 /// Facts of a commit that are told.
 const FACTS_MAX: usize = 6;
 
@@ -113,17 +114,33 @@ pub(super) async fn show(cx: &Context<'_>, id: &str, at: &str) -> Shown {
     let state = cx.engine.state_at(&past, version).await?.ok_or_else(none)?;
     let state = state.execution().filter(|it| it.is_started()).ok_or_else(none)?;
     let commit = past.commits(version, 1)?;
-    let names = state.tasks().map(|it| (it.sequence, it.reference.to_string())).collect();
+    let names: BTreeMap<u32, String> =
+        state.tasks().map(|it| (it.sequence, it.reference.to_string())).collect();
     let then = state.updated_at;
     let waiting = state.waiting(then);
-    let nodes = graph::Standing::of(state);
-    let blocks = graph::of_definition(&state.plan().definition);
     let page = href(&["runs", id]);
-    let to = |version: u64| format!("{page}?at={version}");
+    let asked = &cx.visit.query;
+    let view = asked.get("view").unwrap_or("graph");
+    let to = |version: u64| format!("{page}{}", asked.with(&[("at", &version.to_string())]));
+    let json = format!("/api/workflow/{}/at/{version}", encoded(id));
+    // Payloads come from the API, which masks what is kept from readers.
+    let chosen = asked.get("task");
+    let workflow = match (chosen, view) {
+        (Some(_), _) => cx.get(&json).await?["workflow"].take(),
+        (None, "data") => cx.get(&format!("{json}?includeTasks=false")).await?["workflow"].take(),
+        (None, _) => Value::Null,
+    };
+    let shown = match view {
+        "timeline" => piece::part("The timeline then", timeline::then(cx, state, then)),
+        "tasks" => piece::part("Tasks then", tasks(cx, state)),
+        "data" => data(cx, &workflow, &json),
+        _ => picture(cx, state),
+    };
+    let panel = chosen.map(|task| panel(cx, state, task, &workflow, &json)).transpose()?;
     let body = html! {
         (piece::note("warn", html! {
             "This is the past: the run as it stood after commit " (version) " of " (last) ", " (cx.clock.when(then)) ". "
-            a href=(page) { "As it stands now" }
+            a href={ (page) (asked.with(&[("at", "")])) } { "As it stands now" }
         }))
         nav.acts aria-label="Commits" {
             @if version > first { a.button href=(to(first)) { "« " (first) } a.button rel="prev" href=(to(version - 1)) { "‹ " (version - 1) } }
@@ -141,13 +158,90 @@ pub(super) async fn show(cx: &Context<'_>, id: &str, at: &str) -> Shown {
                 ul { @for fact in commit.facts.iter().take(50) { li { (words(fact, &names)) } } }
             }))
         }
-        (piece::part("The graph then", graph::svg(&blocks, &nodes, None, &|_| None)))
-        (piece::part("Tasks then", tasks(cx, state)))
+        ul.tabs aria-label="Views" {
+            @for (name, title) in VIEWS {
+                li { a href={ (page) (asked.with(&[("view", name)])) } aria-current=[(name == view).then_some("page")] { (title) } }
+            }
+        }
+        @if let Some(panel) = panel {
+            div.two { div { (shown) } div.panel { (panel) } }
+        } @else { (shown) }
     };
     let title = format!("{} at commit {version}", state.plan().definition.name);
     let shown = Page::new(Place::Runs, title, body).below("Run", page);
-    let json = format!("/api/workflow/{}/at/{version}", encoded(id));
     Ok(shown.same_as(json, format!("nightbell run at {id} {version}")).with_payloads())
+}
+
+/// The views of a run that its past has, too; the others tell of all of it in any case.
+const VIEWS: [(&str, &str); 4] =
+    [("graph", "Graph"), ("timeline", "Timeline"), ("tasks", "Tasks"), ("data", "Data")];
+
+/// The address of a task as it stood then, in the same view.
+fn to_task(cx: &Context<'_>, sequence: u32) -> String {
+    format!("{}{}", cx.visit.path(), cx.visit.query.with(&[("task", &sequence.to_string())]))
+}
+
+fn picture(cx: &Context<'_>, state: &Execution) -> Markup {
+    let nodes = graph::Standing::of(state);
+    let blocks = graph::of_definition(&state.plan().definition);
+    let chosen = cx.visit.query.get("task").and_then(|it| it.parse().ok());
+    let chosen = chosen.and_then(|sequence| state.task(sequence));
+    let here = chosen.map(|task| state.node_of(task).reference.to_string());
+    let to = |reference: &str| Some(to_task(cx, nodes.get(reference)?.latest));
+    piece::part("The graph then", graph::svg(&blocks, &nodes, here.as_deref(), &to))
+}
+
+/// What the run had then: what went in, what it kept, what came out.
+fn data(cx: &Context<'_>, workflow: &Value, json: &str) -> Markup {
+    let parts = [("Input", "input"), ("Output", "output"), ("Variables", "variables")];
+    html! { @for (title, name) in parts { (piece::part(title, document(cx, &workflow[name], name, json))) } }
+}
+
+/// A task as it stood then.
+fn panel(
+    cx: &Context<'_>,
+    state: &Execution,
+    task: &str,
+    workflow: &Value,
+    json: &str,
+) -> Result<Markup, Failure> {
+    let found = task.parse().ok().and_then(|sequence| state.task(sequence));
+    let task = found.ok_or_else(|| {
+        Failure::missing(format!("There was no task {} at this commit", cut(task, 20))).with_hint(
+            "A later commit scheduled it: go forward, or leave out task= of the address.",
+        )
+    })?;
+    let mut told = list(workflow, "tasks").iter();
+    let told = told.rfind(|it| count(it, "seq") == u64::from(task.sequence));
+    let payload = |name: &str| told.map_or(&Value::Null, |told| &told[name]);
+    Ok(html! {
+        h2 { (task.reference) @if task.attempt > 0 { " retry " (task.attempt) } }
+        p { (piece::status(task.status.as_str())) @if let Some(reason) = &task.reason { " " (cut(reason, 500)) } }
+        (piece::facts(&[
+            ("Scheduled", cx.clock.when(task.scheduled_at)),
+            ("Began", cx.clock.maybe(task.started_at)),
+            ("Ended", cx.clock.maybe(task.ended_at)),
+        ]))
+        h3 { "Input" }
+        (document(cx, payload("inputData"), "task-input", json))
+        h3 { "Output" }
+        (document(cx, payload("outputData"), "task-output", json))
+    })
+}
+
+/// A payload of the past; of a long one its parts, by `name` and pointer in the address.
+fn document(cx: &Context<'_>, value: &Value, name: &str, json: &str) -> Markup {
+    let is_empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+    let asked = &cx.visit.query;
+    let to = |pointer: &str| {
+        format!("{}{}", cx.visit.path(), asked.with(&[("part", name), ("path", pointer)]))
+    };
+    let pointer = asked.get("path").filter(|_| asked.get("part") == Some(name)).unwrap_or("");
+    html! {
+        @if is_empty { p.faint { "Nothing." } }
+        @else if let Some(part) = value.pointer(pointer) { (payload::shown(part, pointer, &to, json)) }
+        @else { (crate::shell::cannot_tell("it had no such part then")) }
+    }
 }
 
 fn tasks(cx: &Context<'_>, state: &Execution) -> Markup {
@@ -158,7 +252,7 @@ fn tasks(cx: &Context<'_>, state: &Execution) -> Markup {
         .map(|task| {
             html! { tr {
                 td { (piece::status(task.status.as_str())) }
-                td { code { (task.reference) } @if task.attempt > 0 { " retry " (task.attempt) } }
+                td { a href=(to_task(cx, task.sequence)) { code { (task.reference) } } @if task.attempt > 0 { " retry " (task.attempt) } }
                 td.t { (cx.clock.when(task.scheduled_at)) }
                 td.t { (cx.clock.maybe(task.started_at)) }
                 td.t { (cx.clock.maybe(task.ended_at)) }

@@ -58,6 +58,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
                 @for (name, query) in SAVED { a href={ "/console/runs?q=" (encoded(query)) } { (name) } " " }
                 a href={ "/console/runs?q=" (encoded(&failed_today(cx))) } { "failed today" } " "
                 "· " a href="/console/batches" { "Batches" }
+                @if cx.may(Permission::Run) { " · " a href="/console/definitions" { "Start a workflow" } }
             }
         }
         (facets::choices(cx, &question, typed, &stuck).await?)

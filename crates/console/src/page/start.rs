@@ -43,8 +43,12 @@ async fn page(
         href(&["definitions", "workflow", name]),
         version.map_or_else(String::new, |it| format!("/{}", encoded(it)))
     );
-    let last = last_input(cx, name).await?;
-    let uses_last = cx.visit.query.get("from") == Some("last");
+    let from = cx.visit.query.get("from");
+    let last = match from.filter(|from| *from != "last") {
+        Some(run) => Some(input_of(cx, run).await?),
+        None => last_input(cx, name).await?,
+    };
+    let uses_last = from.is_some();
     let fields = fields(&schema);
     let mut input = match &last {
         Some((_, input)) if uses_last => input.clone(),
@@ -252,9 +256,18 @@ async fn last_input(cx: &Context<'_>, name: &str) -> Result<Option<(String, Valu
     let Some(head) = rows.into_iter().next().filter(|it| it.input_size <= INPUT_MAX) else {
         return Ok(None);
     };
-    let path = format!("/api/workflow/{}?includeTasks=false", encoded(head.id.as_str()));
-    let run = cx.get(&path).await?;
-    Ok(Some((head.id.as_str().to_owned(), run["input"].clone())))
+    input_of(cx, head.id.as_str()).await.map(Some)
+}
+
+/// A run with its input.
+async fn input_of(cx: &Context<'_>, id: &str) -> Result<(String, Value), Failure> {
+    let run = cx.get(&format!("/api/workflow/{}?includeTasks=false", encoded(id))).await?;
+    let input = run["input"].clone();
+    if input.to_string().len() > INPUT_MAX as usize {
+        return Err(Failure::wrong("The input of this run is too long for a form")
+            .with_hint("nightbell run start NAME --input FILE takes it."));
+    }
+    Ok((id.to_owned(), input))
 }
 
 #[cfg(test)]

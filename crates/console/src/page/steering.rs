@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::brief::Brief;
 use crate::value::cut;
+use crate::visit::{encoded, href};
 use crate::{Context, piece, seen};
 
 /// Versions of a definition that can be chosen, the newest.
@@ -26,6 +27,7 @@ pub(super) fn acts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
             @if status == "RUNNING" { (piece::act_with(cx, need, "pause", id, "Pause", html! { (seen) })) }
             @if status == "PAUSED" { (piece::act_with(cx, need, "resume", id, "Resume", html! { (seen) })) }
             @if has_failed { (piece::act_with(cx, need, "retry", id, "Retry", html! { (seen) })) }
+            @if let Some(form) = edited_again(cx, id, brief) { a.button href=(form) { "Edit and start again" } }
             @if brief.ended_at.is_some() { (piece::preview(cx, need, "restart", id, "Restart")) }
             @if brief.ended_at.is_none() || status == "FAILED" || status == "TIMED_OUT" {
                 (piece::preview(cx, need, "terminate", id, "Terminate"))
@@ -33,6 +35,14 @@ pub(super) fn acts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
             @if brief.ended_at.is_none() { details { summary { "More" } (more(cx, id, brief)) } }
         }
     }
+}
+
+/// The form that starts the same version with this run's input, to be changed; none if it is not kept.
+fn edited_again(cx: &Context<'_>, id: &str, brief: &Brief) -> Option<String> {
+    let version = brief.version?;
+    cx.engine.definitions().workflow(&brief.name, u32::try_from(version).ok())?;
+    let form = href(&["definitions", "workflow", &brief.name, &version.to_string(), "start"]);
+    Some(format!("{form}?from={}", encoded(id)))
 }
 
 /// What an open run of a workflow can be told besides.

@@ -58,5 +58,7 @@ pub(super) async fn show(cx: &Context<'_>, part: &str) -> Shown {
         "events" | "secrets" | "audit" | "access" => "change",
         _ => "",
     };
-    Ok(Page::new(Place::System, *title, body).same_as(json, command).on(topics))
+    let page = Page::new(Place::System, *title, body).same_as(json, command).on(topics);
+    let shows_messages = part == "events" && cx.visit.query.get("event").is_some();
+    Ok(if shows_messages { page.with_payloads() } else { page })
 }

@@ -26,9 +26,18 @@ struct Bar {
     is_retry: bool,
 }
 
-pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
-    let now = cx.clock.now;
-    let look = |state: &Execution| {
+/// Rows with their names, and what they are drawn over.
+struct Rows {
+    from: Timestamp,
+    to: Timestamp,
+    /// Tasks in all.
+    all: usize,
+    named: Vec<(String, Vec<Bar>)>,
+}
+
+impl Rows {
+    /// The rows of a run as it stands at an instant.
+    fn of(state: &Execution, now: Timestamp) -> Self {
         let all = state.task_count();
         let mut rows: Vec<(String, Vec<Bar>)> = Vec::new();
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -51,17 +60,31 @@ pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
             });
             rows[place].1.push(bar);
         }
-        (state.created_at, state.ended_at.unwrap_or(now), all, rows)
-    };
-    let Some((from, to, all, rows)) = cx.engine.read(&ExecutionId::new(id), look).await? else {
-        return Err(Failure::missing("The run was removed meanwhile"));
-    };
+        Self { from: state.created_at, to: state.ended_at.unwrap_or(now), all, named: rows }
+    }
+}
+
+pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
+    let look = |state: &Execution| Rows::of(state, cx.clock.now);
+    let rows = cx.engine.read(&ExecutionId::new(id), look).await?;
+    let rows = rows.ok_or_else(|| Failure::missing("The run was removed meanwhile"))?;
+    Ok(drawn(cx, &rows))
+}
+
+/// The timeline of a run as it stood at an instant.
+pub(super) fn then(cx: &Context<'_>, state: &Execution, then: Timestamp) -> Markup {
+    drawn(cx, &Rows::of(state, then))
+}
+
+fn drawn(cx: &Context<'_>, rows: &Rows) -> Markup {
+    let Rows { from, to, all, named: rows } = rows;
+    let (from, to, all) = (*from, *to, *all);
     if rows.is_empty() {
-        return Ok(piece::note("empty", html! { "No task was scheduled yet." }));
+        return piece::note("empty", html! { "No task was scheduled yet." });
     }
     let span = to.since(from).max(1);
     let is_folded = cx.visit.query.get("idle") != Some("shown");
-    let scale = Scale::of(from, to, &rows, is_folded);
+    let scale = Scale::of(from, to, rows, is_folded);
     let x = |at: Timestamp| scale.x(at);
     let most = (BARS_IN_ALL / rows.len().min(ROWS_MAX)).clamp(1, BARS_MAX);
     let lines: Vec<Markup> = rows
@@ -75,7 +98,7 @@ pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
             }
         })
         .collect();
-    Ok(html! {
+    html! {
         p.faint { "From " (cx.clock.when(from)) " to " (cx.clock.when(to)) ", " (length(span)) ". Outlined: waited; dashed: waited for a retry; filled: ran; red: failed."
             @if all > ROWS_MAX { " Tasks of one name share a row; the longest is timed." } }
         @if !scale.folds.is_empty() {
@@ -87,7 +110,7 @@ pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
             p { a href={ (cx.visit.path()) (cx.visit.query.with(&[("idle", "")])) } { "Fold stretches in which nothing changed" } }
         }
         (piece::table("Timeline", &["Task", "When", "Took"], &lines))
-    })
+    }
 }
 
 /// Stretches that are folded.
@@ -164,7 +187,7 @@ fn strip(bars: &[Bar], most: usize, now: Timestamp, x: &impl Fn(Timestamp) -> i6
     // What failed is never left out.
     let shown = failed.chain(bars.iter().filter(|bar| !bar.is_bad)).take(most);
     html! {
-        svg.strip viewBox={ "0 0 " (WIDTH) " " (ROW) } preserveAspectRatio="none" role="img" aria-label={ (bars.len()) " bars" } {
+        svg.strip.bars viewBox={ "0 0 " (WIDTH) " " (ROW) } preserveAspectRatio="none" role="img" aria-label={ (bars.len()) " bars" } {
             @for bar in shown {
                 @let (queued, ended) = (x(bar.queued), x(bar.ended.unwrap_or(now)));
                 @let started = bar.started.map_or(ended, x);

@@ -39,7 +39,10 @@ const AXE: &str = "const done = arguments[arguments.length - 1];
 const MISSING: &str = "nothing-is-here";
 
 /// Pages below `/console/` that show no one thing in particular.
-const OTHERS: [&str; 34] = [
+const OTHERS: [&str; 37] = [
+    "handover",
+    "login",
+    "definitions/workflow/once/2",
     "incidents?state=all",
     "monitors/web",
     "monitors/web/try",
@@ -313,11 +316,43 @@ async fn by_keys_alone(chromium: &Chromium, live: &Live) {
     chromium.press("\u{e007}").await;
     let said = "document.body.innerText.includes('Acknowledged: nobody is reminded')";
     until_loaded(chromium, said).await;
+    other_keys(chromium, live).await;
     // Letters that somebody types are letters.
     chromium.press("/gr?").await;
     let typed = "return [location.pathname.startsWith('/console/incidents/'),
         document.activeElement.value]";
     assert_eq!(chromium.script(typed).await, json!([true, "gr?"]));
+}
+
+/// Back to the row before, to Escalate, to what is folded; times in the other zone; and none of it when switched off.
+async fn other_keys(chromium: &Chromium, live: &Live) {
+    let back = chromium.script("return location.href").await;
+    let back = back.as_str().expect("an address");
+    chromium.press("e").await;
+    let focused = "return document.activeElement.innerText";
+    assert!(chromium.script(focused).await.as_str().is_some_and(|it| it.starts_with("Escalate")));
+    chromium.open(&live.url("/console/incidents")).await;
+    chromium.press("jjk").await;
+    assert_eq!(chromium.script(focused).await, "restore");
+    chromium.open(&live.url("/console/zone")).await;
+    let choose = "const it = document.querySelector('input[name=zone]'); it.value = 'Europe/Oslo';
+        it.form.querySelector('button').click()";
+    chromium.script(choose).await;
+    let zone = |zone: &str| {
+        format!("document.querySelector('footer').innerText.includes('Times in {zone}')")
+    };
+    until_loaded(chromium, &zone("Europe/Oslo")).await;
+    for other in ["UTC", "Europe/Oslo", "UTC"] {
+        chromium.press("z").await;
+        until_loaded(chromium, &zone(other)).await;
+    }
+    chromium.open(&live.url("/console/help")).await;
+    chromium.script("document.querySelector('[data-keys]').click()").await;
+    chromium.script("document.activeElement.blur()").await;
+    chromium.press("gr").await;
+    assert_eq!(chromium.script("return location.pathname").await, "/console/help");
+    chromium.script("document.querySelector('[data-keys]').click()").await;
+    chromium.open(back).await;
 }
 
 /// From the list of runs to the preview of an act on some of them without a pointer, and back.

@@ -272,6 +272,8 @@ async fn every_address_answers_with_a_whole_page_that_is_small() {
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
         is_whole(path, &page);
         assert!(bytes <= 15 * 1024, "{path}: {bytes} bytes");
+        let has = |words: &str| page.text.contains(words);
+        assert_eq!(has("As JSON"), has("As command"), "{path}: {}", page.text);
     }
     for missing in [
         "/console/nothing",

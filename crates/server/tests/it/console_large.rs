@@ -1,5 +1,5 @@
 //! The web console over a store that holds much: 100,000 runs, a run of 10,000 tasks, a loop of 10,000
-//! iterations and 2,000 monitors. Pages stay small, hold few elements, and ask the store seldom; how
+//! iterations, 2,000 monitors and 100,000 messages. Pages stay small, hold few elements, and ask the store seldom; how
 //! long they take is for `cargo xtask bench`.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::http::StatusCode;
 use engine::memory::{Call, Memory};
 use engine::store::{Commit, Head, Store};
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, Json, Record, Timestamp};
 use serde_json::{Value, json};
 
 use crate::console::{Browser, is_whole};
@@ -17,6 +17,7 @@ use crate::support::Server;
 const RUNS: u32 = 100_000;
 const TASKS: usize = 10_000;
 const MONITORS: usize = 2_000;
+const EVENTS: u32 = 100_000;
 
 /// Bytes of a page as it is sent, elements in it, and questions to the store.
 const BYTES_MAX: usize = 15 * 1024;
@@ -63,6 +64,21 @@ fn ended(number: u32, now: Timestamp) -> Commit {
     }
 }
 
+/// What a handler did with a message, as the engine writes it.
+fn heard(number: u32, now: Timestamp) -> Record {
+    Record {
+        ledger: "event",
+        key: format!("message-{number}_0/heard").into(),
+        subject: "heard".into(),
+        at: now.plus_millis(i64::from(number) - i64::from(EVENTS)),
+        status: "COMPLETED".into(),
+        body: Json::of(
+            &json!({ "messageId": format!("message-{number}"), "action": "start_workflow",
+            "event": "conductor:shop:orders", "output": { "workflowId": format!("run-{number}") } }),
+        ),
+    }
+}
+
 /// A server over such a store, what counts the questions to it, and the addresses of the two long runs.
 async fn full() -> (Browser, Arc<AtomicU32>, [String; 2]) {
     let reads = Arc::new(AtomicU32::new(0));
@@ -78,6 +94,9 @@ async fn full() -> (Browser, Arc<AtomicU32>, [String; 2]) {
         store.commit(ended(number, now)).await.expect("memory takes it");
     }
     let server = Server::with_store(store).await;
+    let handler = json!({ "name": "heard", "event": "conductor:shop:orders", "active": false,
+        "actions": [{ "action": "start_workflow", "start_workflow": { "name": "long" } }] });
+    server.post("/api/event", &handler).await.ok_text();
     let simple = |at: usize| json!({ "name": "load", "taskReferenceName": format!("load{at}"), "type": "SIMPLE" });
     server
         .register(json!([
@@ -108,6 +127,8 @@ async fn full() -> (Browser, Arc<AtomicU32>, [String; 2]) {
     let firing: Vec<Value> = (0..500).map(alert).collect();
     let sent = server.post("/inbound/k-0123456789abcdef0123/api/v2/alerts", &json!(firing)).await;
     assert_eq!(sent.status, StatusCode::OK, "{}", sent.text);
+    let heard = (0..EVENTS).map(|number| heard(number, now)).collect();
+    server.engine.store().put_records(heard).await.expect("memory takes them");
     let pages = [wide, long].map(|id| format!("/console/runs/{id}"));
     (Browser::at(server), reads, pages)
 }
@@ -148,6 +169,10 @@ async fn pages_over_much_are_small_and_ask_little() {
         "system/queues",
         "schedules",
         "definitions",
+        "handover",
+        "system/events",
+        "system/events?handler=heard&event=conductor%3Ashop%3Aorders",
+        "confirm?act=retry&found=1&find=status%3AFAILED",
     ]
     .map(|page| format!("/console/{page}"))
     .into();
@@ -156,6 +181,11 @@ async fn pages_over_much_are_small_and_ask_little() {
             pages.push(format!("{run}?view={view}"));
         }
         pages.push(format!("{run}?view=tasks&start=9900&task=9999"));
+        pages.push(format!("{run}/with/{}", run.rsplit('/').next().expect("an id")));
+    }
+    // Of the loop all early commits are kept as one.
+    for view in ["graph", "timeline", "tasks", "data"] {
+        pages.push(format!("{wide}?view={view}&at=2"));
     }
     let mut wrong = Vec::new();
     for path in &pages {

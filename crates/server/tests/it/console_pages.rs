@@ -78,6 +78,10 @@ async fn events_tell_what_handlers_were_given_and_a_test_is_published() {
         "one message, one action: {page}"
     );
     has(&page, "Messages of conductor:shop:orders");
+    // Messages are payloads: no cache keeps them.
+    let messages = "/console/system/events?event=conductor%3Ashop%3Aorders";
+    let messages = browser.get(messages).await;
+    assert_eq!(messages.headers["cache-control"], "no-store");
     has(&page, "/console/runs/");
     let did = shown(&browser, "/console/system/events?handler=orders").await;
     has(&did, "What orders did");
@@ -270,6 +274,24 @@ async fn a_workflow_is_rehearsed_with_given_answers() {
         has(&refused.text, words);
     }
     assert_eq!(browser.server.get("/api/workflow/search").await.ok()["totalHits"], 0);
+}
+
+#[tokio::test]
+async fn a_run_is_edited_and_started_again() {
+    let server = Server::new().await;
+    server.register(line("w", &["a"])).await;
+    let first = server.start("w", &json!({ "rows": 41210 })).await;
+    server.start("w", &json!({ "rows": 7 })).await;
+    let browser = Browser::at(server);
+    let form = format!("/console/definitions/workflow/w/1/start?from={first}");
+    has(&shown(&browser, &format!("/console/runs/{first}")).await, &form);
+    let page = shown(&browser, &form).await;
+    has(&page, "41210");
+    has(&page, &format!("href=\"/console/runs/{first}\""));
+    let none = browser.get("/console/definitions/workflow/w/1/start?from=none").await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
+    has(&shown(&browser, "/console/runs").await, "Start a workflow");
+    has(&shown(&browser, "/console/").await, "this server started");
 }
 
 #[tokio::test]

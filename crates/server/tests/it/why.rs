@@ -165,6 +165,9 @@ async fn a_run_is_shown_as_it_stood_after_each_of_its_commits() {
     let then = server.get(&format!("/api/workflow/{id}/at/1")).await.ok();
     assert_eq!((&then["workflow"]["status"], &then["version"]), (&json!("RUNNING"), &json!(1)));
     assert_eq!(then["waiting"][0]["reference"], "load", "{then}");
+    let light = server.get(&format!("/api/workflow/{id}/at/1?includeTasks=false")).await.ok();
+    assert_eq!(light["workflow"]["status"], "RUNNING", "{light}");
+    assert!(light["workflow"]["tasks"].as_array().is_none_or(Vec::is_empty), "{light}");
     let end = server.get(&format!("/api/workflow/{id}/at/{last}")).await.ok();
     let mut now = server.get(&format!("/api/workflow/{id}")).await.ok();
     assert_eq!((&end["workflow"]["status"], &end["waiting"]), (&json!("COMPLETED"), &json!([])));
@@ -179,6 +182,16 @@ async fn a_run_is_shown_as_it_stood_after_each_of_its_commits() {
         "{}",
         shown.text
     );
+    // The past has views and tasks, too, and what was not yet there is not.
+    let ended = format!("/console/runs/{id}?at={last}");
+    let panel = server.get(&format!("{ended}&view=timeline&task=1")).await.text;
+    for words in ["The timeline then", "<h3>Output</h3>", "&amp;view=timeline", "&amp;task=1"] {
+        assert!(panel.contains(words), "{words}: {panel}");
+    }
+    let data = server.get(&format!("{ended}&view=data")).await;
+    assert!(data.text.contains("Variables"), "{}", data.text);
+    assert_eq!(data.headers["cache-control"], "no-store");
+    assert_eq!(server.get(&format!("{ended}&task=9")).await.status, 404);
     let list = server.get(&format!("/console/runs/{id}?view=history")).await.text;
     assert_eq!(list.matches("?at=").count() as u64, last, "{list}");
     assert_eq!(server.get(&format!("/console/runs/{id}?at={}", last + 1)).await.status, 404);

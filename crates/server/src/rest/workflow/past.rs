@@ -77,6 +77,14 @@ async fn workflow_history(
     })))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct AtParams {
+    /// Whether its tasks are shown, too; true by default.
+    #[param(default = true)]
+    include_tasks: Option<bool>,
+}
+
 /// Shows an execution as it stood after a commit, and what it waited for then, as far as its own state
 /// tells: what the queues knew is not kept.
 #[utoipa::path(
@@ -84,6 +92,7 @@ async fn workflow_history(
     params(
         ("id" = String, Path, description = "The id of the execution"),
         ("version" = u64, Path, description = "The number of the commit, from 1"),
+        AtParams,
     ),
     responses(
         (status = 200, description = "`workflow` and what it was `waiting` for", body = serde_json::Value),
@@ -94,7 +103,9 @@ async fn workflow_at(
     State(api): State<Api>,
     scope: Scope,
     Path((id, version)): Path<(String, u64)>,
+    Query(params): Query<AtParams>,
 ) -> Result<LargeAnswer, Problem> {
+    let has_tasks = params.include_tasks.unwrap_or(true);
     let past = past(&api, &scope, &id).await?;
     let state = api.engine.state_at(&past, version).await?;
     let Some(state) = state.as_ref().and_then(|it| it.execution()).filter(|it| it.is_started())
@@ -103,13 +114,14 @@ async fn workflow_at(
         let message = format!("commits {first} to {last} of {id} are kept, and {version} is none");
         return Err(Problem::not_found(message));
     };
-    let share = Share::of(&api.settings.large_answers, view::payload_bytes(state, true)).await?;
-    Ok(LargeAnswer(shown(state, version), share))
+    let share =
+        Share::of(&api.settings.large_answers, view::payload_bytes(state, has_tasks)).await?;
+    Ok(LargeAnswer(shown(state, version, has_tasks), share))
 }
 
-fn shown(state: &Execution, version: u64) -> Json {
+fn shown(state: &Execution, version: u64, has_tasks: bool) -> Json {
     let at = state.updated_at;
-    let workflow = view::workflow(state, true, Lens { now: at, engine: None });
+    let workflow = view::workflow(state, has_tasks, Lens { now: at, engine: None });
     let waiting = state.waiting(at);
     Json::of(&json!({
         "version": version, "at": at.millis(), "workflow": workflow, "waiting": waiting,
