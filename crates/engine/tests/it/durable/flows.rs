@@ -314,21 +314,21 @@ async fn instances_are_purged_and_restarted() {
     let id = start(&engine, "one", "chain").await;
     let running = engine.purge_instance(&id, true).await;
     assert!(matches!(running, Err(Error::Rejected(Rejected::Conflict(_)))), "{running:?}");
-    let same = engine.restart_instance(&id, false).await;
+    let same = engine.restart_instance(&id, false, None).await;
     assert!(matches!(same, Err(Error::Rejected(Rejected::Conflict(_)))), "{same:?}");
-    let other = engine.restart_instance(&id, true).await.unwrap();
+    let other = engine.restart_instance(&id, true, None).await.unwrap();
     assert_eq!(other.local_name().len(), 32);
     let worker = work(&engine, "hub");
     for id in [&id, &other] {
         ended(&engine, id).await;
     }
-    engine.restart_instance(&id, false).await.unwrap();
+    engine.restart_instance(&id, false, None).await.unwrap();
     ended(&engine, &id).await;
     assert_eq!(engine.purge_instance(&id, true).await.unwrap(), 2, "it and its child");
     assert_eq!(engine.purge_instance(&id, true).await.unwrap(), 0);
     let purged = engine.purge_instances("hub", &Purge::default()).await.unwrap();
     assert_eq!((purged.count, purged.complete), (2, true));
-    let nobody = engine.restart_instance(&id, true).await;
+    let nobody = engine.restart_instance(&id, true, None).await;
     assert!(matches!(nobody, Err(Error::Rejected(Rejected::Unknown(_)))), "{nobody:?}");
     start(&engine, "last", "idle").await;
     assert_eq!(engine.clear_hub("hub").await.unwrap(), 1);

@@ -673,7 +673,7 @@ async fn grants_are_given_listed_and_taken_by_administrators() {
     let (engine, now) = (&server.engine, server.engine.now());
     let admin = engine
         .access()
-        .create_key("admin", vec![kernel::access::Role::Admin], None, "test", now)
+        .create_key("admin", vec![Role::Admin], None, "test", now)
         .await;
     let admin = admin.expect("memory takes all").text.to_string();
     let made = json!({ "name": "etl", "roles": ["worker"], "on": ["hub=sales", "task=load*"] });
@@ -729,7 +729,7 @@ async fn an_explanation_says_which_grant_decides() {
     let (engine, now) = (&server.engine, server.engine.now());
     let admin = engine
         .access()
-        .create_key("admin", vec![kernel::access::Role::Admin], None, "test", now)
+        .create_key("admin", vec![Role::Admin], None, "test", now)
         .await;
     let admin = admin.expect("memory takes all").text.to_string();
     let key =
