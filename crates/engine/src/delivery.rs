@@ -343,12 +343,19 @@ impl Engine {
     }
 
     /// An execution and those above it, as far up as sub-workflows may be nested.
+    ///
+    /// The line ends at a machine that is quarantined. It asked before it was set aside: what it
+    /// asked for is not held back by what became of it.
     pub(crate) async fn line_of(&self, id: &ExecutionId) -> Result<Vec<ExecutionId>, Error> {
         let (mut line, mut id) = (vec![id.clone()], id.clone());
         while line.len() < self.limits().depth_max as usize {
-            match self.look(&id, AnyMachine::parent).await?.flatten() {
-                Some(parent) => id = parent,
-                None => break,
+            match self.look(&id, AnyMachine::parent).await {
+                Ok(parent) => match parent.flatten() {
+                    Some(parent) => id = parent,
+                    None => break,
+                },
+                Err(Error::Quarantined { .. }) => break,
+                Err(error) => return Err(error),
             }
             line.push(id.clone());
         }

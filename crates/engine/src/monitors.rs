@@ -9,6 +9,7 @@ mod answers;
 mod composite;
 mod context;
 mod inbound;
+mod joined;
 mod own;
 mod pings;
 mod receivers;
@@ -18,10 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::alert::definition::roster::{Rotation, Target};
-use kernel::alert::definition::{
-    File, Kind, Known, MonitorDef, Receiver, Silence, Spec, composed_of_itself,
-};
+use kernel::alert::definition::{File, Kind, Known, MonitorDef, Receiver, Silence, Spec};
 use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
 use kernel::definition::{WorkflowDef, parse_workflow};
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
@@ -38,6 +36,8 @@ use crate::store::{Document, Store, StoreError};
 pub(crate) use schedules::Fired;
 
 pub use inbound::{Inbound, Received};
+pub use joined::{Misfit, together};
+use joined::{joined, rank_of};
 pub use kernel::alert::OWN_MONITOR;
 pub use pings::Making;
 pub use receivers::Broken;
@@ -106,6 +106,12 @@ impl ApplyError {
     }
 }
 
+impl From<Vec<Misfit>> for ApplyError {
+    fn from(misfits: Vec<Misfit>) -> Self {
+        Self::Unfit(misfits.iter().map(ToString::to_string).collect())
+    }
+}
+
 impl From<StoreError> for ApplyError {
     fn from(error: StoreError) -> Self {
         Self::Engine(error.into())
@@ -139,116 +145,6 @@ impl Monitors {
 fn document(kind: &str, name: &Arc<str>, value: &impl serde::Serialize) -> Document {
     let text = Json::of(value).text().into();
     Document { kind: kind.into(), name: name.clone(), version: 0, text }
-}
-
-/// All sources as one file.
-///
-/// # Errors
-/// Everything that keeps them from being one.
-pub fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>> {
-    match joined(sources) {
-        (all, unfit) if unfit.is_empty() => Ok(all),
-        (_, unfit) => Err(unfit),
-    }
-}
-
-/// What all sources define, and what does not fit together.
-fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
-    let (mut all, mut unfit) = (File::default(), Vec::new());
-    let (mut receivers, mut monitors) = (BTreeMap::new(), BTreeMap::new());
-    let (mut named, mut on_call) = (BTreeMap::new(), BTreeMap::new());
-    let (mut ping_keys, mut by_key) = (BTreeMap::new(), BTreeMap::new());
-    // Monitors that were made by the way give way to those that somebody has written.
-    let known = |name: &str, rank: u8| {
-        rank > 0
-            && sources.iter().any(|(source, file)| {
-                rank_of(source) < rank && file.monitors.iter().any(|it| *it.name == *name)
-            })
-    };
-    for (source, file) in sources {
-        for (name, settings) in &file.sources {
-            if let Some(other) = named.insert(name.clone(), source) {
-                unfit.push(format!("{source}: the source {name} is defined by {other} already"));
-            }
-            all.sources.insert(name.clone(), settings.clone());
-        }
-        for (name, receiver) in &file.receivers {
-            if let Some(other) = receivers.insert(name.clone(), source) {
-                unfit.push(format!("{source}: the receiver {name} is defined by {other} already"));
-            }
-            all.receivers.insert(name.clone(), receiver.clone());
-        }
-        for monitor in &file.monitors {
-            if known(&monitor.name, rank_of(source)) {
-                continue;
-            }
-            if let Some(other) = monitors.insert(monitor.name.clone(), source) {
-                let name = &monitor.name;
-                unfit.push(format!("{source}: the monitor {name} is defined by {other} already"));
-            }
-            all.monitors.push(monitor.clone());
-        }
-        for (name, ping_key) in &file.ping_keys {
-            let other = ping_keys.insert(name.clone(), source);
-            if let Some(other) = other.or_else(|| by_key.insert(ping_key.key.clone(), source)) {
-                unfit.push(format!("{source}: the ping key {name} is that of {other} already"));
-            }
-            all.ping_keys.insert(name.clone(), ping_key.clone());
-        }
-        all.routes.extend(file.routes.iter().cloned());
-        all.silences.extend(file.silences.iter().cloned());
-        let roster = &file.roster;
-        let of_people = roster.people.keys().map(|name| ("person", name));
-        for (what, name) in of_people.chain(roster.rotations.keys().map(|it| ("rotation", it))) {
-            if let Some(other) = on_call.insert((what, name.clone()), source) {
-                unfit.push(format!("{source}: the {what} {name} is defined by {other} already"));
-            }
-        }
-        all.roster.extend(roster.clone());
-    }
-    for (source, file) in sources {
-        for (what, name) in spoken_of_on_call(file) {
-            if !on_call.contains_key(&(what, name.clone())) {
-                unfit.push(format!("{source}: there is no {what} {name}"));
-            }
-        }
-        let missing_receivers = spoken_of_receivers(file).filter(|it| !receivers.contains_key(it));
-        unfit.extend(missing_receivers.map(|it| format!("{source}: there is no receiver {it}")));
-        let needed = file.monitors.iter().flat_map(|it| {
-            let spoken_of = it.depends_on.iter().chain(&it.witness).cloned();
-            spoken_of.chain(it.composed_of()).collect::<Vec<_>>()
-        });
-        let missing = needed.filter(|it| !monitors.contains_key(it));
-        unfit.extend(missing.map(|it| format!("{source}: there is no monitor {it}")));
-    }
-    unfit.extend(composed_of_itself(&all.monitors).into_iter().map(|(_, message)| message));
-    (all, unfit)
-}
-
-/// How soon a source gives way to others that define a monitor of the same name: people's own never
-/// does, one that calls have made does to these, and one that somebody merely spoke of to all.
-fn rank_of(source: &str) -> u8 {
-    match source {
-        OWN_MONITOR => 2,
-        _ if source.starts_with(pings::MADE) => 1,
-        _ => 0,
-    }
-}
-
-fn spoken_of_receivers(file: &File) -> impl Iterator<Item = Arc<str>> {
-    file.told().into_iter()
-}
-
-/// The rotations and people that a file speaks of.
-fn spoken_of_on_call(file: &File) -> BTreeSet<(&'static str, Arc<str>)> {
-    let steps = file.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
-    let told = steps.chain(file.monitors.iter().flat_map(|monitor| &monitor.to));
-    let called = told.filter_map(|to| Some(("rotation", Target::parse(to)?.rotation.into())));
-    let roster = &file.roster;
-    let of_overrides = roster.overrides.iter().map(|it| ("rotation", it.rotation.clone()));
-    let people = roster.rotations.values().flat_map(Rotation::people);
-    let people = people.chain(roster.overrides.iter().flat_map(|it| &it.who));
-    called.chain(of_overrides).chain(people.map(|name| ("person", name.clone()))).collect()
 }
 
 /// Where a monitor stands, in a word: `NEW`, `UP`, `UNKNOWN`, `PENDING`, `DOWN` or `REMOVED`.
@@ -380,7 +276,7 @@ impl Engine {
                 sources.insert(source, file);
             }
         }
-        let file = together(&sources).map_err(ApplyError::Unfit)?;
+        let file = together(&sources)?;
         let definitions = definitions_of(&file).map_err(ApplyError::Unfit)?;
         let written: Vec<Arc<str>> = put.iter().map(|document| document.name.clone()).collect();
         self.inner.store.put_documents(put).await?;
@@ -410,7 +306,7 @@ impl Engine {
         &self,
         changed: &BTreeMap<Arc<str>, File>,
         gone: impl Fn(&str) -> bool,
-    ) -> Result<File, Vec<String>> {
+    ) -> Result<File, Vec<Misfit>> {
         let mut sources = self.inner.monitors.sources.read().clone();
         sources.retain(|source, _| !gone(source));
         sources.extend(changed.iter().map(|(source, file)| (source.clone(), file.clone())));
@@ -599,7 +495,7 @@ impl Engine {
     /// Makes the machines what the sources define, unless these do not fit together, as when one of
     /// them is damaged.
     async fn reconcile_defined(&self) -> Result<(), ApplyError> {
-        let file = together(&self.inner.monitors.sources.read()).map_err(ApplyError::Unfit)?;
+        let file = together(&self.inner.monitors.sources.read())?;
         let definitions = definitions_of(&file).map_err(ApplyError::Unfit)?;
         if self.inner.damaged.names(SOURCE).is_empty() {
             self.drop_stale_definitions(&file).await;

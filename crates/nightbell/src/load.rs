@@ -154,7 +154,9 @@ pub(crate) fn definitions(
             routes += 1;
         }
     }
-    all.monitors = engine::monitors::together(&sources)?;
+    let together = engine::monitors::together(&sources);
+    let in_words = |misfits: Vec<_>| misfits.iter().map(ToString::to_string).collect::<Vec<_>>();
+    all.monitors = together.map_err(in_words)?;
     Ok(all)
 }
 

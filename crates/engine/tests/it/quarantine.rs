@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::memory::Memory;
-use engine::store::{Commit, Head, Store as _};
+use engine::store::{Commit, Head, MessageKey, Outgoing, Store as _};
 use engine::{Engine, Error, PollRequest};
 use kernel::alert::Monitor;
 use kernel::alert::definition::{ChecklistOptions, Known, load_among};
@@ -16,6 +16,11 @@ use crate::house::{complete, ended, open, poll, register, start};
 
 /// Appends facts to a stored history that no decision comes to. Its timer is due.
 async fn damage(store: &Memory, id: &ExecutionId, facts: Value) {
+    damage_and_send(store, id, facts, Vec::new()).await;
+}
+
+/// The same, with messages that the machine sent before anybody found out.
+async fn damage_and_send(store: &Memory, id: &ExecutionId, facts: Value, send: Vec<Outgoing>) {
     let head = store.head(id).await.expect("the store answers").expect("it is there");
     let expect = head.version;
     let wake_at = Some(Timestamp::from_millis(1));
@@ -26,7 +31,7 @@ async fn damage(store: &Memory, id: &ExecutionId, facts: Value) {
         forget: false,
         plans: Vec::new(),
         queue: Vec::new(),
-        send: Vec::new(),
+        send,
         received: Vec::new(),
         records: Vec::new(),
         deferrable: false,
@@ -90,6 +95,33 @@ async fn a_history_that_contradicts_itself_sets_aside_that_execution_alone() {
     assert!(engine.remove(&broken).await.expect("the store answers"));
     assert!(engine.quarantined().is_empty());
     assert_eq!(engine.read(&broken, |_| ()).await.expect("the store answers"), None);
+}
+
+#[tokio::test]
+async fn what_a_machine_started_begins_though_the_machine_is_quarantined() {
+    let store = Arc::new(Memory::new());
+    let first = open(store.clone()).await;
+    let task = |name: &str| json!([{ "name": name, "taskReferenceName": "t", "type": "SIMPLE" }]);
+    register(&first, json!({ "name": "broken", "tasks": task("queued") })).await;
+    register(&first, json!({ "name": "child", "tasks": task("work") })).await;
+    let broken = start(&first, "broken", json!({})).await;
+    drop(first);
+    let child = ExecutionId::new("a-child-that-was-asked-for");
+    let parent = json!({ "x": broken, "s": 1 });
+    let sent = Outgoing {
+        key: MessageKey { sender: broken.clone(), sequence: 1 << 20 },
+        to: child.clone(),
+        body: json!({ "start": { "name": "child", "input": {}, "parent": parent } }).to_string(),
+    };
+    let closed = json!({ "closed": { "s": 99, "t": "COMPLETED" } });
+    damage_and_send(&store, &broken, json!([{ "at": 1 }, closed]), vec![sent]).await;
+
+    let engine = open(store).await;
+    let work = poll(&engine, "work").await;
+    assert_eq!(work.execution, child);
+    is_quarantined(&engine.read(&broken, |_| ()).await);
+    complete(&engine, &work, json!({})).await;
+    assert_eq!(ended(&engine, &child).await.0, Status::Completed);
 }
 
 #[tokio::test]

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use kernel::Place;
+
 use super::finding::{Finding, Level};
 use super::is_definition;
 use super::kind::{SECTIONS, is_found_monitors, is_tests, is_yaml};
+use super::reading::text_of;
 use super::rejected::Mistakes;
 
 /// Files and folders that one `--load` path may lead to; more is taken for a mistake.
@@ -34,16 +37,37 @@ impl Found {
     /// YAML that was passed over, as findings: its author may take it for monitors.
     pub(super) fn not_read(&self) -> impl Iterator<Item = Finding> + '_ {
         self.passed_over.iter().filter(|file| is_yaml(file)).map(|file| {
+            let text = text_of(file).unwrap_or_default();
+            let (at, key) = first_key(&text);
+            let Place { line, column } = Place::of_byte(&text, at);
+            let begins =
+                if key.is_empty() { String::new() } else { format!(" and begins with {key:?}") };
             let message = format!(
-                "the file is not read: a YAML file holds monitors, and has one of the sections {}",
+                "the file is not read: a YAML file holds monitors, but this one has none of the \
+                 sections {}{begins}",
                 SECTIONS.join(", ")
             );
             Finding {
+                line,
+                column,
                 hint: "Correct the section, write workflows as JSON, or keep it elsewhere.".into(),
                 ..Finding::of_file(file, Level::Warning, "file-not-read", message)
             }
         })
     }
+}
+
+/// The first key of a YAML text and the byte where it stands; an empty one at the start if there is none.
+fn first_key(text: &str) -> (usize, &str) {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let name = line.trim_end().split(':').next().unwrap_or_default();
+        if name.starts_with(|c: char| c.is_alphanumeric() || "_\"'".contains(c)) {
+            return (at, name);
+        }
+        at += line.len();
+    }
+    (0, "")
 }
 
 /// What several paths lead to, each file once: it may be named by itself and lie in a folder that is.

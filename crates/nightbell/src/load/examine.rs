@@ -65,9 +65,12 @@ pub(crate) fn examine_beside(
         None => known.workflows = None,
     }
     let beside = WorkflowsBeside::of(&defined, known.workflows.as_ref(), unfinished.as_ref());
+    // A folder is all that there is; a single file leaves out what lies beside it.
+    let elsewhere =
+        if paths.iter().any(|path| path.is_dir()) { Level::Warning } else { Level::Note };
     for (file, found) in &defined {
         of_workflows(file, found, &beside, &mut findings);
-        of_starts(file, found, &beside, &mut findings);
+        of_starts(file, found, &beside, elsewhere, &mut findings);
         of_clocks(file, found, engine, &mut findings);
     }
     known.sources.entry(MAILBOX.into()).or_insert_with(|| Json::of(&json!({ "url": "etl.cfg" })));
@@ -76,7 +79,7 @@ pub(crate) fn examine_beside(
         let schedules = defined.iter().flat_map(|(_, found)| &found.schedules);
         let schedules: BTreeSet<&str> = schedules.map(|it| &*it.name).collect();
         for (file, found) in of_monitors.iter().filter_map(|file| Some((file, read.of(file)?))) {
-            of_elsewhere(file, found, &known, &schedules, &mut findings);
+            of_elsewhere((file, found), &known, &schedules, elsewhere, &mut findings);
         }
     }
     findings.extend(read.into_findings());
@@ -215,6 +218,7 @@ fn of_starts(
     file: &Path,
     found: &Defined,
     beside: &WorkflowsBeside<'_>,
+    elsewhere: Level,
     findings: &mut Vec<Finding>,
 ) {
     let starters = starters(found);
@@ -231,7 +235,7 @@ fn of_starts(
                 let message = format!("{what} starts {starts:?}, which no file here defines");
                 let hint = "Check the folder of its definition with it, or look with --online.";
                 let problem = Problem::new(name_at, "workflow-elsewhere", message, hint);
-                findings.push(source.finding(index, Level::Note, &problem.at_word(starts)));
+                findings.push(source.finding(index, elsewhere, &problem.at_word(starts)));
             }
             continue;
         };
@@ -259,10 +263,10 @@ fn of_starts(
 /// Workflows and schedules that monitors and receivers speak of, in a folder that does not say which there
 /// are.
 fn of_elsewhere(
-    path: &Path,
-    file: &File,
+    (path, file): (&Path, &File),
     known: &Known,
     schedules: &BTreeSet<&str>,
+    level: Level,
     findings: &mut Vec<Finding>,
 ) {
     let setting = |settings: &Json, name: &str| settings.parse()[name].as_str().map(str::to_owned);
@@ -291,7 +295,7 @@ fn of_elsewhere(
         let place = Place::of_byte(text, at);
         let message = format!("{name} speaks of the {what} {meant:?}, which no file here defines");
         let hint = "Check the folder of its definition with it, or look with --online.".to_owned();
-        let finding = Finding::of_file(path, Level::Note, code, message);
+        let finding = Finding::of_file(path, level, code, message);
         findings.push(Finding { line: place.line, column: place.column, hint, ..finding });
     }
 }
@@ -302,9 +306,17 @@ fn of_clocks(file: &Path, found: &Defined, engine: &Engine, findings: &mut Vec<F
     for (index, schedule) in found.schedules.iter().enumerate() {
         for problem in clock_changes(schedule, engine) {
             let text = text.get_or_insert_with(|| text_of(file).unwrap_or_default());
-            findings.push(Source { file, text }.finding(index, Level::Note, &problem));
+            let level = if decides_clock(text, index) { Level::Note } else { Level::Warning };
+            findings.push(Source { file, text }.finding(index, level, &problem));
         }
     }
+}
+
+/// Whether the author of the schedule at `index` has said what a change of the clock does.
+fn decides_clock(text: &str, index: usize) -> bool {
+    let document: Value = serde_json::from_str(text).unwrap_or_default();
+    let schedule = if document.is_array() { &document[index] } else { &document };
+    schedule.get("dst").is_some()
 }
 
 /// The secrets that files below the paths name, each with the finding that it is missing.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Engine;
-use engine::monitors::ApplyError;
+use engine::monitors::{ApplyError, Misfit};
+use kernel::Place;
 use kernel::alert::definition::{
     ChecklistOptions, File, Known, Level as Found, load_judged, secrets_in,
 };
@@ -22,6 +23,9 @@ use super::rejected::{self, Of};
 
 /// Sources that are files are named so, with the path behind it.
 const SOURCE: &str = Of::Monitors.prefix();
+/// The code of findings about names that files define twice, or that none defines.
+const DO_NOT_FIT: &str = "monitors-do-not-fit";
+
 /// What was read.
 #[derive(Default)]
 pub(super) struct Read {
@@ -49,9 +53,16 @@ impl Read {
         self.good.get(&source_of(file))
     }
 
-    /// Everything that is wrong, and everything that is hardly meant.
+    /// Everything that is wrong, also between files, and everything that is hardly meant.
     pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
-        self.bad.into_values().flatten().chain(self.warnings)
+        // A name may be missing only because its file is refused.
+        let misfits = if self.bad.is_empty() {
+            engine::monitors::together(&self.good).err().unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let misfits: Vec<Finding> = misfits.iter().filter_map(of_misfit).collect();
+        self.bad.into_values().flatten().chain(self.warnings).chain(misfits)
     }
 
     /// Logs what is hardly meant.
@@ -80,6 +91,32 @@ fn source_of(file: &Path) -> Arc<str> {
 /// The file that a source is named after.
 pub(super) fn file_of(source: &str) -> PathBuf {
     PathBuf::from(source.strip_prefix(SOURCE).unwrap_or(source))
+}
+
+/// A name that does not fit what other files define, at its place; `None` if it stands in no file.
+fn of_misfit(misfit: &Misfit) -> Option<Finding> {
+    misfit.source.strip_prefix(SOURCE)?;
+    let file = file_of(&misfit.source);
+    let message = misfit.message.replace(SOURCE, "");
+    let finding = Finding::of_file(&file, Level::Error, DO_NOT_FIT, message);
+    let place = text_of(&file).ok().and_then(|text| place_of_name(&text, &misfit.name));
+    let Place { line, column } = place.unwrap_or_default();
+    Some(Finding { line, column, ..finding })
+}
+
+/// Where a name stands in a file of monitors: as a key if it does, otherwise as a word.
+fn place_of_name(text: &str, name: &str) -> Option<Place> {
+    let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !"_-.".contains(c));
+    let places = text.match_indices(name).filter(|(at, _)| {
+        is_edge(text[..*at].chars().next_back()) && is_edge(text[at + name.len()..].chars().next())
+    });
+    let mut places = places.map(|(at, _)| at).peekable();
+    let first = *places.peek()?;
+    let is_key = |at: &usize| {
+        let behind = text[at + name.len()..].trim_start_matches(['"', '\'']).trim_start();
+        behind.starts_with(':')
+    };
+    Some(Place::of_byte(text, places.find(is_key).unwrap_or(first)))
 }
 
 /// Reads files; each may speak of what the others and other sources define, and of what there is
@@ -174,12 +211,15 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, extent: Extent) -> Ve
         Err(ApplyError::Unfit(_)) => {
             // Together they do not fit: those that do alone are applied.
             for (source, file) in good {
+                let alone = BTreeMap::from([(source.clone(), file.clone())]);
+                let misfits = engine.monitors_after(&alone, |_| false).err().unwrap_or_default();
                 if let Err(error) = engine.apply_monitors(&source, file).await {
-                    let file = file_of(&source);
-                    let told = error.to_string();
-                    let finding =
-                        Finding::of_file(&file, Level::Error, "monitors-do-not-fit", told);
-                    bad.insert(source, vec![finding]);
+                    let mut findings: Vec<Finding> = misfits.iter().filter_map(of_misfit).collect();
+                    if findings.is_empty() {
+                        let (file, told) = (file_of(&source), error.to_string());
+                        findings.push(Finding::of_file(&file, Level::Error, DO_NOT_FIT, told));
+                    }
+                    bad.insert(source, findings);
                 }
             }
         }

@@ -63,8 +63,9 @@ pub(super) async fn apply(
     let (prefix, sources) = (source_prefix(project), wanted.sources());
     let gone = |source: &str| source.starts_with(&prefix) && !sources.contains_key(source);
     if touches_monitors {
-        engine.monitors_after(&sources, gone).map_err(|unfit| {
-            Problem::conflict(unfit.join("; ")).with_hint("Mend the files and plan again.")
+        engine.monitors_after(&sources, gone).map_err(|misfits| {
+            let told: Vec<String> = misfits.iter().map(ToString::to_string).collect();
+            Problem::conflict(told.join("; ")).with_hint("Correct the files and plan again.")
         })?;
     }
     let applied = count(&difference);

@@ -220,7 +220,7 @@ pub(super) async fn monitors(
     let before = engine.monitors_file();
     let after = match engine.monitors_after(&sources, gone) {
         Ok(after) => after,
-        Err(unfit) => return Ok(Err(unfit)),
+        Err(misfits) => return Ok(Err(misfits.iter().map(ToString::to_string).collect())),
     };
     let (mut told, mut elsewhere) = (Vec::new(), Vec::new());
     let now = engine.now();

@@ -80,7 +80,7 @@ fn slips_are_found_by_file_line_and_word() {
         ("flow.json:9", "answer-without-case", "few"),
         ("flow.json:13", "case-never-taken", "Many"),
         ("flow.json:14", "unknown-workflow", "rnig"),
-        ("jobs.yaml: warning", "file-not-read", "sections"),
+        ("jobs.yaml:1:1", "file-not-read", "jobs"),
         ("monitors.yaml:6", "route-never-reached", "routes[1]"),
         ("monitors.yaml:6", "matches-nothing", "data"),
         ("monitors.yaml:9", "doubtful-setting", "sql_urls_in_inputs"),
@@ -117,6 +117,30 @@ fn what_is_refused_is_found_with_its_line_too() {
     assert!(found.contains(&("cut.json:2".into(), "malformed-json".into())), "{found:?}");
 }
 
+/// Which of two definitions counts would depend on the names of their files.
+#[test]
+fn what_two_files_define_and_what_none_defines_is_found_at_its_place() {
+    let second = RING.replacen('{', "\n{ ", 1);
+    let more = "receivers:\n  noc: { slack: { url: \"https://hooks.slack.com/x\" } }\nmonitors:\n  \
+        one: { tcp: \"h:1\", every: 1m, to: noc }\n";
+    let other = "monitors:\n  # one\n  one: { tcp: \"h:2\", every: 1m, to: noc }\n";
+    let outcome = check(&["."])
+        .file("a.json", RING)
+        .file("b.json", &second)
+        .file("m.yaml", more)
+        .file("n.yaml", other)
+        .run()
+        .exits(1);
+    for place in [
+        "b.json:2:13: error: /name: defines version 1 of the workflow 'ring', as ./a.json does",
+        "n.yaml:3:3: error: the monitor one is defined by",
+    ] {
+        let is_it = |line: &str| line.trim_start_matches("./").starts_with(place);
+        assert!(outcome.stdout.lines().any(is_it), "{place}: {}", outcome.stdout);
+    }
+    assert_eq!(outcome.stdout.lines().count(), 2, "{}", outcome.stdout);
+}
+
 /// Each would be silence, or a page at once.
 #[test]
 fn what_never_holds_and_what_never_fires_is_found() {
@@ -136,18 +160,22 @@ fn what_never_holds_and_what_never_fires_is_found() {
         };
         assert!(outcome.stdout.lines().any(is_it), "{place} {word}: {}", outcome.stdout);
     }
-    // Alone, nobody here knows the workflow: that is a note.
+    // A single file leaves out what lies beside it: that is a note. A folder is all that there is.
     let alone = "monitors:\n  three:\n    workflow: rnig\n    every: 1m\n";
-    let noted = check(&["."]).file("monitors.yaml", alone).run().exits(0);
-    let line =
-        noted.stdout.lines().find(|it| it.ends_with("[workflow-elsewhere]")).expect("a note");
-    assert!(line.starts_with("./monitors.yaml:3:15: note: three speaks of"), "{line}");
+    for (path, level, exit) in [("monitors.yaml", "note", 0), (".", "warning", 1)] {
+        let told = check(&[path]).file("monitors.yaml", alone).run().exits(exit);
+        let line =
+            told.stdout.lines().find(|it| it.ends_with("[workflow-elsewhere]")).expect("a finding");
+        let place = format!("monitors.yaml:3:15: {level}: three speaks of");
+        assert!(line.trim_start_matches("./").starts_with(&place), "{line}");
+    }
 }
 
 #[test]
 fn good_files_pass_and_notes_fail_only_when_it_is_strict() {
     check(&["."]).file("ring.json", RING).run().exits(0);
-    let nightly = NIGHTLY.replace("ordres", "ring");
+    let nightly =
+        NIGHTLY.replace("ordres", "ring").replace("\"zoneId\"", "\"dst\": \"once\", \"zoneId\"");
     let with = |arguments: &[&str]| {
         check(arguments).file("ring.json", RING).file("nightly.json", &nightly).run()
     };
@@ -226,9 +254,11 @@ fn starts_are_compared_with_the_workflows_of_the_folder_or_the_server() {
     }
     assert_eq!(outcome.stdout.lines().count(), 4, "{}", outcome.stdout);
     // Where there are no workflows, nobody here knows; a server does.
-    let alone = || check(&["."]).file("nightly.json", &nightly.replace("ring", "ordres")).run();
-    let noted = alone().exits(0);
-    assert!(noted.stdout.contains("[workflow-elsewhere]"), "{noted:?}");
+    let alone =
+        |path| check(&[path]).file("nightly.json", &nightly.replace("ring", "ordres")).run();
+    for outcome in [alone("nightly.json").exits(0), alone(".").exits(1)] {
+        assert!(outcome.stdout.contains("[workflow-elsewhere]"), "{outcome:?}");
+    }
     let asked = check(&[".", "--online"])
         .env("NIGHTBELL_URL", &server().url())
         .file("nightly.json", &nightly.replace("ring", "ordres"))
