@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kernel::ExecutionId;
-use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
+use kernel::definition::{EventHandler, SchemaDef, TaskDef, WorkflowDef};
 use kernel::schedule::{Input, ScheduleSpec};
 
 use crate::authors::{Author, Authored};
@@ -28,6 +28,8 @@ pub struct Change {
     pub tasks: Vec<TaskDef>,
     /// Workflow definitions.
     pub workflows: Vec<WorkflowDef>,
+    /// Schemas.
+    pub schemas: Vec<SchemaDef>,
     /// Event handlers.
     pub handlers: Vec<EventHandler>,
     /// Schedules.
@@ -43,10 +45,11 @@ pub struct Change {
 impl Change {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        let Self { tasks, workflows, handlers, schedules, documents, authored, .. } = self;
+        let Self { tasks, workflows, schemas, handlers, schedules, documents, authored, .. } = self;
         tasks.is_empty()
             && authored.is_empty()
             && workflows.is_empty()
+            && schemas.is_empty()
             && handlers.is_empty()
             && schedules.is_empty()
             && documents.is_empty()
@@ -64,6 +67,7 @@ impl Change {
 
     fn as_stored(&self) -> Vec<Document> {
         let mut all = definitions::documents(&self.tasks, &self.workflows);
+        all.extend(definitions::schema_documents(&self.schemas));
         all.extend(events::documents(&self.handlers));
         all.extend(self.documents.iter().map(|(kind, name, text)| document(kind, name, text)));
         all.extend(self.schedules.iter().map(|spec| {
@@ -107,7 +111,7 @@ impl Engine {
         all.extend(authors.documents(&written, &by));
         let stored =
             if all.is_empty() { Ok(()) } else { self.inner.store.put_documents(all).await };
-        let Change { tasks, workflows, handlers, schedules, documents, .. } = change;
+        let Change { tasks, workflows, schemas, handlers, schedules, documents, .. } = change;
         for (kind, _, _) in &documents {
             self.catalogue().has_changed(kind);
         }
@@ -119,7 +123,7 @@ impl Engine {
         stored?;
         authors.take(written, &by);
         // What others start comes before what starts it.
-        self.definitions().take(tasks, workflows);
+        self.definitions().take(tasks, workflows, schemas);
         self.take_event_handlers(handlers);
         for spec in schedules {
             self.tell_schedule(spec).await?;

@@ -145,7 +145,7 @@ impl Definitions {
     /// The store's.
     pub async fn put_workflows(&self, definitions: Vec<WorkflowDef>) -> Result<(), StoreError> {
         self.store.put_documents(documents(&[], &definitions)).await?;
-        self.take(Vec::new(), definitions);
+        self.take(Vec::new(), definitions, Vec::new());
         Ok(())
     }
 
@@ -155,13 +155,24 @@ impl Definitions {
     /// The store's.
     pub async fn put_tasks(&self, definitions: Vec<TaskDef>) -> Result<(), StoreError> {
         self.store.put_documents(documents(&definitions, &[])).await?;
-        self.take(definitions, Vec::new());
+        self.take(definitions, Vec::new(), Vec::new());
         Ok(())
     }
 
     /// Lets all be seen at once that is in the store now.
-    pub(crate) fn take(&self, tasks: Vec<TaskDef>, workflows: Vec<WorkflowDef>) {
+    pub(crate) fn take(
+        &self,
+        tasks: Vec<TaskDef>,
+        workflows: Vec<WorkflowDef>,
+        schemas: Vec<SchemaDef>,
+    ) {
         let mut registered = self.registered.write();
+        for schema in schemas {
+            let number = schema_version(&schema);
+            self.damaged.mended(SCHEMA, &schema.name, number);
+            let versions = registered.schemas.entry(schema.name.as_str().into()).or_default();
+            versions.insert(number, Arc::new(schema));
+        }
         for definition in tasks {
             self.damaged.mended(TASK, &definition.name, 0);
             registered.put_task(definition);
@@ -234,18 +245,8 @@ impl Definitions {
     /// # Errors
     /// The store's.
     pub async fn put_schemas(&self, schemas: Vec<SchemaDef>) -> Result<(), StoreError> {
-        let number = |schema: &SchemaDef| u32::try_from(schema.version).unwrap_or(1).max(1);
-        let documents =
-            schemas.iter().map(|schema| document(SCHEMA, &schema.name, number(schema), schema));
-        self.store.put_documents(documents.collect()).await?;
-        let mut registered = self.registered.write();
-        for schema in schemas {
-            self.damaged.mended(SCHEMA, &schema.name, number(&schema));
-            let versions = registered.schemas.entry(schema.name.as_str().into()).or_default();
-            versions.insert(number(&schema), Arc::new(schema));
-        }
-        registered.has_changed();
-        drop(registered);
+        self.store.put_documents(schema_documents(&schemas).collect()).await?;
+        self.take(Vec::new(), Vec::new(), schemas);
         Ok(())
     }
 
@@ -357,6 +358,15 @@ impl Definitions {
 
 fn version_of(definition: &WorkflowDef) -> u32 {
     u32::try_from(definition.version).unwrap_or(1)
+}
+
+fn schema_version(schema: &SchemaDef) -> u32 {
+    u32::try_from(schema.version).unwrap_or(1).max(1)
+}
+
+/// How schemas are stored.
+pub(crate) fn schema_documents(schemas: &[SchemaDef]) -> impl Iterator<Item = Document> {
+    schemas.iter().map(|schema| document(SCHEMA, &schema.name, schema_version(schema), schema))
 }
 
 /// Definitions as they are stored.

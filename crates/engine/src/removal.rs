@@ -55,9 +55,11 @@ impl Engine {
         id: &ExecutionId,
         slot: &mut Slot,
     ) -> Result<(bool, Vec<u32>), Error> {
-        // What has ended waits in no queue: its history need not be read to know that.
-        let ended =
-            slot.state.is_none() && self.inner.store.head(id).await?.is_none_or(|head| head.closed);
+        // What has ended waits in no queue: its history need not be read to know that. Whoever owes
+        // something by a commit that was written after all is read, and its messages go out.
+        let ended = slot.state.is_none()
+            && !self.is_doubted(id)
+            && self.inner.store.head(id).await?.is_none_or(|head| head.closed);
         // What is quarantined unread stays so.
         let mut is_unread = self.inner.suspects.is_unread(id);
         if !is_unread && !ended {
@@ -124,9 +126,10 @@ impl Engine {
     }
 
     async fn remove_together(&self, ids: Vec<ExecutionId>) -> Result<(), Error> {
+        let (doubted, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| self.is_doubted(id));
         let left = self.inner.store.remove_ended(ids.clone()).await;
         self.inner.cache.forget(&ids);
-        for left in left? {
+        for left in left?.into_iter().chain(doubted) {
             self.remove(&left).await?;
         }
         Ok(())

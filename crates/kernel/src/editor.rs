@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 pub use crate::alert::definition::editor::{checklists, monitors};
 pub use crate::definition::editor::{event_handlers, task_definitions, workflows};
+pub use crate::definition::schema::schemas;
 pub use crate::schedule::editor::schedules;
 pub use crate::status_page::status_pages;
 

@@ -2,8 +2,9 @@
 //!
 //! A JSON file holds workflow definitions (objects with `tasks`), event handlers (objects with
 //! `event` and `actions`), schedules (objects with `startWorkflowRequest` or a cron expression), HTTP
-//! triggers (objects with `method` and `path`), status pages (objects with `groups`) or task definitions
-//! (a file named `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are
+//! triggers (objects with `method` and `path`), status pages (objects with `groups`), webhooks (objects
+//! with `verifier`), schemas (objects with `data` or `externalRef`) or task definitions (a file named
+//! `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are
 //! examples of input and are passed over. A YAML file holds monitors, or is a checklist; a JSON file with sections of one holds
 //! monitors too.
 //!

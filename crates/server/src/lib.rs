@@ -15,7 +15,7 @@ mod fallback;
 mod front;
 mod grpc;
 mod guard;
-mod hooks;
+pub mod hooks;
 mod inbound;
 mod local;
 pub mod mcp;

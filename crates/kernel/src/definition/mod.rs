@@ -16,6 +16,7 @@ mod parse;
 mod problem;
 mod references;
 mod rules;
+pub(crate) mod schema;
 mod shape;
 mod task;
 mod validate;
@@ -38,6 +39,7 @@ pub use parse::{
 pub(crate) use problem::nearest;
 pub use problem::{PROBLEMS_MAX, Problem};
 pub use rules::Templates;
+pub use schema::{SCHEMA_SIZE_MAX, is_schema, parse_schemas, schema_from_value};
 pub use task::{RetryLogic, SchemaDef, SchemaType, TaskDef, TaskTimeoutPolicy};
 pub use validate::{Findings, inspect_workflow, validate_task_def, validate_workflow};
 pub use walk::escape_pointer;

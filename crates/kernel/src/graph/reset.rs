@@ -125,6 +125,17 @@ impl Execution {
         })
     }
 
+    /// The last iteration of a loop up to which all tasks of all iterations have ended.
+    pub(super) fn closed_through(&self, sequence: u32) -> u32 {
+        let Some(depth) = self.task(sequence).map(|task| task.path.len()) else { return 0 };
+        self.tasks
+            .range(sequence..)
+            .filter(|(inner, it)| !it.status.is_closed() && self.runs_inside(**inner, sequence))
+            .map(|(_, inner)| inner.path[depth].saturating_sub(1))
+            .min()
+            .unwrap_or(u32::MAX)
+    }
+
     pub(super) fn forget_iterations(&mut self, sequence: u32, through: u32) {
         let task = self.tasks.get(&sequence).expect(CHECKED);
         if through < task.kept_from {

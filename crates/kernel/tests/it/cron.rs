@@ -235,6 +235,8 @@ fn five_fields_as_unix_reads_them() {
         assert_eq!(next.to_string(), expected, "{cron}");
     }
     assert!(Cron::parse_five("0 * * * * *").unwrap_err().hint.contains("leave out the first"));
+    // Whoever wrote five fields sees their own, not an example.
+    assert!(Cron::parse("30 2 * * *").unwrap_err().hint.contains("\"0 30 2 * * *\""));
 }
 
 #[test]

@@ -80,17 +80,14 @@ pub(super) async fn apply(
     engine: &Engine,
     differing: Vec<(PathBuf, Defined)>,
 ) -> Result<(), Failed> {
-    let mut change = Change { author: Author::Server, ..Change::default() };
-    let mut triggers = Vec::new();
-    let files: Vec<PathBuf> = differing.iter().map(|(file, _)| file.clone()).collect();
-    for (_, found) in differing {
-        change.tasks.extend(found.tasks);
-        change.workflows.extend(found.workflows);
-        change.handlers.extend(found.handlers);
-        change.schedules.extend(found.schedules);
-        triggers.extend(found.triggers);
-        change = engine::status_pages_change(&found.status_pages, change);
+    let mut all = Defined::default();
+    let mut files: Vec<PathBuf> = Vec::new();
+    for (file, found) in differing {
+        files.push(file);
+        all.extend(found);
     }
+    let (triggers, change) = all.change();
+    let change = Change { author: Author::Server, ..change };
     triggers::change(engine, triggers, change).await?;
     write_down(engine, &files).await;
     Ok(())

@@ -42,7 +42,9 @@ impl Clash {
             format!("defines {words}, as {} does", elsewhere.display())
         };
         let hint = "Remove one of the two, or give it another name or version.";
-        let problem = Problem::new("/name", "defined-twice", message, hint).at_word(name.clone());
+        // Webhooks are told apart by their ids.
+        let at = if words.starts_with("the webhook") { "/id" } else { "/name" };
+        let problem = Problem::new(at, "defined-twice", message, hint).at_word(name.clone());
         let text = text_of(file).unwrap_or_default();
         Source { file, text: &text }.finding(*index, Level::Error, &problem)
     }
@@ -82,7 +84,16 @@ pub(super) fn all(others: &[(PathBuf, Defined)], these: &[(PathBuf, Defined)]) -
 
 /// Everything that a file defines.
 fn definitions(defined: &Defined) -> impl Iterator<Item = Definition> + '_ {
-    let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = defined;
+    let Defined {
+        workflows,
+        tasks,
+        schedules,
+        handlers,
+        triggers,
+        status_pages,
+        schemas,
+        webhooks,
+    } = defined;
     let workflows = workflows.iter().enumerate().map(|(index, it)| {
         let words = format!("version {} of the workflow '{}'", it.version, it.name);
         Definition { words, name: it.name.clone(), index }
@@ -101,5 +112,12 @@ fn definitions(defined: &Defined) -> impl Iterator<Item = Definition> + '_ {
     let triggers = triggers.iter().map(|it| it.name.to_string()).enumerate().map(of("trigger"));
     let status_pages = status_pages.iter().map(|it| it.name.to_string()).enumerate();
     let status_pages = status_pages.map(of("status page"));
-    workflows.chain(tasks).chain(schedules).chain(handlers).chain(triggers).chain(status_pages)
+    let schemas = schemas.iter().enumerate().map(|(index, it)| {
+        let words = format!("version {} of the schema '{}'", it.version, it.name);
+        Definition { words, name: it.name.clone(), index }
+    });
+    let webhooks = webhooks.iter().map(|it| it.id().to_owned()).enumerate().map(of("webhook"));
+    let started = workflows.chain(tasks).chain(schemas);
+    let starters = schedules.chain(handlers).chain(triggers).chain(webhooks);
+    started.chain(starters).chain(status_pages)
 }

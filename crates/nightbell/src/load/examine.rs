@@ -205,6 +205,16 @@ fn starters(found: &Defined) -> Vec<Starter> {
             at: "/start".to_owned(),
         });
     }
+    for (index, webhook) in found.webhooks.iter().enumerate() {
+        all.extend(webhook.started().map(|starts| Starter {
+            index,
+            what: format!("the webhook {}", webhook.id()),
+            starts: starts.to_owned(),
+            version: None,
+            input: None,
+            at: "/workflowsToStart".to_owned(),
+        }));
+    }
     // What is only known at run time, and what workers run as code, is in no file.
     let is_fixed = |name: &str| {
         !name.is_empty() && !name.contains("${") && !name.starts_with("orchestration:")

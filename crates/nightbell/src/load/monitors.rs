@@ -34,6 +34,8 @@ pub(super) struct Read {
     bad: BTreeMap<Arc<str>, Vec<Finding>>,
     /// What is hardly meant in files that are new or changed.
     warnings: Vec<Finding>,
+    /// The files of the sources as they were named.
+    paths: BTreeMap<Arc<str>, PathBuf>,
 }
 
 impl Read {
@@ -61,7 +63,8 @@ impl Read {
         } else {
             Vec::new()
         };
-        let misfits: Vec<Finding> = misfits.iter().filter_map(of_misfit).collect();
+        let misfits: Vec<Finding> =
+            misfits.iter().filter_map(|misfit| of_misfit(misfit, &self.paths)).collect();
         self.bad.into_values().flatten().chain(self.warnings).chain(misfits)
     }
 
@@ -94,10 +97,15 @@ pub(super) fn file_of(source: &str) -> PathBuf {
 }
 
 /// A name that does not fit what other files define, at its place; `None` if it stands in no file.
-fn of_misfit(misfit: &Misfit) -> Option<Finding> {
+fn of_misfit(misfit: &Misfit, paths: &BTreeMap<Arc<str>, PathBuf>) -> Option<Finding> {
     misfit.source.strip_prefix(SOURCE)?;
-    let file = file_of(&misfit.source);
-    let message = misfit.message.replace(SOURCE, "");
+    let named = |source: &str| paths.get(source).cloned().unwrap_or_else(|| file_of(source));
+    let file = named(&misfit.source);
+    let mut message = misfit.message.clone();
+    for source in paths.keys() {
+        message = message.replace(&**source, &named(source).display().to_string());
+    }
+    let message = message.replace(SOURCE, "");
     let finding = Finding::of_file(&file, Level::Error, DO_NOT_FIT, message);
     let place = text_of(&file).ok().and_then(|text| place_of_name(&text, &misfit.name));
     let Place { line, column } = place.unwrap_or_default();
@@ -130,6 +138,7 @@ pub(super) fn read(
     let mut read = Read::default();
     let mut texts = BTreeMap::new();
     for file in files {
+        read.paths.insert(source_of(file), file.clone());
         match text_of(file) {
             Ok(text) => {
                 texts.insert(source_of(file), (file, text));
@@ -183,7 +192,7 @@ pub(super) enum Extent {
 /// although nothing of it is in force, when this is the start.
 pub(super) async fn apply(engine: &Engine, mut read: Read, extent: Extent) -> Vec<String> {
     read.warn();
-    let Read { good, mut bad, .. } = read;
+    let Read { good, mut bad, paths, .. } = read;
     let start = extent == Extent::Start;
     // Also what an earlier start has loaded, or a link has led to before, and this reading has not found.
     let named: BTreeSet<Arc<str>> = good.keys().chain(bad.keys()).cloned().collect();
@@ -214,7 +223,8 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, extent: Extent) -> Ve
                 let alone = BTreeMap::from([(source.clone(), file.clone())]);
                 let misfits = engine.monitors_after(&alone, |_| false).err().unwrap_or_default();
                 if let Err(error) = engine.apply_monitors(&source, file).await {
-                    let mut findings: Vec<Finding> = misfits.iter().filter_map(of_misfit).collect();
+                    let mut findings: Vec<Finding> =
+                        misfits.iter().filter_map(|misfit| of_misfit(misfit, &paths)).collect();
                     if findings.is_empty() {
                         let (file, told) = (file_of(&source), error.to_string());
                         findings.push(Finding::of_file(&file, Level::Error, DO_NOT_FIT, told));

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use engine::Engine;
 use kernel::definition::{
-    Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers, parse_task_defs,
-    parse_workflows, unknown_handler_keys, unknown_task_def_keys, unknown_workflow_keys,
-    validate_event_handler, validate_task_def,
+    Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers, parse_schemas,
+    parse_task_defs, parse_workflows, unknown_handler_keys, unknown_task_def_keys,
+    unknown_workflow_keys, validate_event_handler, validate_task_def,
 };
 use kernel::schedule::parse_schedules;
 use kernel::status_page::parse_status_pages;
+use server::hooks::read_webhooks;
 use server::projects::FileKind;
 use server::triggers;
 
@@ -120,7 +121,11 @@ fn one(
         FileKind::Handlers => slips(unknown_handler_keys(&text)),
         FileKind::Workflows => slips(unknown_workflow_keys(&text)),
         // Their readers refuse what they do not know, or have no keys that are nearly the same.
-        FileKind::Schedules | FileKind::Triggers | FileKind::StatusPages => {}
+        FileKind::Schedules
+        | FileKind::Triggers
+        | FileKind::StatusPages
+        | FileKind::Schemas
+        | FileKind::Webhooks => {}
     }
     match kind {
         FileKind::Tasks => {
@@ -140,6 +145,12 @@ fn one(
         }
         FileKind::StatusPages => {
             defined.status_pages = parse_status_pages(&text).map_err(refused)?;
+        }
+        FileKind::Schemas => {
+            defined.schemas = parse_schemas(&text).map_err(refused)?;
+        }
+        FileKind::Webhooks => {
+            defined.webhooks = read_webhooks(&text).map_err(refused)?;
         }
         FileKind::Workflows => {
             let found = parse_workflows(&text).map_err(refused)?;

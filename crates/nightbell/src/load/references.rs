@@ -65,6 +65,8 @@ impl Refers for Defined {
         let actions = self.handlers.iter().flat_map(|handler| &handler.actions);
         let by_events = actions.filter_map(|it| Some(it.start_workflow.as_ref()?.name.clone()));
         let by_requests = self.triggers.iter().filter_map(|it| Some(it.starts()?.to_owned()));
+        let by_hooks = self.webhooks.iter().flat_map(|it| it.started().map(str::to_owned));
+        let by_requests = by_requests.chain(by_hooks);
         names.extend(started.chain(by_events).chain(by_requests).map(Name::Workflow));
         let own = self.names();
         // What is only known at run time, and what workers run as code, is in no file.

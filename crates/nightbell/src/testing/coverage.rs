@@ -58,7 +58,9 @@ impl Coverage {
                     }
                     Asked::Acts => {
                         add(name, "failed");
-                        let policy = all.tasks.iter().find(|it| it.name == task.name);
+                        // One that is written out in the task counts instead of a registered one.
+                        let registered = || all.tasks.iter().find(|it| it.name == task.name);
+                        let policy = task.task_definition.as_deref().or_else(registered);
                         if policy.is_some_and(|it| it.retry_count > 0) {
                             add(name, "retried");
                         }

@@ -148,6 +148,15 @@ fn wrong_files_are_told_with_their_place() {
     assert!(told.contains("o.json"), "{told}");
 }
 
+/// What `check` finds is told with the tests, too: whoever runs only these reads it.
+#[test]
+fn warnings_are_told_with_the_tests() {
+    let flow = FLOW.replace("\"type\": \"HUMAN\"", "\"type\": \"HUMAN\", \"optinal\": true");
+    let told = exits(&run(folder(&[("o.json", &flow), ("o.test.yaml", TESTS)]).path(), &[]), 0);
+    assert!(told.contains("optinal is no key that is read here"), "{told}");
+    assert!(told.contains("o.json:14:") && told.contains("[unknown-key]"), "{told}");
+}
+
 #[test]
 fn coverage_tells_what_no_test_has_seen() {
     let folder = folder(&[("orders.json", FLOW), ("orders.test.yaml", TESTS)]);
@@ -162,6 +171,8 @@ fn coverage_tells_what_no_test_has_seen() {
     let json = std::fs::read_to_string(reports.path().join("all.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["percent"].as_f64().is_some_and(|it| it > 50.0 && it < 100.0), "{json}");
+    // The policy of `ring` is written out in the task.
+    assert!(json.to_string().contains("retried"), "{json}");
     let lcov = std::fs::read_to_string(reports.path().join("all.info")).unwrap();
     assert!(lcov.contains("SF:") && lcov.contains("DA:3,1"), "{lcov}");
 }

@@ -6,6 +6,7 @@
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
 mod answering;
+mod file;
 mod pressed;
 mod provider;
 mod receive;
@@ -13,6 +14,8 @@ mod replay;
 mod secret;
 mod verify;
 
+pub(crate) use file::{differing, document_of, prepare, remove};
+pub use file::{is_webhook, read_webhooks, webhook_schema};
 pub(crate) use secret::{is_reference, reveal};
 pub(crate) use verify::{Demand, Doubt, Request as Signed, Verifier, equal, verify};
 
@@ -65,10 +68,10 @@ const COUNT_MAX: usize = 1000;
 const ENTRIES_MAX: usize = 100;
 
 /// A webhook: the protocol's `WebhookConfig`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_field_names, reason = "the protocol's names")]
-struct Webhook {
+pub struct Webhook {
     name: String,
     #[serde(default)]
     id: String,
@@ -137,7 +140,31 @@ impl Webhook {
     /// Refuses what cannot work, and takes the secret to where secrets are. `former` is the webhook
     /// that this one replaces.
     fn checked(mut self, engine: &Engine, former: Option<&Self>) -> Result<Self, Problem> {
-        let bad = |why: String| Err(Problem::bad_request(why));
+        self.judge().map_err(Problem::bad_request)?;
+        let given = self.secret_value.take().filter(|secret| !secret.is_empty());
+        self.secret_value = match given {
+            Some(hidden) if hidden == secret::HIDDEN => {
+                former.and_then(|former| former.secret_value.clone())
+            }
+            None => former.and_then(|former| former.secret_value.clone()),
+            Some(secret) => Some(secret::keep(engine, &secret)),
+        };
+        self.webhook_execution_history = None;
+        Ok(self)
+    }
+
+    /// In place of another: whether a sender was verified stays known if it would be verified alike.
+    fn in_place_of(mut self, former: Option<&Self>) -> Self {
+        self.url_verified = former.is_some_and(|former| {
+            let same = self.verifier == former.verifier && self.secret_value == former.secret_value;
+            former.url_verified && same && self.headers == former.headers
+        });
+        self
+    }
+
+    /// Why it cannot work.
+    fn judge(&self) -> Result<(), String> {
+        let bad = |why: String| Err(why);
         if self.name.trim().is_empty() {
             return bad("a webhook needs a name".to_owned());
         }
@@ -173,16 +200,7 @@ impl Webhook {
                 return bad(format!("'{name}' cannot be the name of a header"));
             }
         }
-        let given = self.secret_value.take().filter(|secret| !secret.is_empty());
-        self.secret_value = match given {
-            Some(hidden) if hidden == secret::HIDDEN => {
-                former.and_then(|former| former.secret_value.clone())
-            }
-            None => former.and_then(|former| former.secret_value.clone()),
-            Some(secret) => Some(secret::keep(engine, &secret)),
-        };
-        self.webhook_execution_history = None;
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -307,11 +325,8 @@ async fn update_webhook(
 ) -> Result<Json<Webhook>, Problem> {
     let _writing = writing.0.lock().await;
     let former = find(&api.engine, &id).await?;
-    let mut hook = read(body)?.checked(&api.engine, Some(&former))?;
-    hook.id = id;
-    // Whoever is to be verified in another way has not been.
-    let same = hook.verifier == former.verifier && hook.secret_value == former.secret_value;
-    hook.url_verified = former.url_verified && same && hook.headers == former.headers;
+    let hook = read(body)?.checked(&api.engine, Some(&former))?;
+    let hook = Webhook { id, ..hook.in_place_of(Some(&former)) };
     save(&api.engine, &hook, actor.acts_as().into()).await?;
     Ok(Json(hook.shown()))
 }
@@ -333,9 +348,7 @@ async fn delete_webhook(
 ) -> Result<(), Problem> {
     let _writing = writing.0.lock().await;
     find(&api.engine, &id).await?;
-    api.engine.catalogue().delete(KIND, &id).await?;
-    api.engine.forget_author(Authored::Webhook, &id).await?;
-    receive::forget(&api.engine, &id).await?;
+    remove(&api.engine, &id).await?;
     let place = (Resource::Webhook, id.as_str());
     tags::change(&api.engine, &tagging, place, Change::Replace, Vec::new()).await
 }

@@ -138,18 +138,12 @@ async fn define(
         .iter()
         .filter(|(object, action)| **action != Action::Remove && object.kind != Kind::Monitors);
     let claim = Owner { project: project.to_owned(), ..Owner::default() };
-    let change = Change {
-        tasks: differing.tasks,
-        workflows: differing.workflows,
-        handlers: differing.handlers,
-        schedules: differing.schedules,
-        documents: claims.map(|(object, _)| claim.document(object)).collect(),
-        // What is the same acts as whoever applies it, too: so what a revoked key wrote goes on.
-        authored: wanted.authored(),
-        author,
-    };
-    let change = engine::status_pages_change(&differing.status_pages, change);
-    triggers::change(engine, differing.triggers, change).await?;
+    let (triggers, mut change) = differing.change();
+    change.documents.extend(claims.map(|(object, _)| claim.document(object)));
+    // What is the same acts as whoever applies it, too: so what a revoked key wrote goes on.
+    change.authored = wanted.authored();
+    change.author = author;
+    triggers::change(engine, triggers, change).await?;
     Ok(changed)
 }
 

@@ -229,10 +229,17 @@ pub(super) async fn monitors(
         let name = &monitor.name;
         let stays = after.monitors.iter().any(|it| it.name == *name);
         if !stays {
-            let open: Vec<&str> = open.iter().map(|it| &*it.key).collect();
-            let open = open.join("\", \"");
-            let resolved =
-                if open.is_empty() { String::new() } else { format!(", resolves \"{open}\"") };
+            let keys: Vec<String> =
+                open.iter().take(INCIDENTS_MAX).map(|it| format!("{:?}", &*it.key)).collect();
+            let resolved = match (open.len(), keys.join(", ")) {
+                (0, _) => String::new(),
+                // A monitor as a whole has an incident without a key.
+                (1, keys) if keys == "\"\"" => ", resolves its open incident".to_owned(),
+                (count, keys) if count > INCIDENTS_MAX => {
+                    format!(", resolves {count} incidents, among them {keys}")
+                }
+                (_, keys) => format!(", resolves {keys}"),
+            };
             told.push(format!("monitor {name} is removed{resolved}"));
             continue;
         }

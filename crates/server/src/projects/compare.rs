@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use engine::Engine;
 use kernel::ExecutionId;
-use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
+use kernel::definition::{EventHandler, SchemaDef, TaskDef, WorkflowDef};
 use kernel::schedule::ScheduleSpec;
 use kernel::status_page::StatusPage;
 
 use super::Defined;
+use crate::hooks;
 use crate::problem::Problem;
 use crate::triggers;
 
@@ -33,7 +34,7 @@ macro_rules! dated {
     )*};
 }
 
-dated!(TaskDef, WorkflowDef, EventHandler);
+dated!(TaskDef, WorkflowDef, EventHandler, SchemaDef);
 
 /// Those of the definitions that are new or different, dated.
 fn dated<T: Dated + PartialEq>(
@@ -63,7 +64,16 @@ fn dated<T: Dated + PartialEq>(
 /// # Errors
 /// The store's.
 pub async fn differing(engine: &Engine, found: Defined) -> Result<Defined, Problem> {
-    let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = found;
+    let Defined {
+        workflows,
+        tasks,
+        schedules,
+        handlers,
+        triggers,
+        status_pages,
+        schemas,
+        webhooks,
+    } = found;
     let (now, registered) = (engine.now().millis(), engine.definitions());
     let version = |it: &WorkflowDef| u32::try_from(it.version).ok();
     Ok(Defined {
@@ -73,6 +83,8 @@ pub async fn differing(engine: &Engine, found: Defined) -> Result<Defined, Probl
         schedules: differing_schedules(engine, schedules).await?,
         triggers: triggers::differing(engine, triggers).await?,
         status_pages: differing_pages(engine, status_pages).await?,
+        schemas: dated(schemas, now, |it| registered.schema(&it.name, it.version)),
+        webhooks: hooks::differing(engine, webhooks).await?,
     })
 }
 

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
-use engine::Engine;
+use engine::{Change, Engine};
 use kernel::alert::definition::Known;
 use kernel::definition::{
-    EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
-    parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
+    EventHandler, Problem, SchemaDef, TaskDef, WorkflowDef, inspect_workflow, is_schema,
+    parse_event_handlers, parse_schemas, parse_task_defs, parse_workflows, validate_event_handler,
+    validate_task_def,
 };
 use kernel::schedule::{ScheduleSpec, parse_schedules};
 use kernel::status_page::{StatusPage, is_status_page, parse_status_pages};
 use serde_json::Value;
 
+use crate::hooks::{self, Webhook, is_webhook, read_webhooks};
 use crate::triggers::{self, Trigger};
 
 /// What one file defines.
@@ -29,14 +31,53 @@ pub struct Defined {
     pub triggers: Vec<Trigger>,
     /// Public status pages.
     pub status_pages: Vec<StatusPage>,
+    /// Schemas that definitions name.
+    pub schemas: Vec<SchemaDef>,
+    /// Webhooks.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl Defined {
     /// How many definitions there are.
     pub fn count(&self) -> usize {
-        let Self { workflows, tasks, schedules, handlers, triggers, status_pages } = self;
+        let Self {
+            workflows,
+            tasks,
+            schedules,
+            handlers,
+            triggers,
+            status_pages,
+            schemas,
+            webhooks,
+        } = self;
         let documents = workflows.len() + tasks.len() + handlers.len() + triggers.len();
-        documents + schedules.len() + status_pages.len()
+        documents + schedules.len() + status_pages.len() + schemas.len() + webhooks.len()
+    }
+
+    /// Adds all that another file defines.
+    pub fn extend(&mut self, found: Self) {
+        self.workflows.extend(found.workflows);
+        self.tasks.extend(found.tasks);
+        self.schedules.extend(found.schedules);
+        self.handlers.extend(found.handlers);
+        self.triggers.extend(found.triggers);
+        self.status_pages.extend(found.status_pages);
+        self.schemas.extend(found.schemas);
+        self.webhooks.extend(found.webhooks);
+    }
+
+    /// The change that defines them all but the triggers, which [`triggers::change`] adds.
+    pub fn change(self) -> (Vec<Trigger>, Change) {
+        let change = Change {
+            tasks: self.tasks,
+            workflows: self.workflows,
+            schemas: self.schemas,
+            handlers: self.handlers,
+            schedules: self.schedules,
+            ..Change::default()
+        };
+        let change = engine::status_pages_change(&self.status_pages, change);
+        (self.triggers, hooks::prepare(&self.webhooks, change))
     }
 
     /// Adds what monitors may speak of.
@@ -67,6 +108,10 @@ pub enum FileKind {
     Triggers,
     /// Public status pages.
     StatusPages,
+    /// Schemas that definitions name.
+    Schemas,
+    /// Webhooks.
+    Webhooks,
     /// Workflows, and whatever is none of the others.
     Workflows,
 }
@@ -84,6 +129,10 @@ impl FileKind {
             Self::Triggers
         } else if holds(text, is_status_page) {
             Self::StatusPages
+        } else if holds(text, is_webhook) {
+            Self::Webhooks
+        } else if holds(text, is_schema) {
+            Self::Schemas
         } else {
             Self::Workflows
         }
@@ -154,6 +203,14 @@ pub(super) fn read(
     if kind == FileKind::StatusPages {
         let status_pages = parse_status_pages(text).map_err(told)?;
         return Ok(Defined { status_pages, ..Defined::default() });
+    }
+    if kind == FileKind::Schemas {
+        let schemas = parse_schemas(text).map_err(told)?;
+        return Ok(Defined { schemas, ..Defined::default() });
+    }
+    if kind == FileKind::Webhooks {
+        let webhooks = read_webhooks(text).map_err(told)?;
+        return Ok(Defined { webhooks, ..Defined::default() });
     }
     let workflows = parse_workflows(text).map_err(told)?;
     let has_template = |name: &str, key: &str| {

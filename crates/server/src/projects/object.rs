@@ -8,41 +8,48 @@ use kernel::ExecutionId;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::hooks;
 use crate::problem::Problem;
 use crate::triggers;
 
 /// Kinds of objects, in the order in which they are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
+    Schema,
     Task,
     Workflow,
     Handler,
     Schedule,
     Trigger,
     StatusPage,
+    Webhook,
     /// A file of monitors: a source.
     Monitors,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
+        Self::Schema,
         Self::Task,
         Self::Workflow,
         Self::Handler,
         Self::Schedule,
         Self::Trigger,
         Self::StatusPage,
+        Self::Webhook,
         Self::Monitors,
     ];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
+            Self::Schema => "schema",
             Self::Task => "task",
             Self::Workflow => "workflow",
             Self::Handler => "handler",
             Self::Schedule => "schedule",
             Self::Trigger => "trigger",
             Self::StatusPage => "status_page",
+            Self::Webhook => "webhook",
             Self::Monitors => "monitors",
         }
     }
@@ -53,7 +60,7 @@ impl Kind {
 pub(super) struct Object {
     pub(super) kind: Kind,
     pub(super) name: Arc<str>,
-    /// Of a workflow; 0 for all else.
+    /// Of a workflow or a schema; 0 for all else.
     pub(super) version: u32,
 }
 
@@ -92,6 +99,10 @@ impl Object {
                 spec.await?.flatten().map(|it| value_of(&*it))
             }
             Kind::Trigger => triggers::document_of(engine, name).await?,
+            Kind::Schema => definitions
+                .schema(name, i32::try_from(self.version).unwrap_or_default())
+                .map(|it| value_of(&*it)),
+            Kind::Webhook => hooks::document_of(engine, name).await?,
             Kind::StatusPage => engine.status_pages().await?.get(name).map(|it| value_of(&**it)),
             Kind::Monitors => engine.monitors_of(name).map(|it| value_of(&it)),
         };
@@ -123,6 +134,8 @@ impl Object {
                 found
             }
             Kind::Trigger => triggers::remove(engine, name).await?,
+            Kind::Schema => engine.definitions().delete_schema(name, self.version).await?,
+            Kind::Webhook => hooks::remove(engine, name).await?,
             Kind::StatusPage => engine.delete_status_page(name).await?,
             Kind::Monitors => false,
         })
@@ -132,7 +145,7 @@ impl Object {
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.as_str(), self.name)?;
-        if self.kind == Kind::Workflow { write!(f, " v{}", self.version) } else { Ok(()) }
+        if self.version > 0 { write!(f, " v{}", self.version) } else { Ok(()) }
     }
 }
 

@@ -37,12 +37,12 @@ pub struct Plan {
 pub struct PlannedChange {
     /// What is done.
     pub action: Action,
-    /// `workflow`, `task`, `handler`, `schedule`, `trigger`, `status_page` or `monitors`, which is a
-    /// file of them.
+    /// `schema`, `workflow`, `task`, `handler`, `schedule`, `trigger`, `status_page`, `webhook` or
+    /// `monitors`, which is a file of them.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
-    /// The version of a workflow.
+    /// The version of a workflow or a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
     /// Another project owns it.
@@ -63,7 +63,7 @@ pub struct Drift {
     pub kind: &'static str,
     /// Its name.
     pub name: String,
-    /// The version of a workflow.
+    /// The version of a workflow or a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
     /// It is gone; else it was changed.
@@ -156,7 +156,7 @@ pub(super) async fn of(
             action: *action,
             kind: object.kind.as_str(),
             name: object.name.to_string(),
-            version: (object.kind == Kind::Workflow).then_some(object.version),
+            version: (object.version > 0).then_some(object.version),
             owner: owner.map(|it| it.project.clone()),
             notes: blast::of(engine, object, *action, wanted).await?,
         });
@@ -202,7 +202,7 @@ pub(super) async fn drift(engine: &Engine) -> Result<Vec<Drift>, Problem> {
                 project: owner.project,
                 kind: object.kind.as_str(),
                 name: object.name.to_string(),
-                version: (object.kind == Kind::Workflow).then_some(object.version),
+                version: (object.version > 0).then_some(object.version),
                 removed: present.is_none(),
             });
         }

@@ -29,7 +29,16 @@ impl Wanted {
     /// The objects.
     pub(super) fn objects(&self) -> BTreeSet<Object> {
         let Self { defined, monitors, .. } = self;
-        let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = defined;
+        let Defined {
+            workflows,
+            tasks,
+            schedules,
+            handlers,
+            triggers,
+            status_pages,
+            schemas,
+            webhooks,
+        } = defined;
         let named = |kind, name: &str| Object::new(kind, name, 0);
         let version = |version: i32| u32::try_from(version).unwrap_or(1);
         let workflows =
@@ -39,6 +48,9 @@ impl Wanted {
         let handlers = handlers.iter().map(|it| named(Kind::Handler, &it.name));
         let triggers = triggers.iter().map(|it| named(Kind::Trigger, &it.name));
         let status_pages = status_pages.iter().map(|it| named(Kind::StatusPage, &it.name));
+        let schemas =
+            schemas.iter().map(|it| Object::new(Kind::Schema, &it.name, version(it.version)));
+        let webhooks = webhooks.iter().map(|it| named(Kind::Webhook, it.id()));
         let monitors = monitors.keys().map(|it| named(Kind::Monitors, it));
         workflows
             .chain(tasks)
@@ -46,17 +58,20 @@ impl Wanted {
             .chain(handlers)
             .chain(triggers)
             .chain(status_pages)
+            .chain(schemas)
+            .chain(webhooks)
             .chain(monitors)
             .collect()
     }
 
     /// What acts by itself.
     pub(super) fn authored(&self) -> Vec<(Authored, Arc<str>)> {
-        let Defined { schedules, handlers, triggers, .. } = &self.defined;
+        let Defined { schedules, handlers, triggers, webhooks, .. } = &self.defined;
         let schedules = schedules.iter().map(|it| (Authored::Schedule, it.name.clone()));
         let handlers = handlers.iter().map(|it| (Authored::EventHandler, it.name.as_str().into()));
         let triggers = triggers.iter().map(|it| (Authored::Trigger, it.name.as_str().into()));
-        schedules.chain(handlers).chain(triggers).collect()
+        let webhooks = webhooks.iter().map(|it| (Authored::Webhook, it.id().into()));
+        schedules.chain(handlers).chain(triggers).chain(webhooks).collect()
     }
 
     /// The files of monitors alone.
@@ -122,7 +137,7 @@ fn judge(
                         wrong.push(format!("{path}: defines {object}, as {other} does"));
                     }
                 }
-                add(&mut wanted.defined, found);
+                wanted.defined.extend(found);
             }
             Err(mistakes) => wrong.extend(mistakes),
         }
@@ -157,16 +172,6 @@ fn judge(
     }
     let flaw = |told| Flaw::new("", "project-file", told, "Mend the file and plan again.");
     Err(Problem::invalid(wrong.into_iter().map(flaw).collect()))
-}
-
-fn add(all: &mut Defined, found: Defined) {
-    let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = found;
-    all.workflows.extend(workflows);
-    all.tasks.extend(tasks);
-    all.schedules.extend(schedules);
-    all.handlers.extend(handlers);
-    all.triggers.extend(triggers);
-    all.status_pages.extend(status_pages);
 }
 
 /// Secrets that a text names and the server does not have.

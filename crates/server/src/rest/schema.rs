@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use kernel::access::Permission;
-use kernel::definition::SchemaDef;
+use kernel::definition::{SchemaDef, schema_from_value};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
@@ -26,8 +26,6 @@ pub(super) fn routes() -> Routes {
 
 /// Schemas in one request.
 const SCHEMAS_MAX: usize = 1000;
-/// Bytes of one schema.
-const SIZE_MAX: usize = 1 << 20;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
@@ -66,12 +64,7 @@ async fn save_schemas(
     let mut schemas: Vec<SchemaDef> = Vec::new();
     for (index, value) in list.into_iter().enumerate() {
         let refused = |why: &str| Problem::bad_request(format!("schema {index}: {why}"));
-        if value.to_string().len() > SIZE_MAX {
-            return Err(refused(&format!("it is larger than {SIZE_MAX} bytes")));
-        }
-        let checked = checked(value).map_err(|why| refused(&why))?;
-        let mut schema: SchemaDef = serde_json::from_value(Value::Object(checked))
-            .map_err(|error| refused(&error.to_string()))?;
+        let mut schema = schema_from_value(value).map_err(|(_, why)| refused(&why))?;
         let of_name = present.iter().map(|schema| &**schema).chain(&schemas);
         let mut of_name = of_name.filter(|other| other.name == schema.name);
         if params.new_version {
@@ -86,34 +79,6 @@ async fn save_schemas(
         schemas.push(schema);
     }
     Ok(definitions.put_schemas(schemas).await?)
-}
-
-/// Checks a schema and fills in what its author may leave out.
-fn checked(value: Value) -> Result<Map<String, Value>, String> {
-    let Value::Object(mut schema) = value else {
-        return Err("it must be an object".to_owned());
-    };
-    schema.retain(|_, value| !value.is_null());
-    if schema.get("name").and_then(Value::as_str).is_none_or(|name| name.trim().is_empty()) {
-        return Err("it needs a name".to_owned());
-    }
-    let version = schema.entry("version").or_insert_with(|| 1.into());
-    if version.as_u64().is_none_or(|version| version == 0 || i32::try_from(version).is_err()) {
-        return Err(format!("version {version} is not a whole number from 1"));
-    }
-    let kind = schema.entry("type").or_insert_with(|| "JSON".into());
-    if !matches!(kind.as_str(), Some("JSON" | "AVRO" | "PROTOBUF")) {
-        return Err(format!("type {kind} must be JSON, AVRO or PROTOBUF"));
-    }
-    let data = schema.get("data");
-    if data.is_some_and(|data| !data.is_object()) {
-        return Err("'data' must be an object".to_owned());
-    }
-    let refers = schema.get("externalRef").and_then(Value::as_str).is_some_and(|r| !r.is_empty());
-    if data.is_none() && !refers {
-        return Err("it needs 'data', the schema itself, or 'externalRef'".to_owned());
-    }
-    Ok(schema)
 }
 
 fn shown(schema: &SchemaDef) -> Value {

@@ -33,6 +33,11 @@ fn schedule(name: &str, cron: &str) -> Value {
         "startWorkflowRequest": { "name": "w0" } })
 }
 
+fn hook(id: &str, starts: &str) -> Value {
+    json!({ "name": id, "id": id, "verifier": "SIGNATURE_BASED",
+        "secretValue": "${workflow.secrets.HOOK}", "workflowsToStart": { starts: 1 } })
+}
+
 fn heartbeat(key: &str, to: &str) -> Value {
     json!({ "receivers": { "noc": { "inbox": null }, "night": { "inbox": null } },
         "routes": [{ "to": to }],
@@ -235,6 +240,9 @@ async fn a_plan_names_whom_it_touches() {
     assert!(told.contains("incident backup rings elsewhere: noc → night"), "{told}");
     assert!(of("2 tasks changed").ends_with("same version: --bump makes it v2"), "{notes:?}");
 
+    let without = plan(&server, "p", &next[..2]).await["notes"].to_string();
+    assert!(without.contains("monitor backup is removed, resolves its open incident"), "{without}");
+
     let request = json!({ "files": next, "upgradeRunning": true });
     assert_eq!(server.post("/api/projects/p/apply", &request).await.ok()["upgraded"], 1);
     let last = |workflow: &Value| workflow["workflowDefinition"]["tasks"][1]["name"].clone();
@@ -311,6 +319,15 @@ fn folder(dice: &mut Dice) -> Vec<Value> {
             files.push(file(&format!("g{at}.json"), &trigger));
         }
         if dice.below(2) == 0 {
+            let schema = json!({ "name": format!("o{at}"), "version": 1,
+                "type": "JSON", "data": { "minProperties": dice.below(2) } });
+            files.push(file(&format!("o{at}.json"), &schema));
+        }
+        if dice.below(2) == 0 {
+            let webhook = hook(&format!("k{at}"), &format!("w{}", dice.below(2)));
+            files.push(file(&format!("k{at}.json"), &webhook));
+        }
+        if dice.below(2) == 0 {
             let every = format!("{}h", 1 + dice.below(2));
             let monitor = json!({ "monitors": { format!("m{at}"):
                 { "heartbeat": { "every": every, "key": format!("key-{at}") } } } });
@@ -346,6 +363,13 @@ async fn everything(server: &Server) -> BTreeMap<String, String> {
             format!("trigger {}", it["name"].as_str().expect("a name")),
             it["path"].to_string(),
         );
+    }
+    for it in definitions.schemas() {
+        all.insert(format!("schema {}", it.name), format!("{} {:?}", it.version, it.data));
+    }
+    for it in server.get("/api/metadata/webhook").await.ok().as_array().expect("a list") {
+        let id = it["id"].as_str().expect("an id");
+        all.insert(format!("webhook {id}"), it["workflowsToStart"].to_string());
     }
     for source in engine.monitor_sources().iter().filter(|it| it.starts_with("project:")) {
         all.insert(format!("monitors {source}"), format!("{:?}", engine.monitors_of(source)));
@@ -479,4 +503,62 @@ async fn a_status_page_is_planned_applied_and_removed_with_its_project() {
     assert_eq!(actions(&planned)["status_page shop"], "update");
     apply(&server, "p", &[file("w.json", &line("w0", &["a"]))]).await;
     server.get("/api/status-pages/shop").await.failed(404);
+}
+
+#[tokio::test]
+async fn schemas_and_webhooks_are_planned_applied_and_removed_with_their_project() {
+    let server = Server::new().await;
+    let schema = |least: u32| json!({ "name": "order", "version": 2, "type": "JSON", "data": { "minProperties": least } });
+    let files = |least, starts| {
+        [file("order.json", &schema(least)), file("pay.json", &hook("pay", starts))]
+    };
+    let all = ["schema order", "webhook pay"];
+    let each = |action: &str| all.map(|it| (it.to_owned(), action.to_owned())).into();
+    assert_eq!(actions(&plan(&server, "p", &files(1, "w0")).await), each("create"));
+    apply(&server, "p", &files(1, "w0")).await;
+    assert_eq!(server.get("/api/schema/order/2").await.ok()["data"]["minProperties"], 1);
+    let shown = server.get("/api/metadata/webhook/pay").await.ok();
+    assert_eq!(
+        (&shown["secretValue"], &shown["workflowsToStart"]["w0"]),
+        (&json!("***"), &json!(1))
+    );
+    assert_eq!(plan(&server, "p", &files(1, "w0")).await["changes"], json!([]));
+    // What the server shows can be a file: its secret stays.
+    let mut copied = shown;
+    copied["webhookExecutionHistory"].take();
+    let copies = [file("order.json", &schema(1)), file("pay.json", &copied)];
+    assert_eq!(plan(&server, "p", &copies).await["changes"], json!([]));
+
+    assert_eq!(actions(&plan(&server, "p", &files(2, "w1")).await), each("update"));
+    apply(&server, "p", &files(2, "w1")).await;
+    assert_eq!(server.get("/api/schema/order/2").await.ok()["data"]["minProperties"], 2);
+    let mut changed = hook("pay", "w2");
+    changed["secretValue"] = json!("***");
+    server.send(Method::PUT, "/api/metadata/webhook/pay", changed.to_string()).await.ok();
+    let drift = server.get("/api/projects/drift").await.ok();
+    assert_eq!((&drift[0]["kind"], &drift[0]["name"]), (&json!("webhook"), &json!("pay")));
+
+    apply(&server, "p", &[file("w.json", &line("w0", &["a"]))]).await;
+    server.get("/api/schema/order/2").await.failed(404);
+    server.get("/api/metadata/webhook/pay").await.failed(404);
+}
+
+#[tokio::test]
+async fn a_webhook_of_a_file_says_its_address_and_not_its_secret() {
+    let server = Server::new().await;
+    for (member, value, word) in [
+        ("id", json!("a/b"), "cannot be the id"),
+        ("id", json!(""), "cannot be the id"),
+        ("secretValue", json!("hunter2"), "no file should"),
+        ("verifier", json!("NONE"), "HEADER_BASED"),
+    ] {
+        let mut wrong = hook("pay", "w0");
+        wrong[member] = value;
+        let request = json!({ "files": [file("pay.json", &wrong)] });
+        let answer = server.post("/api/projects/p/plan", &request).await;
+        answer.failed(400);
+        assert!(answer.text.contains(word), "{member}: {}", answer.text);
+        assert!(!answer.text.contains("hunter2"), "{}", answer.text);
+    }
+    assert_eq!(server.get("/api/metadata/webhook").await.ok(), json!([]));
 }

@@ -360,6 +360,16 @@ fn iterated(record: &mut Record, attempt: &Attempt, body: &Value, batch: &Batch)
     }
     let keep = attempt.input["keepLastN"].as_u64().unwrap_or(0) as u32;
     let surplus = if keep == 0 { 0 } else { attempt.iteration.saturating_sub(keep) };
+    // What an operator has reopened in an iteration before is not forgotten under a worker's hands.
+    let depth = attempt.path.len();
+    let reopened = record.attempts.values().filter(|inner| {
+        inner.is_open()
+            && inner.path.len() > depth
+            && inner.path.starts_with(&attempt.path)
+            && record.outline.is_inside(inner.place, attempt.place)
+    });
+    let first = reopened.map(|inner| inner.path[depth]).min();
+    let surplus = first.map_or(surplus, |first| surplus.min(first.saturating_sub(1)));
     let tidies_up = next == attempt.iteration && forget > 0 && forget == surplus;
     if tidies_up {
         // At its end a loop keeps no more than it was asked to.

@@ -100,6 +100,8 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
     // One more than asked for is kept while the loop runs: the new iteration may refer to it.
     let iteration = task.iteration;
     let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
+    // A worker may hold what an operator has reopened in an earlier iteration.
+    let forget = if forget == 0 { 0 } else { forget.min(draft.state.closed_through(sequence)) };
     let end = match goes_on(draft, task) {
         Ok(true) if iteration < draft.context.limits.iterations_max => {
             return iterate(draft, sequence, iteration + 1, forget);

@@ -13,6 +13,7 @@ mod show;
 mod start;
 mod step;
 mod stuck;
+mod upgrade;
 mod watch;
 mod why;
 
@@ -114,6 +115,16 @@ Examples:
     Rerun(control::Rerun),
     /// Start a new run with the state that another one had before one of its tasks
     Fork(fork::Arguments),
+    /// Let running runs obey another version of their definition, from where they stand
+    ///
+    /// A run keeps the definition with which it began until this is asked for. A version that does not
+    /// fit what has begun is refused, and the run goes on as it did; `nightbell plan` says which fit.
+    #[command(after_help = "\
+Examples:
+  nightbell run upgrade 01a2…                      to the latest version
+  nightbell run upgrade 01a2… --to 3 --task-output 'fetch={\"rows\": []}'
+  nightbell run list --workflow orders --status RUNNING --ids | nightbell run upgrade --yes -")]
+    Upgrade(upgrade::Arguments),
     /// Write what happened in a run: its tasks in their order, input, output, and what went into those that failed
     #[command(after_help = "\
 Examples:
@@ -243,6 +254,15 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
                     Err(code::refused(&id, error, &instead, client).await)
                 }
                 done => done,
+            }
+        }
+        Verb::Upgrade(arguments) => {
+            match (upgrade::run(&arguments, client, output).await, arguments.only_id()) {
+                (Err(error), Some(id)) => {
+                    let instead = "code goes on as its workers are deployed";
+                    Err(code::refused(id, error, instead, client).await)
+                }
+                (done, _) => done,
             }
         }
         Verb::SkipTask { id, reference } => {

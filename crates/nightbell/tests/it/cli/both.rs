@@ -104,6 +104,7 @@ fn what_code_has_not_is_refused_with_what_to_do() {
         (&["run", "logs", "c"][..], "orchestration show c --history"),
         (&["run", "rerun", "c"], "nightbell run retry c"),
         (&["run", "skip-task", "c", "ref"], "for its code to decide"),
+        (&["run", "upgrade", "c"], "as its workers are deployed"),
     ] {
         let outcome = server.run(arguments).exits(2);
         assert!(outcome.stderr.contains("run c is an orchestration"), "{outcome:?}");

@@ -89,6 +89,30 @@ fn deleting_one_run_needs_a_yes() {
     assert!(server.heard().is_empty());
 }
 
+#[test]
+fn runs_are_upgraded_each_by_itself() {
+    let one = "POST /api/workflow/1/upgrade";
+    let server = StandIn::start().says(one, 200, json!(null)).says(
+        "POST /api/workflow/2/upgrade",
+        409,
+        json!({ "message": "it is over" }),
+    );
+    server
+        .run(&["run", "upgrade", "1", "--to", "3", "--task-output", r#"fetch={"rows":[]}"#])
+        .exits(0);
+    assert_eq!(server.body(0), json!({ "version": 3, "taskOutput": { "fetch": { "rows": [] } } }));
+    let outcome = server.run(&["run", "upgrade", "1", "--task-output", "fetch"]).exits(2);
+    assert!(outcome.stderr.contains("REF=JSON"), "{outcome:?}");
+    // Of several, each that does not fit is named, and the others are upgraded.
+    server.run(&["run", "upgrade", "1", "2"]).exits(2);
+    let outcome = server.run(&["run", "upgrade", "1", "2", "--yes"]).exits(1);
+    assert_eq!(
+        outcome.stderr,
+        "upgraded 1\nerror: could not upgrade 1 of 2 runs\n  2: it is over\n"
+    );
+    server.run(&["run", "upgrade", "2"]).exits(4);
+}
+
 fn run() -> Value {
     json!({
         "workflowId": "1", "status": "FAILED",
