@@ -115,7 +115,7 @@ impl Engine {
                     }
                     Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
                     Err(error) => {
-                        tracing::warn!(workflow = %key.0, gate, %error, "a place is offered again");
+                        tracing::warn!(workflow = %key.0, gate, %error, "concurrency permit requeued");
                         self.inner.queues.put_back(&key, self.now());
                         tokio::select! {
                             biased;

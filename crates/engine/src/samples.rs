@@ -245,7 +245,7 @@ impl Engine {
                 if dropped > 0 {
                     tracing::warn!(
                         dropped,
-                        "samples of checks were dropped while the store was away"
+                        "samples of checks dropped while the store was unavailable"
                     );
                 }
                 return Ok(());

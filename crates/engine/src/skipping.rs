@@ -54,7 +54,7 @@ impl Engine {
                     // Somebody may have begun to work while the store was asked.
                     Ok(Some(at)) if is_quiet() => engine.skip_to(at, &clock).await,
                     Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "what comes next is not known"),
+                    Err(error) => tracing::warn!(%error, "next timer could not be read"),
                 }
             }
         });

@@ -79,7 +79,7 @@ impl Suspects {
         if is_cautious {
             tracing::warn!(
                 suspects = ends.len(),
-                "the last end was abnormal: what is decided on is written down first"
+                "the last shutdown was abnormal: executions are recorded before they are decided on"
             );
         }
         Ok(Self { is_cautious, ends: Mutex::new(ends), ..Self::default() })
@@ -144,7 +144,7 @@ impl Engine {
                 "the server ended abnormally {ends} times while it decided on this workflow, which is \
                  now left alone; terminate or remove it, then see the server's log"
             );
-            tracing::error!(workflow = %id, %reason, "an execution is quarantined unread");
+            tracing::error!(workflow = %id, %reason, "execution quarantined without loading it: the process died on it before");
             suspects.unread.lock().insert(id.clone());
             self.inner.quarantine.lock().insert(id.clone(), reason);
         }
@@ -197,7 +197,7 @@ impl Engine {
             }
         }
         if let Err(error) = store.delete_document(RUNNING, "server", 0).await {
-            tracing::warn!(%error, "the next start will take this end for an abnormal one");
+            tracing::warn!(%error, "clean shutdown could not be recorded; the next start will treat it as abnormal");
         }
     }
 }

@@ -59,7 +59,7 @@ impl Engine {
     pub async fn complete_batch(&self, result: BatchResult) -> Result<Answer, Error> {
         let token = result.token.clone();
         if let Some(failure) = &result.failure {
-            tracing::warn!(entity = %token.machine(), reason = %failure.message, "a batch failed");
+            tracing::warn!(entity = %token.machine(), reason = %failure.message, "entity batch failed");
             self.reject(&token, format!("the worker failed: {}", failure.message)).await;
             return Ok(Answer::Taken);
         }

@@ -297,7 +297,9 @@ impl Robopager {
             anyhow::Ok(())
         };
         if let Err(error) = told.await {
-            tracing::error!("Nightbell's own monitor could not be told of {shown}: {error:#}");
+            tracing::error!(
+                "state of {shown} could not be reported to Nightbell's own monitor: {error:#}"
+            );
         }
     }
 

@@ -372,7 +372,7 @@ impl Authorizer {
                 Ok(who)
             }
             Err(error) => {
-                tracing::warn!(%error, user = shown, "the provider has vouched for somebody who is not let in");
+                tracing::warn!(%error, user = shown, "user authenticated by the OpenID provider is not admitted");
                 self.note_login("anonymous", "anonymous", peer, "refused");
                 Err(match error {
                     AccessError::Taken(name, _) => taken(&name),
@@ -385,7 +385,7 @@ impl Authorizer {
     /// Notes why nobody has signed in. What is secret or only for the provider's operators is in the log
     /// alone.
     fn refuse(&self, failed: Failed, peer: Option<Peer>) -> Problem {
-        tracing::warn!(%failed, "nobody has signed in by the provider");
+        tracing::warn!(%failed, "sign-in by the OpenID provider failed");
         self.note_login("anonymous", "anonymous", peer, "refused");
         problem_of(failed)
     }

@@ -281,7 +281,7 @@ async fn take(engine: &Engine, listener: &Listener, done: Done) -> Result<Value,
         ProviderAction::Resolve => IncidentState::Resolved,
     };
     tracing::info!(receiver = listener.name, incident = %record.key, state = state.as_str(),
-        "heard from a provider");
+        "incident changed by its provider");
     Ok(json!({ "taken": true, "incident": record.key, "state": state }))
 }
 

@@ -117,7 +117,7 @@ async fn receive(
         Arrival::New(taking) => Some(taking),
         Arrival::Unknowable => None,
         Arrival::Seen(event_id) => {
-            tracing::info!(webhook = hook.name, event_id, "a delivery came again; nothing is done");
+            tracing::info!(webhook = hook.name, event_id, "duplicate webhook delivery ignored");
             let told = json!({
                 "eventId": event_id, "matched": false, "workflowIds": [], "problems": [],
                 "duplicate": true,
@@ -225,7 +225,7 @@ pub(super) fn doubted(doubt: Doubt) -> Problem {
         Doubt::Unproven(why) => Problem::new(StatusCode::UNAUTHORIZED, "unverified", why),
         Doubt::Wrong(why) => Problem::new(StatusCode::FORBIDDEN, "unverified", why),
         Doubt::Unusable(why) => {
-            tracing::warn!(why, "a webhook cannot verify its senders");
+            tracing::warn!(why, "webhook cannot verify its senders");
             let message = "the webhook cannot verify its senders: see the server's log";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "webhook-unusable", message)
         }
@@ -344,7 +344,7 @@ async fn deliver(
                     webhook = hook.name,
                     workflow = name,
                     why = problem.message,
-                    "a webhook could not start a workflow"
+                    "webhook could not start a workflow"
                 );
                 delivery.problems.push(format!("{name}: {}", problem.message));
             }
@@ -371,7 +371,10 @@ fn waiting_for<'h>(engine: &Engine, hook: &'h Webhook, payload: &Value) -> Vec<(
                 found.push((task, workflow.as_str()));
             }
             if found.len() >= TASKS_MAX {
-                tracing::warn!(webhook = hook.name, "a payload fits more tasks than it may end");
+                tracing::warn!(
+                    webhook = hook.name,
+                    "webhook payload matches more waiting tasks than one delivery may complete"
+                );
                 return found;
             }
         }

@@ -364,7 +364,7 @@ async fn add_grants(
     let whom = Whose { key, user, group }.one()?;
     let holder = api.engine.access().grant(whom, more, api.engine.now()).await?;
     let (rights, by) = (held(&holder), actor.shown());
-    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "more was granted");
+    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "permissions granted");
     Ok((Extension(now_has(&holder)), Json(listed(&holder))))
 }
 
@@ -404,7 +404,7 @@ async fn remove_grants(
     let less = rights(&roles, &all("on"))?;
     let holder = api.engine.access().withdraw(whom, less, api.engine.now()).await?;
     let (rights, by) = (held(&holder), actor.shown());
-    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "grants were taken away");
+    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "permissions revoked");
     Ok((Extension(now_has(&holder)), Json(listed(&holder))))
 }
 

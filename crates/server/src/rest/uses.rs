@@ -146,8 +146,8 @@ impl Index {
         }
         let made = tokio::task::spawn_blocking(move || Arc::new(Uses::of(&documents))).await;
         let uses = made.map_err(|error| {
-            tracing::error!(%error, "who uses what could not be found");
-            let message = "who uses what could not be found; the server's log says why";
+            tracing::error!(%error, "search for uses of a definition failed");
+            let message = "the search for uses failed; the server's log says why";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
         })?;
         *self.0.lock() = Some((changes, uses.clone()));

@@ -177,7 +177,7 @@ async fn try_on_the_past(
         Ok(Ok(report)) => Ok(Json(report)),
         Ok(Err(why)) => Err(Problem::conflict(why)),
         Err(error) => {
-            tracing::error!(%error, "a backtest broke off");
+            tracing::error!(%error, "backtest aborted");
             let message = "the backtest broke off; the server's log says why";
             let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
             Err(problem.with_hint(here))

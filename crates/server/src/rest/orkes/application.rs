@@ -306,7 +306,7 @@ async fn add_role(
     if let Some(role) = words::role(&role)? {
         let whom = Grantee::User(found.id.to_string());
         access.grant(whom, Rights::from(vec![role]), api.engine.now()).await?;
-        tracing::info!(application = %found.name, %role, by = actor.shown(), "more was granted");
+        tracing::info!(application = %found.name, %role, by = actor.shown(), "permissions granted");
     }
     let shown = shape::user(access, &find(access, &found.id)?);
     Ok((about(&found, &format!(": {role}")), Json(shown)))
@@ -336,7 +336,7 @@ async fn remove_role(
     if let Some(role) = words::role(&role)?.filter(|role| found.roles.contains(role)) {
         let whom = Grantee::User(found.id.to_string());
         access.withdraw(whom, Rights::from(vec![role]), api.engine.now()).await?;
-        tracing::info!(application = %found.name, %role, by = actor.shown(), "less is granted");
+        tracing::info!(application = %found.name, %role, by = actor.shown(), "permissions revoked");
     }
     let shown = shape::user(access, &find(access, &found.id)?);
     Ok((about(&found, &format!(": without {role}")), Json(shown)))

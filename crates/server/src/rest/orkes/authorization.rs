@@ -88,7 +88,7 @@ async fn grant_permissions(
     let (whom, more) = (wanted.subject.grantee()?, wanted.rights()?);
     let holder = api.engine.access().grant(whom, more, api.engine.now()).await?;
     let by = actor.shown();
-    tracing::info!(holder = %holder.id, name = %holder.name, by, "more was granted");
+    tracing::info!(holder = %holder.id, name = %holder.name, by, "permissions granted");
     Ok((wanted.about(), Json(words::granted(&holder.rights.grants))))
 }
 
@@ -109,7 +109,7 @@ async fn remove_permissions(
     let (whom, less) = (wanted.subject.grantee()?, wanted.rights()?);
     let holder = api.engine.access().withdraw(whom, less, api.engine.now()).await?;
     let by = actor.shown();
-    tracing::info!(holder = %holder.id, name = %holder.name, by, "less is granted");
+    tracing::info!(holder = %holder.id, name = %holder.name, by, "permissions revoked");
     Ok((wanted.about(), Json(words::granted(&holder.rights.grants))))
 }
 

@@ -160,7 +160,7 @@ pub(super) async fn take(engine: &Engine, request: PollRequest) -> Result<Vec<Js
             Ok(task) => shown.extend(task),
             // The others are held as well, and must not be lost with this one.
             Err(error) if taken.len() > 1 => {
-                tracing::warn!(task = %id, %error, "a task that was taken could not be shown");
+                tracing::warn!(task = %id, %error, "polled task could not be read");
             }
             Err(error) => return Err(error.into()),
         }
