@@ -83,7 +83,7 @@ async fn docs(State(pages): State<Arc<Pages>>) -> Html<Bytes> {
     params(("name" = String, Path, description = "The name of the schema")),
     responses(
         (status = 200, description = "The schema", body = serde_json::Value, content_type = "application/schema+json"),
-        (status = 404, description = "There is no such schema"),
+        (status = 404, description = "No such schema"),
     )
 )]
 async fn editor_schema(

@@ -38,8 +38,8 @@ const ATTEMPTS_NOTED: u32 = 3;
 #[utoipa::path(
     get, path = "/health", tag = "operations",
     responses(
-        (status = 200, description = "It can", body = serde_json::Value),
-        (status = 503, description = "It cannot, and why", body = serde_json::Value),
+        (status = 200, description = "Ready", body = serde_json::Value),
+        (status = 503, description = "Unhealthy, with the reasons", body = serde_json::Value),
     )
 )]
 async fn health(
@@ -182,8 +182,8 @@ fn store_health(statistics: &Statistics) -> Value {
 #[utoipa::path(
     get, path = "/api/health", tag = "operations",
     responses(
-        (status = 200, description = "It can", body = serde_json::Value),
-        (status = 503, description = "It cannot, and why", body = serde_json::Value),
+        (status = 200, description = "Ready", body = serde_json::Value),
+        (status = 503, description = "Unhealthy, with the reasons", body = serde_json::Value),
     )
 )]
 async fn api_health(state: State<Api>, last: State<Arc<LastSaid>>, actor: Actor) -> Response {
@@ -197,8 +197,8 @@ async fn api_health(state: State<Api>, last: State<Arc<LastSaid>>, actor: Actor)
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations",
     responses(
-        (status = 200, description = "They should", body = serde_json::Value),
-        (status = 503, description = "They should not, and why", body = serde_json::Value),
+        (status = 200, description = "Ready for clients", body = serde_json::Value),
+        (status = 503, description = "Not ready, with the reasons", body = serde_json::Value),
     )
 )]
 async fn ready(State(api): State<Api>) -> Response {

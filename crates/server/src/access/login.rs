@@ -47,10 +47,10 @@ struct Login {
     post, path = "/api/access/login", tag = "access", request_body = Login,
     responses(
         (status = 200, description = "The token, and `renewal`, a secret", body = serde_json::Value),
-        (status = 401, description = "Name and password do not belong together, or the user is disabled"),
+        (status = 401, description = "Wrong name or password, or the user is disabled"),
         (status = 404, description = "Access control is off"),
-        (status = 429, description = "Too many passwords were wrong; try again later"),
-        (status = 503, description = "Too many sign in at this moment"),
+        (status = 429, description = "Too many wrong passwords; try again later"),
+        (status = 503, description = "Too many sign-ins at the same time"),
     )
 )]
 async fn login(
@@ -125,7 +125,7 @@ struct Logout {
 /// Ends a session, and its tokens with it; one that has ended already is no error.
 #[utoipa::path(
     post, path = "/api/access/logout", tag = "access", request_body = Logout,
-    responses((status = 204, description = "It has ended"))
+    responses((status = 204, description = "Session ended"))
 )]
 async fn logout(
     State(authorizer): State<Arc<Authorizer>>,
@@ -161,11 +161,11 @@ struct PasswordChange {
 #[utoipa::path(
     post, path = "/api/access/password", tag = "access", request_body = PasswordChange,
     responses(
-        (status = 204, description = "It is changed"),
-        (status = 400, description = "The new one breaks the rule, or no user asks"),
-        (status = 401, description = "The current one is wrong"),
+        (status = 204, description = "Changed"),
+        (status = 400, description = "The new password breaks the rule, or the caller is not a user"),
+        (status = 401, description = "The current password is wrong"),
         (status = 409, description = "The user was disabled or given another password meanwhile"),
-        (status = 429, description = "Too many passwords were wrong; try again later"),
+        (status = 429, description = "Too many wrong passwords; try again later"),
     )
 )]
 async fn change_password(

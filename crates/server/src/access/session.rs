@@ -451,11 +451,11 @@ impl Authorizer {
 #[utoipa::path(
     post, path = "/console/login", tag = "console", request_body = serde_json::Value,
     responses(
-        (status = 303, description = "Of a form: where to go on"),
-        (status = 200, description = "Of JSON: the session's `csrf`", body = serde_json::Value),
-        (status = 401, description = "Of JSON: the key does not count, or name and password do not belong together"),
+        (status = 303, description = "For forms: redirect to the page to continue with"),
+        (status = 200, description = "For JSON: the session's `csrf`", body = serde_json::Value),
+        (status = 401, description = "For JSON: invalid key, or wrong name or password"),
         (status = 404, description = "Access control is off"),
-        (status = 429, description = "Of JSON: too many passwords were wrong"),
+        (status = 429, description = "For JSON: too many wrong passwords"),
     )
 )]
 async fn sign_in(
@@ -505,7 +505,7 @@ async fn sign_in(
 /// command line too.
 #[utoipa::path(
     post, path = "/console/logout", tag = "console", request_body = serde_json::Value,
-    responses((status = 303, description = "It has ended"))
+    responses((status = 303, description = "Session ended; redirect to the login page"))
 )]
 async fn sign_out(
     State(authorizer): State<Arc<Authorizer>>,
@@ -533,7 +533,7 @@ async fn sign_out(
 /// Tells whose session it is, and what it may do.
 #[utoipa::path(
     get, path = "/console/session", tag = "console",
-    responses((status = 200, description = "Who asks, and the token for X-CSRF", body = serde_json::Value))
+    responses((status = 200, description = "The authenticated caller, and the token for the header X-CSRF", body = serde_json::Value))
 )]
 async fn session(
     State(authorizer): State<Arc<Authorizer>>,

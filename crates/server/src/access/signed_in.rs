@@ -60,8 +60,8 @@ struct EndParams {
 #[utoipa::path(
     delete, path = "/api/access/sessions", tag = "access", params(EndParams),
     responses(
-        (status = 200, description = "They have ended; how many there were", body = serde_json::Value),
-        (status = 404, description = "They have no session"),
+        (status = 200, description = "The sessions were ended; their number", body = serde_json::Value),
+        (status = 404, description = "The user has no session"),
     )
 )]
 async fn end_sessions(

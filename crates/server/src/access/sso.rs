@@ -243,8 +243,8 @@ impl Beginning {
     operation_id = "sso_begin",
     get, path = "/console/sso", tag = "console", params(Beginning),
     responses(
-        (status = 303, description = "To the provider; or to the login page, with why not"),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 303, description = "Redirect to the provider, or to the login page with the reason"),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn begin(
@@ -291,8 +291,8 @@ struct Brought {
     operation_id = "sso_callback",
     get, path = "/console/sso/callback", tag = "console", params(Brought),
     responses(
-        (status = 303, description = "On to the page that was asked for; or to the login page, with why not"),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 303, description = "Redirect to the requested page, or to the login page with the reason"),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn come_back(
@@ -474,8 +474,8 @@ fn sso_of(authorizer: &Authorizer) -> Result<&Sso, Problem> {
     operation_id = "sso_describe",
     get, path = "/api/access/sso", tag = "access",
     responses(
-        (status = 200, description = "`label`, and `url`, where it begins", body = serde_json::Value),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 200, description = "`label`, and `url`, where the sign-in begins", body = serde_json::Value),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn describe(State(authorizer): State<Arc<Authorizer>>) -> Result<Json<Value>, Problem> {
@@ -503,7 +503,7 @@ struct Redeemed {
     responses(
         (status = 200, description = "The token, and `renewal`, a secret", body = serde_json::Value),
         (status = 401, description = "The code is unknown, older than a minute or was used, or the verifier is another's"),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn redeem(

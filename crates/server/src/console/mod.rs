@@ -294,7 +294,7 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     post, path = "/console/{*page}", tag = "console",
     params(("page" = String, Path, description = "What the form does")),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 303, description = "It was done; the page to look at now"))
+    responses((status = 303, description = "Done; redirect to the page that shows the result"))
 )]
 async fn form(State(shared): State<Shared>, request: Request) -> Response {
     let asked = Visiting::of(&request);
@@ -327,7 +327,7 @@ async fn login(State(shared): State<Shared>, request: Request) -> Response {
     params(("name" = String, Path, description = "The name, with a hash")),
     responses(
         (status = 200, description = "The file"),
-        (status = 404, description = "There is none of this name: another version was installed"),
+        (status = 404, description = "No such asset: another version is installed"),
     )
 )]
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {

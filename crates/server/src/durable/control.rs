@@ -40,9 +40,9 @@ pub(super) fn routes() -> Routes {
         ("event" = String, Path, description = "The name of the event, in any case"),
     ),
     responses(
-        (status = 202, description = "It is told"),
-        (status = 400, description = "The body is no JSON"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Accepted"),
+        (status = 400, description = "The body is not JSON"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "The instance has ended"),
     )
 )]
@@ -75,8 +75,8 @@ async fn raise_event(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It ends"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Termination accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended"),
     )
 )]
@@ -104,8 +104,8 @@ async fn terminate_instance(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It is suspended"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Suspension accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended"),
         (status = 500, description = "It is suspended already"),
     )
@@ -126,8 +126,8 @@ async fn suspend_instance(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It goes on"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Resume accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended"),
         (status = 500, description = "It is not suspended"),
     )
@@ -176,8 +176,8 @@ async fn set_suspended(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It tries again"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Rewind accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended without failing"),
         (status = 412, description = "It has not ended"),
     )
@@ -218,9 +218,9 @@ async fn rewind_instance(
         ("timeout" = Option<f64>, Query, description = "Wait so many seconds for the end"),
     ),
     responses(
-        (status = 202, description = "It is begun: links to follow and steer it", body = serde_json::Value),
-        (status = 400, description = "There is no such instance"),
-        (status = 409, description = "It has not ended, so that its id is not free"),
+        (status = 202, description = "Started: URLs to query and control the instance", body = serde_json::Value),
+        (status = 400, description = "No such instance"),
+        (status = 409, description = "It has not ended, so its id is in use"),
     )
 )]
 async fn restart_instance(
@@ -262,7 +262,7 @@ async fn restart_instance(
 /// Does nothing: there is one server, which is the primary one.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/makeprimary", tag = "durable",
-    responses((status = 200, description = "It is"))
+    responses((status = 200, description = "Nothing to do"))
 )]
 async fn make_primary() -> StatusCode {
     StatusCode::OK

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
     params(("token" = String, Path, description = "From the message")),
     responses(
         (status = 200, description = "A page for browsers, else JSON", body = serde_json::Value),
-        (status = 404, description = "It belongs to no message, or to one that is too old"),
+        (status = 404, description = "The token is unknown or too old"),
     )
 )]
 async fn ask(
@@ -57,8 +57,8 @@ async fn ask(
     responses(
         (status = 200, description = "`taken`, with the incidents, or why it changes nothing; a page for \
             browsers", body = serde_json::Value),
-        (status = 404, description = "It belongs to no message, or to one that is too old"),
-        (status = 503, description = "The store cannot be reached"),
+        (status = 404, description = "The token is unknown or too old"),
+        (status = 503, description = "The store is unavailable"),
     )
 )]
 async fn act(

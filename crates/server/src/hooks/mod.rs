@@ -251,7 +251,7 @@ async fn webhooks(State(api): State<Api>) -> Result<Json<Vec<Webhook>>, Problem>
     post, path = "/api/metadata/webhook", tag = "webhook", request_body = serde_json::Value,
     responses(
         (status = 200, description = "The webhook", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn create_webhook(
@@ -277,7 +277,7 @@ async fn create_webhook(
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
         (status = 200, description = "The webhook", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn webhook(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Webhook>, Problem> {
@@ -295,7 +295,7 @@ async fn webhook(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
         (status = 200, description = "The webhook", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn update_webhook(
@@ -321,8 +321,8 @@ async fn update_webhook(
     delete, path = "/api/metadata/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_webhook(
@@ -358,7 +358,7 @@ async fn webhook_tags(
 #[utoipa::path(
     put, path = "/api/metadata/webhook/{id}/tags", tag = "webhook", request_body = Vec<Tag>,
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "They are added"))
+    responses((status = 200, description = "Tags added"))
 )]
 async fn put_webhook_tags(
     State(api): State<Api>,
@@ -375,7 +375,7 @@ async fn put_webhook_tags(
 #[utoipa::path(
     delete, path = "/api/metadata/webhook/{id}/tags", tag = "webhook", request_body = Vec<Tag>,
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "They are removed"))
+    responses((status = 200, description = "Removed"))
 )]
 async fn delete_webhook_tags(
     State(api): State<Api>,

@@ -82,13 +82,13 @@ struct Done {
     post, path = "/hooks/{receiver}", tag = "incidents", request_body = serde_json::Value,
     params(("receiver" = String, Path, description = "The name of the receiver")),
     responses(
-        (status = 200, description = "`taken`, with the incident, or why it changes nothing",
+        (status = 200, description = "`taken`, with the incident, or the reason why nothing changes",
             body = serde_json::Value),
-        (status = 400, description = "The body is no webhook of the provider's"),
-        (status = 401, description = "The sender gave no proof of who it is"),
-        (status = 403, description = "The proof is wrong"),
-        (status = 404, description = "There is no receiver of this name with a `webhook_secret`"),
-        (status = 503, description = "The secret is not there, or the store cannot be reached"),
+        (status = 400, description = "The body is not a webhook of this provider"),
+        (status = 401, description = "The sender did not authenticate"),
+        (status = 403, description = "The sender's authentication is wrong"),
+        (status = 404, description = "No receiver of this name has a `webhook_secret`"),
+        (status = 503, description = "The secret is missing, or the store is unavailable"),
     )
 )]
 async fn hear(

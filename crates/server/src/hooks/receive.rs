@@ -68,11 +68,11 @@ pub(super) struct Delivery {
     post, path = "/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
-        (status = 200, description = "What came of it", body = serde_json::Value),
-        (status = 401, description = "The sender gave no proof of who it is"),
-        (status = 403, description = "The proof is wrong"),
-        (status = 404, description = "There is no such webhook"),
-        (status = 409, description = "The same delivery is being taken at this moment"),
+        (status = 200, description = "The outcome", body = serde_json::Value),
+        (status = 401, description = "The sender did not authenticate"),
+        (status = 403, description = "The sender's authentication is wrong"),
+        (status = 404, description = "No such webhook"),
+        (status = 409, description = "The same delivery is being processed"),
     )
 )]
 async fn receive(
@@ -150,7 +150,7 @@ async fn receive(
 #[utoipa::path(
     post, path = "/api/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "What came of it", body = serde_json::Value))
+    responses((status = 200, description = "The outcome", body = serde_json::Value))
 )]
 async fn api_receive(
     state: State<Api>,
@@ -172,9 +172,9 @@ async fn api_receive(
         ("crc_token" = Option<String>, Query, description = "To be signed, by Twitter's verifier"),
     ),
     responses(
-        (status = 200, description = "Somebody is there", body = serde_json::Value),
+        (status = 200, description = "The webhook exists", body = serde_json::Value),
         (status = 400, description = "`crc_token` could be a payload, and is not signed"),
-        (status = 404, description = "There is no such webhook"),
+        (status = 404, description = "No such webhook"),
     )
 )]
 async fn challenge(
@@ -201,7 +201,7 @@ async fn challenge(
 #[utoipa::path(
     get, path = "/api/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "Somebody is there", body = serde_json::Value))
+    responses((status = 200, description = "The webhook exists", body = serde_json::Value))
 )]
 async fn api_challenge(
     state: State<Api>,

@@ -33,11 +33,11 @@ const VERSION: &str = "0.27.0";
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 200, description = "All were taken"),
-        (status = 400, description = "What is wrong with some; all others were taken"),
+        (status = 200, description = "All were accepted"),
+        (status = 400, description = "Some alerts are invalid; all others were accepted"),
         (status = 404, description = "No monitor has this key"),
         (status = 413, description = "Too many in one request"),
-        (status = 429, description = "Some were not taken, because too many fire"),
+        (status = 429, description = "Some were refused, because too many alerts are firing"),
     )
 )]
 async fn add_alerts(
@@ -176,8 +176,8 @@ fn select(monitor: &Monitor, wanted: &Wanted, engine: &Engine) -> Vec<shown::Sho
     ),
     responses(
         (status = 200, description = "The alerts", body = Vec<serde_json::Value>),
-        (status = 400, description = "A filter is none"),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 400, description = "A filter is invalid"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]
@@ -199,7 +199,7 @@ async fn alerts(
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "The groups", body = Vec<serde_json::Value>),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]
@@ -220,7 +220,7 @@ async fn groups(
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "The version", body = serde_json::Value),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]
@@ -247,7 +247,7 @@ async fn status(
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "Their names", body = Vec<serde_json::Value>),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]

@@ -68,11 +68,11 @@ struct Event {
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 202, description = "It was taken, under this dedup_key", body = serde_json::Value),
-        (status = 400, description = "What is wrong with the event", body = serde_json::Value),
+        (status = 202, description = "Accepted under this `dedup_key`", body = serde_json::Value),
+        (status = 400, description = "Invalid event; the response says why", body = serde_json::Value),
         (status = 404, description = "No monitor has this key"),
         (status = 413, description = "The event is larger than 512 KiB"),
-        (status = 429, description = "It was not taken, because too many fire"),
+        (status = 429, description = "Refused, because too many alerts are firing"),
     )
 )]
 async fn enqueue(
@@ -97,12 +97,12 @@ async fn enqueue(
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 200, description = "It was taken, under this incident_key",
+        (status = 200, description = "Accepted under this `incident_key`",
             body = serde_json::Value),
-        (status = 400, description = "What is wrong with the event", body = serde_json::Value),
+        (status = 400, description = "Invalid event; the response says why", body = serde_json::Value),
         (status = 404, description = "No monitor has this key"),
         (status = 413, description = "The event is larger than 512 KiB"),
-        (status = 429, description = "It was not taken, because too many fire"),
+        (status = 429, description = "Refused, because too many alerts are firing"),
     )
 )]
 async fn create_event(

@@ -78,7 +78,7 @@ struct ProjectRequest {
     responses(
         (status = 200, description = "The plan; without changes the server is as the files say",
             body = Plan),
-        (status = 400, description = "Everything that is wrong with the files"),
+        (status = 400, description = "Invalid files; the response lists every problem"),
     )
 )]
 async fn plan_project(
@@ -99,7 +99,7 @@ async fn plan_project(
     params(("name" = String, Path, description = "The name of the project")),
     responses(
         (status = 200, description = "What was applied", body = Applied),
-        (status = 400, description = "Everything that is wrong with the files; nothing is applied"),
+        (status = 400, description = "Invalid files; the response lists every problem, and nothing is applied"),
         (status = 409, description = "The server has moved since the plan, another project owns \
             something, or too much would be removed; nothing is applied"),
     )

@@ -48,7 +48,7 @@ struct Credentials {
     post, path = "/token", tag = "access", request_body = Credentials,
     responses(
         (status = 200, description = "The token", body = serde_json::Value),
-        (status = 401, description = "The key does not count"),
+        (status = 401, description = "Invalid key"),
         (status = 404, description = "Access control is off"),
     )
 )]
@@ -74,7 +74,7 @@ async fn token(
     post, path = "/api/token", tag = "access", request_body = Credentials,
     responses(
         (status = 200, description = "The token", body = serde_json::Value),
-        (status = 401, description = "The key does not count"),
+        (status = 401, description = "Invalid key"),
         (status = 404, description = "Access control is off"),
     )
 )]
@@ -89,7 +89,7 @@ async fn api_token(
 /// Tells who asks.
 #[utoipa::path(
     get, path = "/token/userInfo", tag = "access",
-    responses((status = 200, description = "Who asks", body = serde_json::Value))
+    responses((status = 200, description = "The authenticated caller", body = serde_json::Value))
 )]
 async fn user_info(State(authorizer): State<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
     let who = actor.principal();
@@ -115,7 +115,7 @@ async fn user_info(State(authorizer): State<Arc<Authorizer>>, actor: Actor) -> J
 /// Tells the same.
 #[utoipa::path(
     get, path = "/api/token/userInfo", tag = "access",
-    responses((status = 200, description = "Who asks", body = serde_json::Value))
+    responses((status = 200, description = "The authenticated caller", body = serde_json::Value))
 )]
 async fn api_user_info(authorizer: State<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
     user_info(authorizer, actor).await
@@ -198,7 +198,7 @@ async fn keys(State(api): State<Api>) -> Json<Vec<Value>> {
     post, path = "/api/access/keys", tag = "access", request_body = KeyRequest,
     responses(
         (status = 200, description = "The key with its secret", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn create_key(
@@ -231,7 +231,7 @@ async fn create_key(
     params(("id" = String, Path, description = "The id of the key")),
     responses(
         (status = 200, description = "The key", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn revoke_key(
@@ -349,9 +349,9 @@ struct GrantRequest {
 #[utoipa::path(
     post, path = "/api/access/grants", tag = "access", request_body = GrantRequest,
     responses(
-        (status = 200, description = "What it holds now", body = Vec<serde_json::Value>),
-        (status = 400, description = "What is wrong with it"),
-        (status = 404, description = "There is no such key, user or group"),
+        (status = 200, description = "Its grants after the change", body = Vec<serde_json::Value>),
+        (status = 400, description = "Invalid; the response says why"),
+        (status = 404, description = "No such key, user or group"),
     )
 )]
 async fn add_grants(
@@ -377,9 +377,9 @@ async fn add_grants(
         ("on" = Option<Vec<String>>, Query, description = "On what, as they were granted"),
     ),
     responses(
-        (status = 200, description = "What it holds now", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such key, user or group, or it does not hold this"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 200, description = "Its grants after the change", body = Vec<serde_json::Value>),
+        (status = 404, description = "No such key, user or group, or it does not have this grant"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_grants(

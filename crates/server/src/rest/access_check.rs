@@ -85,9 +85,9 @@ fn somebody(api: &Api, asked: &Asked) -> Result<Somebody, Problem> {
 #[utoipa::path(
     get, path = "/api/access/explain", tag = "access", params(Asked),
     responses(
-        (status = 200, description = "Whether, and why", body = serde_json::Value),
-        (status = 400, description = "There is no such permission, or the selector names no one thing"),
-        (status = 404, description = "There is no such key or user"),
+        (status = 200, description = "Whether it is allowed, and why", body = serde_json::Value),
+        (status = 400, description = "Unknown permission, or the selector does not name exactly one thing"),
+        (status = 404, description = "No such key or user"),
     )
 )]
 async fn explain_access(
@@ -401,7 +401,7 @@ const NARROW: &str = "Narrow it: `nightbell grant add WHO --role worker --on tas
 /// Lists what is weak about how access control is set up.
 #[utoipa::path(
     get, path = "/api/access/check", tag = "access",
-    responses((status = 200, description = "What is weak; nothing if the list is empty", body = Vec<Weakness>))
+    responses((status = 200, description = "The weaknesses found; an empty list if there are none", body = Vec<Weakness>))
 )]
 async fn check_access(
     State(api): State<Api>,

@@ -80,7 +80,7 @@ async fn pending_tasks(
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "`true.` and the id", body = String),
-        (status = 404, description = "There is no such workflow"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn sweep_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<String, Problem> {
@@ -95,7 +95,7 @@ async fn sweep_workflow(State(api): State<Api>, Path(id): Path<String>) -> Resul
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "`true` or `false`", body = String),
-        (status = 404, description = "There is no such workflow"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn verify_and_repair_workflow(

@@ -73,7 +73,7 @@ fn bounded(name: &str, text: &str, most: usize) -> Result<(), Problem> {
         (status = 200, description = "`id`, `count`, the first `workflowIds`, and for `terminate` how many \
             sub-workflows end with them; for `retry` and `restart` `leftOut`, the sub-workflows that are found \
             and left to their parents", body = serde_json::Value),
-        (status = 400, description = "The words are not understood, find nothing, or find too much"),
+        (status = 400, description = "The query is invalid, or matches nothing or too much"),
     )
 )]
 async fn preview_batch(
@@ -176,7 +176,7 @@ struct BatchParams {
     params(("id" = String, Path, description = "The id of the batch"), BatchParams),
     responses(
         (status = 200, description = "The batch", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show_batch(
@@ -209,7 +209,7 @@ struct BatchEnd {
     params(("id" = String, Path, description = "The id of the batch")),
     responses(
         (status = 200, description = "The batch", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "It has ended"),
     )
 )]

@@ -126,7 +126,7 @@ fn checked(ids: Vec<String>) -> Result<Vec<String>, Problem> {
 /// Pauses several executions.
 #[utoipa::path(
     put, path = "/api/workflow/bulk/pause", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn pause_many(
     State(api): State<Api>,
@@ -139,7 +139,7 @@ async fn pause_many(
 /// Lets several paused executions go on.
 #[utoipa::path(
     put, path = "/api/workflow/bulk/resume", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn resume_many(
     State(api): State<Api>,
@@ -153,7 +153,7 @@ async fn resume_many(
 #[utoipa::path(
     post, path = "/api/workflow/bulk/restart", tag = "bulk", request_body = Vec<String>,
     params(RestartParams),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn restart_many(
     State(api): State<Api>,
@@ -168,7 +168,7 @@ async fn restart_many(
 /// Tries the failed tasks of several ended executions again.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/retry", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn retry_many(
     State(api): State<Api>,
@@ -182,7 +182,7 @@ async fn retry_many(
 #[utoipa::path(
     post, path = "/api/workflow/bulk/terminate", tag = "bulk", request_body = Vec<String>,
     params(Steering),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn terminate_many(
     State(api): State<Api>,
@@ -197,7 +197,7 @@ async fn terminate_many(
 #[utoipa::path(
     delete, path = "/api/workflow/bulk/remove", tag = "bulk", request_body = Vec<String>,
     params(RemoveParams),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn remove_many(
     State(api): State<Api>,
@@ -212,7 +212,7 @@ async fn remove_many(
 /// Removes several executions for good, whatever their state.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/delete", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn delete_many(
     State(api): State<Api>,
@@ -226,7 +226,7 @@ async fn delete_many(
 #[utoipa::path(
     delete, path = "/api/workflow/bulk/terminate-remove", tag = "bulk",
     request_body = Vec<String>, params(Steering),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn terminate_remove_many(
     State(api): State<Api>,

@@ -59,8 +59,8 @@ struct Registering(Arc<Mutex<()>>);
     post, path = "/api/event", tag = "event", request_body = serde_json::Value,
     responses(
         (status = 200, description = "Registered; active handlers receive messages from now on"),
-        (status = 400, description = "Everything that is wrong with them"),
-        (status = 409, description = "There is one of this name"),
+        (status = 400, description = "Invalid; the response lists every problem"),
+        (status = 409, description = "The name is in use"),
     )
 )]
 async fn create_event_handler(
@@ -90,8 +90,8 @@ async fn create_event_handler(
     put, path = "/api/event", tag = "event", request_body = serde_json::Value,
     responses(
         (status = 200, description = "It is replaced, from the next message on"),
-        (status = 400, description = "Everything that is wrong with it"),
-        (status = 404, description = "There is none of this name"),
+        (status = 400, description = "Invalid; the response lists every problem"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn update_event_handler(
@@ -195,7 +195,7 @@ async fn event_handlers_of(
     params(("name" = String, Path, description = "The name of the handler")),
     responses(
         (status = 200, description = "The handler", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn event_handler(
@@ -219,8 +219,8 @@ async fn empty_event_handler() -> Json<EventHandler> {
     delete, path = "/api/event/{event}", tag = "event",
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_event_handler(
@@ -241,7 +241,7 @@ async fn delete_event_handler(
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
         (status = 200, description = "The tags", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such handler"),
+        (status = 404, description = "No such handler"),
     )
 )]
 async fn event_tags(
@@ -256,8 +256,8 @@ async fn event_tags(
     put, path = "/api/event/{event}/tags", tag = "event", request_body = Vec<serde_json::Value>,
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
-        (status = 200, description = "It has them"),
-        (status = 404, description = "There is no such handler"),
+        (status = 200, description = "Tags set"),
+        (status = 404, description = "No such handler"),
     )
 )]
 async fn put_event_tags(
@@ -275,8 +275,8 @@ async fn put_event_tags(
     request_body = Vec<serde_json::Value>,
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
-        (status = 200, description = "It has them no more"),
-        (status = 404, description = "There is no such handler"),
+        (status = 200, description = "Tags removed"),
+        (status = 404, description = "No such handler"),
     )
 )]
 async fn delete_event_tags(
@@ -331,7 +331,7 @@ async fn event_queues(State(api): State<Api>) -> Json<Value> {
         ("queueName" = String, Path, description = "The queue"),
     ),
     responses(
-        (status = 200, description = "How it stands", body = serde_json::Value),
+        (status = 200, description = "The status of the queue", body = serde_json::Value),
         (status = 404, description = "No active handler subscribes to it"),
     )
 )]
@@ -363,7 +363,7 @@ fn not_by_request() -> Problem {
         ("queueType" = String, Path, description = "The type, such as nats"),
         ("queueName" = String, Path, description = "The queue"),
     ),
-    responses((status = 501, description = "Where to configure it"))
+    responses((status = 501, description = "Not supported; the response says where to configure it"))
 )]
 async fn put_event_queue(_: Path<(String, String)>) -> Problem {
     not_by_request()
@@ -376,7 +376,7 @@ async fn put_event_queue(_: Path<(String, String)>) -> Problem {
         ("queueType" = String, Path, description = "The type, such as nats"),
         ("queueName" = String, Path, description = "The queue"),
     ),
-    responses((status = 501, description = "Where to configure it"))
+    responses((status = 501, description = "Not supported; the response says where to configure it"))
 )]
 async fn delete_event_queue(_: Path<(String, String)>) -> Problem {
     not_by_request()
@@ -419,8 +419,8 @@ impl Given {
     post, path = "/api/event/publish", tag = "event", request_body = serde_json::Value,
     responses(
         (status = 200, description = "Its id", body = serde_json::Value),
-        (status = 400, description = "It names no event, or the broker cannot take it"),
-        (status = 503, description = "The broker is away"),
+        (status = 400, description = "It does not name an event, or the broker does not support publishing"),
+        (status = 503, description = "The broker is unavailable"),
     )
 )]
 async fn publish_event(
@@ -454,8 +454,8 @@ fn unpublished(error: PublishError) -> Problem {
 #[utoipa::path(
     post, path = "/api/event/queue/connectivity", tag = "event", request_body = serde_json::Value,
     responses(
-        (status = 200, description = "Whether it took it, or why not", body = serde_json::Value),
-        (status = 400, description = "The body names no sink"),
+        (status = 200, description = "Whether the broker accepted the message, or why not", body = serde_json::Value),
+        (status = 400, description = "The body does not name a sink"),
     )
 )]
 async fn test_connectivity(
@@ -633,7 +633,7 @@ fn shown(record: &Record) -> Value {
     request_body = serde_json::Value,
     responses(
         (status = 200, description = "Its id, and whether any active handler subscribes to it", body = serde_json::Value),
-        (status = 400, description = "It names no event"),
+        (status = 400, description = "It does not name an event"),
     )
 )]
 async fn handle_incoming_event(

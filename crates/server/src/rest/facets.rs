@@ -49,7 +49,7 @@ struct FacetParams {
     responses(
         (status = 200, description = "`status`, `name` and `reason`: values, each with `count`, and `exact` \
             unless there are more; `hour` if it was asked for", body = serde_json::Value),
-        (status = 400, description = "A condition is not understood"),
+        (status = 400, description = "A condition is invalid"),
     )
 )]
 async fn workflow_facets(

@@ -65,8 +65,8 @@ async fn users(State(api): State<Api>) -> Json<Vec<Value>> {
     post, path = "/api/access/users", tag = "access", request_body = UserRequest,
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
-        (status = 404, description = "There is no such group"),
+        (status = 400, description = "Invalid; the response says why"),
+        (status = 404, description = "No such group"),
         (status = 409, description = "The name is taken"),
     )
 )]
@@ -91,7 +91,7 @@ async fn create_user(
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn user(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -105,8 +105,8 @@ async fn user(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user as it was", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn delete_user(
@@ -126,8 +126,8 @@ async fn delete_user(
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn disable_user(
@@ -147,7 +147,7 @@ async fn disable_user(
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn enable_user(
@@ -176,7 +176,7 @@ struct PasswordRequest {
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
         (status = 400, description = "The password breaks the rule"),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn set_password(
@@ -243,7 +243,7 @@ async fn groups(State(api): State<Api>) -> Json<Vec<Value>> {
     post, path = "/api/access/groups", tag = "access", request_body = GroupRequest,
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
         (status = 409, description = "The name is taken"),
     )
 )]
@@ -266,7 +266,7 @@ async fn create_group(
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn group(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -279,8 +279,8 @@ async fn group(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The group as it was", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn delete_group(
@@ -302,7 +302,7 @@ async fn delete_group(
     ),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 404, description = "There is no such group or user"),
+        (status = 404, description = "No such group or user"),
     )
 )]
 async fn add_member(
@@ -327,8 +327,8 @@ async fn add_member(
     ),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 404, description = "There is no such group or user, or the user is not in it"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "No such group or user, or the user is not in it"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_member(

@@ -67,8 +67,8 @@ async fn update_queues_slashed() -> Json<BTreeMap<&'static str, &'static str>> {
         ("status" = String, Path, description = "COMPLETED or FAILED"),
     ),
     responses(
-        (status = 200, description = "It was told, if there was one"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Applied, if such a task was open"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn queue_update(
@@ -93,8 +93,8 @@ async fn queue_update(
         ("status" = String, Path, description = "COMPLETED or FAILED"),
     ),
     responses(
-        (status = 200, description = "It was told, if it is open"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Applied, if the task is open"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn queue_update_by_task_id(

@@ -42,8 +42,8 @@ struct SaveParams {
     post, path = "/api/schema", tag = "schema", params(SaveParams),
     request_body = serde_json::Value,
     responses(
-        (status = 200, description = "They are saved"),
-        (status = 400, description = "What is wrong; none is saved"),
+        (status = 200, description = "Saved"),
+        (status = 400, description = "Invalid; the response says why, and none is saved"),
     )
 )]
 async fn save_schemas(
@@ -160,7 +160,7 @@ async fn schemas(
     params(("name" = String, Path, description = "The name of the schema")),
     responses(
         (status = 200, description = "The schema", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn latest_schema(
@@ -180,7 +180,7 @@ async fn latest_schema(
     ),
     responses(
         (status = 200, description = "The schema", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn schema(
@@ -197,8 +197,8 @@ async fn schema(
     delete, path = "/api/schema/{name}", tag = "schema",
     params(("name" = String, Path, description = "The name of the schema")),
     responses(
-        (status = 200, description = "They are forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_schemas(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
@@ -219,8 +219,8 @@ async fn delete_schemas(State(api): State<Api>, Path(name): Path<String>) -> Res
         ("version" = u32, Path, description = "The version"),
     ),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_schema(

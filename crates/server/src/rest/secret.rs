@@ -139,7 +139,7 @@ async fn secrets_with_tags_slashed(State(api): State<Api>) -> Json<Vec<Named>> {
     params(("key" = String, Path, description = "The name")),
     responses(
         (status = 403, description = "Secrets cannot be read"),
-        (status = 404, description = "There is no such secret"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), Problem> {
@@ -155,9 +155,9 @@ async fn secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), P
     put, path = "/api/secrets/{key}", tag = "secrets", request_body = String,
     params(("key" = String, Path, description = "The name: letters, digits, _ and -")),
     responses(
-        (status = 200, description = "It is stored"),
+        (status = 200, description = "Stored"),
         (status = 400, description = "The name or the value break a rule"),
-        (status = 409, description = "The environment of the server sets it"),
+        (status = 409, description = "It is set by the environment of the server"),
     )
 )]
 async fn put_secret(
@@ -175,9 +175,9 @@ async fn put_secret(
     delete, path = "/api/secrets/{key}", tag = "secrets",
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "It is deleted"),
-        (status = 404, description = "There is no such secret"),
-        (status = 409, description = "The environment of the server sets it"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "No such secret"),
+        (status = 409, description = "It is set by the environment of the server"),
     )
 )]
 async fn delete_secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), Problem> {
@@ -188,7 +188,7 @@ async fn delete_secret(State(api): State<Api>, Path(key): Path<String>) -> Resul
 #[utoipa::path(
     get, path = "/api/secrets/{key}/exists", tag = "secrets",
     params(("key" = String, Path, description = "The name")),
-    responses((status = 200, description = "Whether there is one", body = bool))
+    responses((status = 200, description = "Whether it exists", body = bool))
 )]
 async fn secret_exists(State(api): State<Api>, Path(key): Path<String>) -> Json<bool> {
     Json(api.engine.vault().tags(SHELF, &key).is_ok())
@@ -200,7 +200,7 @@ async fn secret_exists(State(api): State<Api>, Path(key): Path<String>) -> Json<
     params(("key" = String, Path, description = "The name")),
     responses(
         (status = 200, description = "The tags", body = Vec<Label>),
-        (status = 404, description = "There is no such secret"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn secret_tags(
@@ -215,8 +215,8 @@ async fn secret_tags(
     put, path = "/api/secrets/{key}/tags", tag = "secrets", request_body = Vec<Label>,
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "They are added"),
-        (status = 404, description = "There is no such secret"),
+        (status = 200, description = "Tags added"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn put_secret_tags(
@@ -232,8 +232,8 @@ async fn put_secret_tags(
     delete, path = "/api/secrets/{key}/tags", tag = "secrets", request_body = Vec<Label>,
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "They are not there"),
-        (status = 404, description = "There is no such secret"),
+        (status = 200, description = "Deleted, or there were none"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn delete_secret_tags(

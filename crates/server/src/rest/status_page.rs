@@ -60,7 +60,7 @@ async fn list(State(api): State<Api>) -> Result<Json<Vec<Value>>, Problem> {
     request_body = serde_json::Value,
     responses(
         (status = 200, description = "The pages as they are now", body = Vec<serde_json::Value>),
-        (status = 400, description = "Everything that is wrong with them"),
+        (status = 400, description = "Invalid; the response lists every problem"),
         (status = 409, description = "There would be too many"),
     )
 )]
@@ -86,7 +86,7 @@ async fn define(
     params(("name" = String, Path, description = "The name of the page")),
     responses(
         (status = 200, description = "The page", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -99,8 +99,8 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     operation_id = "delete_status_page", delete, path = "/api/status-pages/{name}", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
     responses(
-        (status = 200, description = "It is gone"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
@@ -113,7 +113,7 @@ async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), 
     params(("name" = String, Path, description = "The name of the page")),
     responses(
         (status = 200, description = "The posts", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such page"),
+        (status = 404, description = "No such page"),
     )
 )]
 async fn posts(
@@ -146,7 +146,7 @@ struct NewPost {
     responses(
         (status = 200, description = "The post", body = serde_json::Value),
         (status = 400, description = "The text is empty or too long"),
-        (status = 404, description = "There is no such page"),
+        (status = 404, description = "No such page"),
     )
 )]
 async fn post(
@@ -173,8 +173,8 @@ async fn post(
         ("id" = u64, Path, description = "The id of the post"),
     ),
     responses(
-        (status = 200, description = "It is gone"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_post(

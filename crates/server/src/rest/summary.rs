@@ -110,7 +110,7 @@ struct Found {
 /// Searches executions and answers summaries.
 #[utoipa::path(
     get, path = "/api/workflow/search", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows(
     State(api): State<Api>,
@@ -125,7 +125,7 @@ async fn search_workflows(
 /// Searches executions and answers them whole, without tasks.
 #[utoipa::path(
     get, path = "/api/workflow/search-v2", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows_whole(
     State(api): State<Api>,
@@ -188,7 +188,7 @@ async fn show(
 /// Searches executions by their tasks and answers summaries.
 #[utoipa::path(
     get, path = "/api/workflow/search-by-tasks", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows_by_tasks(
     State(api): State<Api>,
@@ -201,7 +201,7 @@ async fn search_workflows_by_tasks(
 /// Searches executions by their tasks and answers them whole, without tasks.
 #[utoipa::path(
     get, path = "/api/workflow/search-by-tasks-v2", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows_by_tasks_whole(
     State(api): State<Api>,

@@ -46,7 +46,7 @@ async fn effective_settings(State(api): State<Api>) -> Result<Json<Vec<Value>>, 
 /// is refused is in `/health`. Settings are read at the start alone.
 #[utoipa::path(
     post, path = "/api/admin/reload", tag = "admin",
-    responses((status = 200, description = "They were read"))
+    responses((status = 200, description = "Reloaded"))
 )]
 async fn reload(State(api): State<Api>) -> Result<(), Problem> {
     known(&api)?.reload().await.map_err(Problem::conflict)
@@ -68,8 +68,8 @@ async fn backups(State(api): State<Api>) -> Result<Json<Value>, Problem> {
 #[utoipa::path(
     post, path = "/api/admin/backup", tag = "admin",
     responses(
-        (status = 202, description = "It has begun; the answer is that of GET", body = serde_json::Value),
-        (status = 409, description = "None is begun, and why"),
+        (status = 202, description = "Started; the response is that of GET", body = serde_json::Value),
+        (status = 409, description = "Not started; the response says why"),
     )
 )]
 async fn back_up(State(api): State<Api>) -> Result<(StatusCode, Json<Value>), Problem> {

@@ -74,7 +74,7 @@ impl Used {
     responses(
         (status = 200, description = "`kind`, `name` and `version` of each; the first 200",
             body = Vec<serde_json::Value>),
-        (status = 400, description = "There is no such kind"),
+        (status = 400, description = "Unknown kind"),
     )
 )]
 async fn list_uses(
@@ -98,7 +98,7 @@ async fn list_uses(
     params(("kind" = String, Path, description = "`workflow`, `task`, `schema`, `secret` or `receiver`")),
     responses(
         (status = 200, description = "Numbers of documents by name", body = BTreeMap<String, u64>),
-        (status = 400, description = "There is no such kind"),
+        (status = 400, description = "Unknown kind"),
     )
 )]
 async fn count_uses(

@@ -257,7 +257,7 @@ async fn triggers(State(api): State<Api>) -> Result<AsJson<Vec<Value>>, Problem>
     post, path = "/api/triggers", tag = "trigger", request_body = serde_json::Value,
     responses(
         (status = 200, description = "The triggers as they are now", body = Vec<serde_json::Value>),
-        (status = 400, description = "Everything that is wrong with them"),
+        (status = 400, description = "Invalid; the response lists every problem"),
     )
 )]
 async fn put_triggers(
@@ -282,7 +282,7 @@ async fn put_triggers(
     params(("name" = String, Path, description = "The name of the trigger")),
     responses(
         (status = 200, description = "The trigger", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn get_trigger(
@@ -299,8 +299,8 @@ async fn get_trigger(
     delete, path = "/api/triggers/{name}", tag = "trigger",
     params(("name" = String, Path, description = "The name of the trigger")),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_trigger(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {

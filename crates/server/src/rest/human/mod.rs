@@ -125,7 +125,7 @@ const SIZES: (u64, u64) = (15, 100);
     post, path = "/api/human/tasks/search", tag = "human tasks", request_body = HumanTaskSearch,
     responses(
         (status = 200, description = "The tasks", body = serde_json::Value),
-        (status = 400, description = "There is no such state, or too many executions would be looked through"),
+        (status = 400, description = "Unknown state, or too many executions would have to be read"),
     )
 )]
 async fn search_human_tasks(
@@ -203,7 +203,7 @@ async fn search_human_tasks(
     params(("id" = String, Path, description = "The id of the task")),
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
-        (status = 404, description = "There is no such HUMAN task"),
+        (status = 404, description = "No such HUMAN task"),
     )
 )]
 async fn human_task(
@@ -284,7 +284,7 @@ async fn note(
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
         (status = 403, description = "It is assigned to others, or was claimed by another"),
-        (status = 404, description = "There is no such HUMAN task"),
+        (status = 404, description = "No such HUMAN task"),
         (status = 409, description = "It has ended"),
     )
 )]
@@ -310,8 +310,8 @@ async fn claim_human_task(
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
         (status = 403, description = "It was claimed by another"),
-        (status = 404, description = "There is no such HUMAN task"),
-        (status = 409, description = "It has ended, or nobody has claimed it"),
+        (status = 404, description = "No such HUMAN task"),
+        (status = 409, description = "It has ended, or is not claimed"),
     )
 )]
 async fn release_human_task(
@@ -346,7 +346,7 @@ struct UpdateParams {
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
         (status = 403, description = "It is assigned to others, or was claimed by another"),
-        (status = 404, description = "There is no such HUMAN task"),
+        (status = 404, description = "No such HUMAN task"),
         (status = 409, description = "It has ended"),
     )
 )]

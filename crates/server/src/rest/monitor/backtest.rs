@@ -50,8 +50,8 @@ struct BacktestParams {
     responses(
         (status = 200, description = "`file`, `incidents`, `deliveries`, `missed` and `judgements`",
             body = serde_json::Value),
-        (status = 400, description = "A time cannot be read, or the stretch is too long"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 400, description = "A time is invalid, or the span is too long"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn backtest(
@@ -119,8 +119,8 @@ const SAMPLE_BYTES_MAX: usize = 64 << 20;
     responses(
         (status = 200, description = "`then` and `now` (incidents, pages, pages at night, who was paged), \
             `gone`, `new` and `notes`", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with the file, or there is too much to try"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 400, description = "Invalid file (the response lists every problem), or too many samples to evaluate"),
+        (status = 404, description = "No such monitor"),
         (status = 409, description = "It waits to be called, nothing is kept of that time, or another \
             backtest is being made"),
     )

@@ -150,7 +150,7 @@ async fn present(api: &Api, record: &Record, shown: Shown) -> Result<Value, Prob
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
@@ -166,8 +166,8 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
     get, path = "/api/incidents/{id}/explain", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
-        (status = 200, description = "Why", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 200, description = "The explanation", body = serde_json::Value),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
@@ -300,8 +300,8 @@ async fn act(
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is acknowledged already, or over"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is acknowledged already, or has ended"),
     )
 )]
 async fn acknowledge(
@@ -322,8 +322,8 @@ async fn acknowledge(
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "Nobody has acknowledged it"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is not acknowledged"),
     )
 )]
 async fn unacknowledge(
@@ -345,8 +345,8 @@ async fn unacknowledge(
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
         (status = 400, description = "The end is missing or has passed"),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is over"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It has ended"),
     )
 )]
 async fn snooze(
@@ -367,8 +367,8 @@ async fn snooze(
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is over"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It has ended"),
     )
 )]
 async fn resolve(
@@ -391,8 +391,8 @@ async fn resolve(
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "Nothing about it was given up that still matters"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It has no dead delivery that could be resent"),
     )
 )]
 async fn resend(
@@ -413,7 +413,7 @@ async fn resend(
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "Everybody on its route was told, or nobody is told at all: it is over, \
             snoozed, silenced, or what it depends on is down"),
     )
@@ -448,7 +448,7 @@ struct IncidentNote {
     responses(
         (status = 200, description = "The incident with its history", body = serde_json::Value),
         (status = 400, description = "The note is empty or too long"),
-        (status = 404, description = "There is none of this id, or its monitor has forgotten it"),
+        (status = 404, description = "No such id, or its monitor no longer keeps it"),
     )
 )]
 async fn note(

@@ -56,7 +56,7 @@ struct Judged {
     params(("id" = String, Path, description = "The id of the incident, or its dedup key")),
     responses(
         (status = 200, description = "The judgement", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn judge(
@@ -106,7 +106,7 @@ struct Missed {
     responses(
         (status = 200, description = "The judgement", body = serde_json::Value),
         (status = 400, description = "A time cannot be read, or the end is not after the start"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn missed(

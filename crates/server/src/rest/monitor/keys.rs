@@ -51,7 +51,7 @@ struct KeysParams {
             all checks of that time were read), `keyCount` and `keys`: `key`, `status`, `value`, `text`, `seenAt`, \
             `since`, `sinceIsKnown`, `incident` and `cells`", body = serde_json::Value),
         (status = 400, description = "The size is too large"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn keys(

@@ -140,7 +140,7 @@ const LISTED_CELLS_MAX: u64 = 20_000;
         (status = 200, description = "`totalHits` and a page of `results`, by name; `statuses`: how many \
             monitors there are of each status, and with `facets` of each `kind`, `source` and `label`, \
             whatever is asked for", body = serde_json::Value),
-        (status = 400, description = "The page is too large, or `rollups` cannot be told"),
+        (status = 400, description = "The page is too large, or `rollups` is invalid"),
     )
 )]
 async fn list(
@@ -237,8 +237,8 @@ struct SaveParams {
 #[utoipa::path(
     operation_id = "add_monitors", post, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
     responses(
-        (status = 200, description = "What came of it", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 200, description = "The outcome", body = serde_json::Value),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is changed"),
         (status = 409, description = "It does not fit what another source defines"),
     )
 )]
@@ -264,8 +264,8 @@ async fn add(
 #[utoipa::path(
     put, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
     responses(
-        (status = 200, description = "What came of it", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 200, description = "The outcome", body = serde_json::Value),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is changed"),
         (status = 409, description = "It does not fit what another source defines"),
     )
 )]
@@ -374,7 +374,7 @@ struct PutParams {
     responses(
         (status = 200, description = "What came of it; with `dryRun` whether it is `valid`, its `problems`, and the \
             `definition` as it would be shown", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is changed"),
         (status = 409, description = "Another source defines it"),
     )
 )]
@@ -417,7 +417,7 @@ async fn put_one(
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
         (status = 200, description = "The monitor", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -431,8 +431,8 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     operation_id = "delete_monitor", delete, path = "/api/monitors/{name}", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
-        (status = 200, description = "It is not watched any more"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "A file defines it, or another monitor needs it"),
     )
 )]
@@ -459,9 +459,9 @@ struct ByParams {
     post, path = "/api/monitors/{name}/check", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), ByParams),
     responses(
-        (status = 200, description = "The check has begun", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "A check is running, or the monitor waits to be called"),
+        (status = 200, description = "Check started", body = serde_json::Value),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "A check is running, or the monitor is a heartbeat"),
     )
 )]
 async fn check(
@@ -495,7 +495,7 @@ struct PageParams {
     params(("name" = String, Path, description = "The name of the monitor"), PageParams),
     responses(
         (status = 200, description = "`totalHits` and a page of `results`", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn checks(

@@ -41,7 +41,7 @@ struct AtParams {
         (status = 200, description = "`results`: of each rotation its name and zone, `people`, `since`, \
             `until`, the `layer` that decides, `why`, and the shift that is `next`",
             body = serde_json::Value),
-        (status = 400, description = "What is wrong with the time"),
+        (status = 400, description = "Invalid time; the response says why"),
     )
 )]
 async fn on_call(
@@ -77,8 +77,8 @@ struct SpanParams {
     params(("name" = String, Path, description = "The name of the rotation"), SpanParams),
     responses(
         (status = 200, description = "`shifts`, in order, and `gaps`", body = serde_json::Value),
-        (status = 400, description = "What is wrong with the times"),
-        (status = 404, description = "There is no such rotation"),
+        (status = 400, description = "Invalid times; the response says why"),
+        (status = 404, description = "No such rotation"),
     )
 )]
 async fn shifts(

@@ -53,7 +53,7 @@ type Answer = (StatusCode, &'static str);
     params(("key" = String, Path, description = "The key of the monitor, or its name"), RunParams),
     responses(
         (status = 200, description = "OK", body = String),
-        (status = 404, description = "Nobody waits for calls with this key"),
+        (status = 404, description = "No heartbeat has this key"),
         (status = 413, description = "The body is too large"),
     )
 )]
@@ -77,7 +77,7 @@ async fn success(
     ),
     responses(
         (status = 200, description = "OK", body = String),
-        (status = 404, description = "Nobody waits for calls with this key"),
+        (status = 404, description = "No heartbeat has this key"),
         (status = 413, description = "The body is too large"),
     )
 )]
@@ -103,8 +103,8 @@ async fn signal(
     ),
     responses(
         (status = 200, description = "OK", body = String),
-        (status = 201, description = "The monitor was made", body = String),
-        (status = 404, description = "Nobody waits for calls with this key and slug"),
+        (status = 201, description = "Monitor created", body = String),
+        (status = 404, description = "No heartbeat has this key and slug"),
         (status = 409, description = "The monitor cannot be made"),
         (status = 413, description = "The body is too large"),
     )

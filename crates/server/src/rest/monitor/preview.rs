@@ -41,10 +41,10 @@ const NEXT: usize = 5;
     request_body = String,
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
-        (status = 200, description = "What would come of it", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with the file"),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "It waits to be called; it checks nothing"),
+        (status = 200, description = "The result of the preview", body = serde_json::Value),
+        (status = 400, description = "Invalid file; the response lists every problem"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is a heartbeat, which makes no checks"),
     )
 )]
 async fn preview(
@@ -106,8 +106,8 @@ struct NextParams {
         (status = 200, description = "`at` and `silences` (`id`, `until`, `comment`) of each check, in order",
             body = Vec<serde_json::Value>),
         (status = 400, description = "The limit or the time is wrong"),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "It waits to be called; it checks nothing"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is a heartbeat, which makes no checks"),
     )
 )]
 async fn next(
@@ -155,8 +155,8 @@ struct Question {
     responses(
         (status = 200, description = "The route, its steps, and labels that no monitor has",
             body = serde_json::Value),
-        (status = 400, description = "What is wrong with the question"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 400, description = "Invalid request; the response says why"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn test_route(

@@ -62,8 +62,8 @@ async fn list(State(api): State<Api>) -> Json<Value> {
     post, path = "/api/receivers/{name}/test", tag = "receivers",
     params(("name" = String, Path, description = "The name of the receiver"), ByParams),
     responses(
-        (status = 200, description = "What came of it so far", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "The outcome so far", body = serde_json::Value),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn test(
@@ -117,9 +117,9 @@ async fn test(
     tag = "receivers",
     params(("name" = String, Path, description = "The name of the receiver"), ByParams),
     responses(
-        (status = 200, description = "How many `monitors` had something to send",
+        (status = 200, description = "`monitors`: the number of monitors that had something to resend",
             body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn resend(

@@ -60,7 +60,7 @@ pub(super) struct RollupParams {
         (status = 200, description = "`cells`, and all of them together as `total`",
             body = serde_json::Value),
         (status = 400, description = "A time or the step cannot be read, or there would be too many cells"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn rollups(

@@ -48,7 +48,7 @@ struct SampleParams {
         (status = 200, description = "`samples`, and the `cursor` of the next page if there is one",
             body = serde_json::Value),
         (status = 400, description = "A time, the size or the cursor cannot be read"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn samples(

@@ -90,7 +90,7 @@ struct KeepParams {
     params(KeepParams),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it, such as a label that no monitor has"),
+        (status = 400, description = "Invalid, for example a label that no monitor has; the response says why"),
     )
 )]
 async fn add(
@@ -108,7 +108,7 @@ async fn add(
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn put(
@@ -152,7 +152,7 @@ async fn keep(
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
@@ -165,8 +165,8 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
     operation_id = "delete_silence", delete, path = "/api/silences/{id}", tag = "silences",
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
-        (status = 200, description = "It is over"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Ended"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "A file defines it"),
     )
 )]
@@ -217,7 +217,7 @@ fn unknown(id: &str) -> Problem {
     post, path = "/api/silences/preview", tag = "silences", request_body = serde_json::Value,
     responses(
         (status = 200, description = "The incidents", body = Vec<serde_json::Value>),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn preview(State(api): State<Api>, Body(body): Body<Value>) -> Result<Json<Value>, Problem> {

@@ -95,7 +95,7 @@ async fn create_application(
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The application", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn application(
@@ -112,7 +112,7 @@ async fn application(
     responses(
         (status = 200, description = "The application", body = serde_json::Value),
         (status = 400, description = "The name breaks the rule"),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "The name is taken"),
     )
 )]
@@ -136,8 +136,8 @@ async fn update_application(
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The application as it was", body = serde_json::Value),
-        (status = 404, description = "There is none"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn delete_application(
@@ -158,7 +158,7 @@ async fn delete_application(
     params(("id" = String, Path, description = "The id of the key")),
     responses(
         (status = 200, description = "The application", body = serde_json::Value),
-        (status = 404, description = "It is no key of an application"),
+        (status = 404, description = "Not a key of an application"),
     )
 )]
 async fn application_of_key(
@@ -188,7 +188,7 @@ fn key_of(access: &Access, application: &UserRecord, id: &str) -> Result<KeyReco
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The keys, without their secrets", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such application"),
+        (status = 404, description = "No such application"),
     )
 )]
 async fn access_keys(
@@ -206,7 +206,7 @@ async fn access_keys(
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The key with its secret", body = serde_json::Value),
-        (status = 404, description = "There is no such application"),
+        (status = 404, description = "No such application"),
     )
 )]
 async fn create_access_key(
@@ -232,7 +232,7 @@ async fn create_access_key(
     ),
     responses(
         (status = 200, description = "The key", body = serde_json::Value),
-        (status = 404, description = "There is no such application or key"),
+        (status = 404, description = "No such application or key"),
     )
 )]
 async fn delete_access_key(
@@ -266,8 +266,8 @@ async fn revoke(
     ),
     responses(
         (status = 200, description = "The key", body = serde_json::Value),
-        (status = 404, description = "There is no such application or key"),
-        (status = 409, description = "The key was revoked: that cannot be taken back"),
+        (status = 404, description = "No such application or key"),
+        (status = 409, description = "The key was revoked, which cannot be undone"),
     )
 )]
 async fn toggle_access_key(
@@ -292,8 +292,8 @@ async fn toggle_access_key(
     ),
     responses(
         (status = 200, description = "The application as a user", body = serde_json::Value),
-        (status = 400, description = "There is no such role"),
-        (status = 404, description = "There is no such application"),
+        (status = 400, description = "Unknown role"),
+        (status = 404, description = "No such application"),
     )
 )]
 async fn add_role(
@@ -321,9 +321,9 @@ async fn add_role(
     ),
     responses(
         (status = 200, description = "The application as a user", body = serde_json::Value),
-        (status = 400, description = "There is no such role"),
-        (status = 404, description = "There is no such application"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 400, description = "Unknown role"),
+        (status = 404, description = "No such application"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_role(

@@ -75,9 +75,9 @@ impl AuthorizationRequest {
 #[utoipa::path(
     post, path = "/api/auth/authorization", tag = "access", request_body = AuthorizationRequest,
     responses(
-        (status = 200, description = "It is granted", body = serde_json::Value),
+        (status = 200, description = "Granted", body = serde_json::Value),
         (status = 400, description = "It cannot be granted, because it would not be enforced"),
-        (status = 404, description = "There is no such user or group"),
+        (status = 404, description = "No such user or group"),
     )
 )]
 async fn grant_permissions(
@@ -96,9 +96,9 @@ async fn grant_permissions(
 #[utoipa::path(
     delete, path = "/api/auth/authorization", tag = "access", request_body = AuthorizationRequest,
     responses(
-        (status = 200, description = "They are gone", body = serde_json::Value),
+        (status = 200, description = "Revoked", body = serde_json::Value),
         (status = 400, description = "It cannot have been granted"),
-        (status = 404, description = "There is no such user or group, or it does not have this"),
+        (status = 404, description = "No such user or group, or it does not have this grant"),
     )
 )]
 async fn remove_permissions(

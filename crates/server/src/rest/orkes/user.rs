@@ -51,7 +51,7 @@ async fn orkes_users(State(api): State<Api>, Query(which): Query<Which>) -> Json
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn orkes_user(
@@ -83,9 +83,9 @@ struct UpsertUser {
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
-        (status = 404, description = "There is no such group"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 400, description = "Invalid; the response says why"),
+        (status = 404, description = "No such group"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn upsert_user(
@@ -110,8 +110,8 @@ async fn upsert_user(
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "The user as it was", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn orkes_delete_user(
@@ -131,7 +131,7 @@ async fn orkes_delete_user(
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "Targets, and what is allowed on each", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn permissions_of_user(
@@ -158,8 +158,8 @@ struct Thing {
     params(("user" = String, Path, description = "The name of the user"), Thing),
     responses(
         (status = 200, description = "Each access, and whether it is allowed", body = serde_json::Value),
-        (status = 400, description = "It is neither a workflow nor a task definition"),
-        (status = 404, description = "There is no such user"),
+        (status = 400, description = "The target is neither a workflow nor a task definition"),
+        (status = 404, description = "No such user"),
     )
 )]
 async fn check_permissions(

@@ -80,7 +80,7 @@ fn choice(parameter: &str, given: &str, names: &str) -> Problem {
     params(("name" = String, Path, description = "The name of the schedule"), Params),
     responses(
         (status = 200, description = "`count`, `first` and `last` of what would run, whether there are `more` than are counted, and how many are `leftOut` because they have run", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 pub(super) async fn count(
@@ -114,9 +114,9 @@ pub(super) async fn count(
     params(("name" = String, Path, description = "The name of the schedule"), Params),
     responses(
         (status = 200, description = "Accepted"),
-        (status = 400, description = "The stretch names no instant or the future, or all of it has run"),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Another backfill is not done yet"),
+        (status = 400, description = "The span contains no planned time, reaches into the future, or has run completely"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "Another backfill is running"),
     )
 )]
 pub(super) async fn begin(
@@ -138,9 +138,9 @@ pub(super) async fn begin(
     delete, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     responses(
-        (status = 200, description = "It is over"),
-        (status = 404, description = "There is no schedule of this name"),
-        (status = 409, description = "No backfill is being run"),
+        (status = 200, description = "Ended"),
+        (status = 404, description = "No such schedule"),
+        (status = 409, description = "No backfill is running"),
     )
 )]
 pub(super) async fn end(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {

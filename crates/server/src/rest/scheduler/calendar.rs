@@ -54,7 +54,7 @@ pub(super) struct CalendarParams {
     operation_id = "schedule_calendar", get, path = "/api/scheduler/calendar", tag = "scheduler", params(CalendarParams),
     responses(
         (status = 200, description = "`totalHits` schedules and a page of `results`", body = serde_json::Value),
-        (status = 400, description = "The times are not understood, or are too far apart"),
+        (status = 400, description = "The times are invalid or too far apart"),
     )
 )]
 pub(super) async fn show(

@@ -31,7 +31,7 @@ pub(super) struct SearchParams {
     operation_id = "search_firings", get, path = "/api/scheduler/search/executions", tag = "scheduler", params(SearchParams),
     responses(
         (status = 200, description = "`totalHits` and a page of `results`", body = serde_json::Value),
-        (status = 400, description = "The query is not understood; what is supported"),
+        (status = 400, description = "The query is invalid; the response says what is supported"),
     )
 )]
 pub(super) async fn search(

@@ -53,7 +53,7 @@ pub(super) struct TagParams {
     get, path = "/api/scheduler/schedules/tags", tag = "scheduler", params(TagParams),
     responses(
         (status = 200, description = "The schedules", body = Vec<serde_json::Value>),
-        (status = 400, description = "No tag is named"),
+        (status = 400, description = "No tag is given"),
     )
 )]
 pub(super) async fn tagged(
@@ -214,7 +214,7 @@ pub(super) struct BulkPauseParams {
 #[utoipa::path(
     put, path = "/api/scheduler/bulk/pause", tag = "scheduler", request_body = Vec<String>,
     params(BulkPauseParams),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn bulk_pause(
     State(api): State<Api>,
@@ -228,7 +228,7 @@ pub(super) async fn bulk_pause(
 /// Lets several paused schedules go on.
 #[utoipa::path(
     put, path = "/api/scheduler/bulk/resume", tag = "scheduler", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn bulk_resume(
     State(api): State<Api>,
@@ -240,7 +240,7 @@ pub(super) async fn bulk_resume(
 /// Lets every schedule look at the clock. There is nothing to queue again: timers are derived.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/requeue", tag = "scheduler",
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn requeue(State(api): State<Api>) -> Result<Json<BulkResponse>, Problem> {
     let names = all(&api.engine, |state| Some(state.id.name().to_owned())).await?;
@@ -250,7 +250,7 @@ pub(super) async fn requeue(State(api): State<Api>) -> Result<Json<BulkResponse>
 /// Pauses every schedule that is not paused.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/pause", tag = "scheduler",
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn pause_all(State(api): State<Api>) -> Result<Json<BulkResponse>, Problem> {
     let running = |state: &Schedule| (!state.paused).then(|| state.id.name().to_owned());
@@ -261,7 +261,7 @@ pub(super) async fn pause_all(State(api): State<Api>) -> Result<Json<BulkRespons
 /// Lets every schedule go on that was paused with all others.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/resume", tag = "scheduler",
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn resume_all(State(api): State<Api>) -> Result<Json<BulkResponse>, Problem> {
     let paused = |state: &Schedule| {

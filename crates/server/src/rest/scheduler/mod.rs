@@ -58,8 +58,8 @@ pub(super) fn routes() -> Routes {
 #[utoipa::path(
     post, path = "/api/scheduler/schedules", tag = "scheduler", request_body = serde_json::Value,
     responses(
-        (status = 200, description = "The schedule as it stands", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is stored"),
+        (status = 200, description = "The schedule with its state", body = serde_json::Value),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is stored"),
     )
 )]
 async fn save(
@@ -104,7 +104,7 @@ async fn save(
     params(("name" = String, Path, description = "The name of the schedule")),
     responses(
         (status = 200, description = "The schedule", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -115,7 +115,7 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
 #[utoipa::path(
     operation_id = "delete_schedule", delete, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
-    responses((status = 200, description = "It is not there"))
+    responses((status = 200, description = "Deleted"))
 )]
 async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     match say(&api.engine, &name, Input::Delete).await {
@@ -136,8 +136,8 @@ struct PauseParams {
     put, path = "/api/scheduler/schedules/{name}/pause", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), PauseParams),
     responses(
-        (status = 200, description = "It is paused"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Paused"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn pause(
@@ -152,7 +152,7 @@ async fn pause(
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/pause", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), PauseParams),
-    responses((status = 200, description = "It is paused"))
+    responses((status = 200, description = "Paused"))
 )]
 async fn pause_by_get(
     api: State<Api>,
@@ -167,8 +167,8 @@ async fn pause_by_get(
     put, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     responses(
-        (status = 200, description = "It goes on"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Resumed"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
@@ -179,7 +179,7 @@ async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<(), 
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
-    responses((status = 200, description = "It goes on"))
+    responses((status = 200, description = "Resumed"))
 )]
 async fn resume_by_get(api: State<Api>, name: Path<String>) -> Result<(), Problem> {
     resume(api, name).await
@@ -197,8 +197,8 @@ struct TriggerParams {
     params(("name" = String, Path, description = "The name of the schedule"), TriggerParams),
     responses(
         (status = 200, description = "Accepted", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "The firing before has not ended, and the schedule minds that"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "The previous firing has not ended, and the overlap policy does not allow another"),
     )
 )]
 async fn trigger(
@@ -243,7 +243,7 @@ async fn tags(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     put, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     request_body = Vec<serde_json::Value>,
-    responses((status = 200, description = "It bears them"))
+    responses((status = 200, description = "Labels set"))
 )]
 async fn set_tags(
     State(api): State<Api>,
@@ -258,7 +258,7 @@ async fn set_tags(
     delete, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     request_body = Vec<serde_json::Value>,
-    responses((status = 200, description = "It bears them no more"))
+    responses((status = 200, description = "Labels removed"))
 )]
 async fn remove_tags(
     State(api): State<Api>,

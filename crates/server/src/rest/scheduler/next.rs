@@ -37,7 +37,7 @@ pub(super) struct FewParams {
     get, path = "/api/scheduler/nextFewSchedules", tag = "scheduler", params(FewParams),
     responses(
         (status = 200, description = "Milliseconds since 1970", body = Vec<i64>),
-        (status = 400, description = "What is wrong with the expression"),
+        (status = 400, description = "Invalid expression; the response says why"),
     )
 )]
 pub(super) async fn few(
@@ -92,8 +92,8 @@ pub(super) struct NextParams {
     params(("name" = String, Path, description = "The name of the schedule"), NextParams),
     responses(
         (status = 200, description = "Instants with the expressions that name them", body = Vec<serde_json::Value>),
-        (status = 400, description = "A time is not understood"),
-        (status = 404, description = "There is none of this name"),
+        (status = 400, description = "A time is invalid"),
+        (status = 404, description = "Not found"),
     )
 )]
 pub(super) async fn of_schedule(
@@ -136,8 +136,8 @@ const OUTAGE_MAX: i64 = 31 * 86_400_000;
     responses(
         (status = 200, description = "Firings with their `fate`: `MADE_UP`, `WAITS`, `SKIPPED` or `MISSED`",
             body = Vec<serde_json::Value>),
-        (status = 400, description = "The times are not understood"),
-        (status = 404, description = "There is none of this name"),
+        (status = 400, description = "The times are invalid"),
+        (status = 404, description = "Not found"),
     )
 )]
 pub(super) async fn outage(

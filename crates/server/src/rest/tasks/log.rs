@@ -70,7 +70,7 @@ struct Window {
     params(("id" = String, Path, description = "The id of the task"), LogParams),
     responses(
         (status = 200, description = "The lines, or a window of them", body = Vec<Line>),
-        (status = 204, description = "There are none"),
+        (status = 204, description = "No log lines"),
     )
 )]
 async fn task_log(
@@ -109,8 +109,8 @@ async fn task_log(
     post, path = "/api/tasks/{id}/log", tag = "tasks", request_body = String,
     params(("id" = String, Path, description = "The id of the task")),
     responses(
-        (status = 200, description = "It is added"),
-        (status = 404, description = "There is no such task"),
+        (status = 200, description = "Added"),
+        (status = 404, description = "No such task"),
     )
 )]
 async fn add_to_task_log(

@@ -42,7 +42,7 @@ pub(super) fn routes() -> Routes {
     params(("id" = String, Path, description = "The id of the task")),
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn get_task(State(api): State<Api>, Path(id): Path<String>) -> Result<Answer, Problem> {

@@ -65,8 +65,8 @@ const COUNT_MAX: usize = 1000;
     get, path = "/api/tasks/poll/{type}", tag = "tasks",
     params(("type" = String, Path, description = "The type, which is the name of the task"), PollParams),
     responses(
-        (status = 200, description = "A task, held by the worker from now on", body = serde_json::Value),
-        (status = 204, description = "There is none"),
+        (status = 200, description = "A task, now IN_PROGRESS for this worker", body = serde_json::Value),
+        (status = 204, description = "No task is available"),
     )
 )]
 async fn poll_one(
@@ -90,7 +90,7 @@ async fn poll_one(
     get, path = "/api/tasks/poll/batch/{type}", tag = "tasks",
     params(("type" = String, Path, description = "The type, which is the name of the task"), BatchParams),
     responses(
-        (status = 200, description = "Tasks, held by the worker from now on", body = Vec<serde_json::Value>),
+        (status = 200, description = "Tasks, now IN_PROGRESS for this worker", body = Vec<serde_json::Value>),
         (status = 400, description = "The timeout is too long"),
     )
 )]

@@ -43,7 +43,7 @@ fn waiting(engine: &Engine) -> BTreeMap<Arc<str>, u64> {
     params(("taskType" = Vec<String>, Query, description = "The queues; repeated or comma-separated")),
     responses(
         (status = 200, description = "Counts by queue", body = BTreeMap<String, u64>),
-        (status = 400, description = "No queue is named"),
+        (status = 400, description = "No queue is given"),
     )
 )]
 async fn task_queue_sizes(

@@ -56,8 +56,8 @@ const SIZE: u64 = 100;
 #[utoipa::path(
     get, path = "/api/tasks/search", tag = "tasks", params(SearchParams),
     responses(
-        (status = 200, description = "The page, and how many there are as far as they were counted", body = serde_json::Value),
-        (status = 400, description = "The page is not full after the 5000 executions that are looked through"),
+        (status = 200, description = "One page, and the total as far as it was counted", body = serde_json::Value),
+        (status = 400, description = "The page could not be filled from the 5000 newest executions; narrow the query"),
     )
 )]
 async fn search_tasks(
@@ -71,8 +71,8 @@ async fn search_tasks(
 #[utoipa::path(
     get, path = "/api/tasks/search-v2", tag = "tasks", params(SearchParams),
     responses(
-        (status = 200, description = "The page, and how many there are as far as they were counted", body = serde_json::Value),
-        (status = 400, description = "The page is not full after the 5000 executions that are looked through"),
+        (status = 200, description = "One page, and the total as far as it was counted", body = serde_json::Value),
+        (status = 400, description = "The page could not be filled from the 5000 newest executions; narrow the query"),
     )
 )]
 async fn search_tasks_whole(

@@ -127,7 +127,7 @@ impl Outcome {
     post, path = "/api/tasks", tag = "tasks", request_body = TaskResult,
     responses(
         (status = 200, description = "The id of the task", body = String),
-        (status = 404, description = "There is no such task"),
+        (status = 404, description = "No such task"),
     )
 )]
 async fn update_task(
@@ -147,8 +147,8 @@ async fn update_task(
     post, path = "/api/tasks/update-v2", tag = "tasks", request_body = TaskResult,
     responses(
         (status = 200, description = "The next task", body = serde_json::Value),
-        (status = 204, description = "There is none, or the reported task goes on"),
-        (status = 404, description = "There is no such task"),
+        (status = 204, description = "No task is available, or the reported task is still in progress"),
+        (status = 404, description = "No such task"),
     )
 )]
 async fn update_task_and_poll(
@@ -324,7 +324,7 @@ struct ByReferenceParams {
     ),
     responses(
         (status = 200, description = "The id of the task; empty if no such task is open", body = String),
-        (status = 404, description = "There is no such workflow"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn update_task_by_reference(
@@ -353,7 +353,7 @@ async fn update_task_by_reference(
     ),
     responses(
         (status = 200, description = "The execution", body = serde_json::Value),
-        (status = 404, description = "There is no such workflow, or no such task is open"),
+        (status = 404, description = "No such workflow, or no such task is open"),
     )
 )]
 async fn update_task_by_reference_and_show(
@@ -383,8 +383,8 @@ async fn update_task_by_reference_and_show(
         ("status" = String, Path, description = "What becomes of the task"),
     ),
     responses(
-        (status = 200, description = "It was told, if there was one"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Applied, if such a task was open"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn signal(
@@ -422,7 +422,7 @@ const SIGNAL_WAIT_MAX: Duration = Duration::from_hours(1);
     ),
     responses(
         (status = 200, description = "The execution, or the task that it waits for", body = serde_json::Value),
-        (status = 404, description = "There is no such workflow, or nothing holds it up"),
+        (status = 404, description = "No such workflow, or it is not waiting"),
     )
 )]
 async fn signal_and_wait(

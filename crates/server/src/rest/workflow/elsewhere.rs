@@ -44,7 +44,7 @@ struct JumpParams {
     ),
     responses(
         (status = 200, description = "Done"),
-        (status = 400, description = "There is no such task, or it cannot be jumped to"),
+        (status = 400, description = "No such task, or it cannot be jumped to"),
         (status = 409, description = "The execution is not running"),
     )
 )]
@@ -84,7 +84,7 @@ struct UpgradeRequest {
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "Done"),
-        (status = 404, description = "There is no such execution or version"),
+        (status = 404, description = "No such execution or version"),
         (status = 409, description = "The execution has ended, or the version does not fit it"),
     )
 )]

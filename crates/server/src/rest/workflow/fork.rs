@@ -96,8 +96,8 @@ struct DoneAgain {
     responses(
         (status = 200, description = "The fork", body = ForkResponse),
         (status = 400, description = "The execution has not reached the task, or `set` is wrong"),
-        (status = 404, description = "There is no such execution or version"),
-        (status = 409, description = "The version or definition does not fit what is kept"),
+        (status = 404, description = "No such execution or version"),
+        (status = 409, description = "The version or definition does not fit the history that is kept"),
     )
 )]
 async fn fork_workflow(

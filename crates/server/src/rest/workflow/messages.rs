@@ -22,8 +22,8 @@ pub(super) fn routes() -> Routes {
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "The id of the message", body = String),
-        (status = 404, description = "There is no such execution"),
-        (status = 409, description = "The execution does not run"),
+        (status = 404, description = "No such execution"),
+        (status = 409, description = "The execution is not running"),
         (status = 429, description = "The inbox is full"),
     )
 )]

@@ -50,7 +50,7 @@ struct HistoryParams {
         (status = 200, description = "`first` and `last` commit that are kept, and a page of `commits`",
             body = serde_json::Value),
         (status = 400, description = "The size is too large"),
-        (status = 404, description = "There is no such execution"),
+        (status = 404, description = "No such execution"),
     )
 )]
 async fn workflow_history(
@@ -96,7 +96,7 @@ struct AtParams {
     ),
     responses(
         (status = 200, description = "`workflow` and what it was `waiting` for", body = serde_json::Value),
-        (status = 404, description = "There is no such execution or commit, or it is not kept any more"),
+        (status = 404, description = "No such execution or commit, or it is no longer kept"),
     )
 )]
 async fn workflow_at(

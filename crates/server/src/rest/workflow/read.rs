@@ -182,7 +182,7 @@ async fn get_workflow_status(
         ("count" = Option<u32>, Query, description = "Tasks to list; default 15"),
         ("status" = Option<Vec<String>>, Query, description = "Only tasks of these statuses"),
     ),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn list_workflow_tasks(
     State(api): State<Api>,

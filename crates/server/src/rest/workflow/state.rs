@@ -64,7 +64,7 @@ struct UpdateParams {
     params(("id" = String, Path, description = "The id of the execution"), UpdateParams),
     responses(
         (status = 200, description = "The execution, or the task that it waits for", body = serde_json::Value),
-        (status = 404, description = "There is no such execution, or no such task is open"),
+        (status = 404, description = "No such execution, or no such task is open"),
     )
 )]
 async fn update_state(
