@@ -67,7 +67,7 @@ async fn document(State(pages): State<Arc<Pages>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], pages.document()).into_response()
 }
 
-/// Describes the API on a page.
+/// Shows the API documentation as a page.
 #[utoipa::path(
     get, path = "/docs", tag = "operations",
     responses((status = 200, description = "The page", body = String, content_type = "text/html"))

@@ -41,7 +41,7 @@ struct Login {
     password: Zeroizing<String>,
 }
 
-/// Opens a session for a user: a token that lives an hour, and what renews it.
+/// Signs a user in: returns an access token, valid for an hour, and a renewal secret.
 #[utoipa::path(
     operation_id = "access_login",
     post, path = "/api/access/login", tag = "access", request_body = Login,
@@ -87,7 +87,7 @@ struct Renewal {
     renewal: String,
 }
 
-/// Gives another token for a session.
+/// Issues another access token for a session.
 #[utoipa::path(
     post, path = "/api/access/renew", tag = "access", request_body = Renewal,
     responses(
@@ -122,7 +122,7 @@ struct Logout {
     everywhere: bool,
 }
 
-/// Ends a session, and its tokens with it; one that has ended already is no error.
+/// Ends a session and its tokens. Ending a session twice is not an error.
 #[utoipa::path(
     post, path = "/api/access/logout", tag = "access", request_body = Logout,
     responses((status = 204, description = "Session ended"))
@@ -157,7 +157,7 @@ struct PasswordChange {
     new: Zeroizing<String>,
 }
 
-/// Changes the password of the user who asks. All sessions end, this one too.
+/// Changes the caller's own password. All sessions of the user end, this one included.
 #[utoipa::path(
     post, path = "/api/access/password", tag = "access", request_body = PasswordChange,
     responses(

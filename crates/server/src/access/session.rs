@@ -446,8 +446,9 @@ impl Authorizer {
     }
 }
 
-/// Opens a session for a key, or for a name and a password: the cookie is in the answer. A form with these
-/// and `next` is led on to that page, or back with `failed`; JSON is answered with the session.
+/// Signs in to the console with a key, or with a name and a password; the response sets the session
+/// cookie. A form with `next` is redirected to that page, or back with `failed`; JSON is answered
+/// with the session.
 #[utoipa::path(
     post, path = "/console/login", tag = "console", request_body = serde_json::Value,
     responses(
@@ -501,8 +502,8 @@ async fn sign_in(
     Ok(response)
 }
 
-/// Ends the session; a form or JSON with `everywhere` ends all sessions of whoever asks, those of the
-/// command line too.
+/// Ends the session; a form or JSON with `everywhere` ends all sessions of the caller, those of the
+/// command line included.
 #[utoipa::path(
     post, path = "/console/logout", tag = "console", request_body = serde_json::Value,
     responses((status = 303, description = "Session ended; redirect to the login page"))
@@ -530,7 +531,7 @@ async fn sign_out(
     response
 }
 
-/// Tells whose session it is, and what it may do.
+/// Shows the user of the session and their permissions.
 #[utoipa::path(
     get, path = "/console/session", tag = "console",
     responses((status = 200, description = "The authenticated caller, and the token for the header X-CSRF", body = serde_json::Value))

@@ -23,8 +23,8 @@ pub(crate) fn routes() -> Routes {
     Routes::new().on(Permission::Admin, routes!(list_sessions, end_sessions))
 }
 
-/// Lists the sessions of browsers and command lines: whose, since when, and when they were used last.
-/// Requests with a key in a header have none.
+/// Lists the sessions of browsers and command lines: user, start, and last use. Requests with a key
+/// in a header have no session.
 #[utoipa::path(
     get, path = "/api/access/sessions", tag = "access",
     responses((status = 200, description = "`who` (`user:ID` or `key:ID`), `kind` (`browser` or `command-line`), \
@@ -56,7 +56,8 @@ struct EndParams {
     who: String,
 }
 
-/// Ends all sessions of somebody: their browsers and command lines have to sign in anew. Keys stay good.
+/// Ends all sessions of a user: their browsers and command lines have to sign in again. Keys stay
+/// valid.
 #[utoipa::path(
     delete, path = "/api/access/sessions", tag = "access", params(EndParams),
     responses(

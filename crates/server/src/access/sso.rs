@@ -286,7 +286,7 @@ struct Brought {
     iss: Option<String>,
 }
 
-/// Takes a browser that comes back from the provider, and opens a session.
+/// Receives the browser back from the provider, and opens a session.
 #[utoipa::path(
     operation_id = "sso_callback",
     get, path = "/console/sso/callback", tag = "console", params(Brought),
@@ -469,7 +469,7 @@ fn sso_of(authorizer: &Authorizer) -> Result<&Sso, Problem> {
     })
 }
 
-/// Tells by which provider people sign in, and where that begins.
+/// Shows the OpenID provider for sign-in, and where the sign-in begins.
 #[utoipa::path(
     operation_id = "sso_describe",
     get, path = "/api/access/sso", tag = "access",
@@ -496,7 +496,8 @@ struct Redeemed {
     verifier: String,
 }
 
-/// Opens a session of the command line: a token that lives an hour, and what renews it.
+/// Opens a session of the command line: returns an access token, valid for an hour, and a renewal
+/// secret.
 #[utoipa::path(
     operation_id = "sso_redeem",
     post, path = "/api/access/sso", tag = "access", request_body = Redeemed,

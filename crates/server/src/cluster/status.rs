@@ -68,10 +68,10 @@ async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "clustered": true, "nodes": shown })))
 }
 
-/// Lets another server lead, as before an upgrade of the one that leads.
+/// Hands leadership over to another server, for example before an upgrade.
 ///
-/// The server that leads finishes what is being done and gives the store back; another one leads within a
-/// second, and requests wait for it. The one that led follows then.
+/// The leader finishes the requests in flight and releases the store; another server leads within a
+/// second, and requests wait for it. The former leader then follows.
 #[utoipa::path(
     post, path = "/api/cluster/drain", tag = "operations", operation_id = "drainCluster",
     responses(

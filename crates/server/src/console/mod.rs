@@ -242,7 +242,7 @@ impl Ask for Inside {
     }
 }
 
-/// The start of the console: what rings, is late, is stuck.
+/// The start page of the console: open incidents, late heartbeats, stuck runs.
 #[utoipa::path(
     get, path = "/console", tag = "console",
     responses((status = 303, description = "The console is at /console/"))
@@ -256,7 +256,7 @@ fn moved() -> Response {
     (StatusCode::SEE_OTHER, to).into_response()
 }
 
-/// What rings, is late, is stuck.
+/// Open incidents, late heartbeats, stuck runs.
 #[utoipa::path(
     get, path = "/console/", tag = "console",
     responses((status = 200, description = "The page", content_type = "text/html", body = String))
@@ -289,7 +289,7 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     Visit { is_part: request.headers().contains_key(PART), ..visit }
 }
 
-/// What a form of the console asks for.
+/// Performs an action that a form of the console submits.
 #[utoipa::path(
     post, path = "/console/{*page}", tag = "console",
     params(("page" = String, Path, description = "What the form does")),
@@ -312,7 +312,7 @@ async fn form(State(shared): State<Shared>, request: Request) -> Response {
     shared.console.answer(&shared, visit, &asked).await
 }
 
-/// The form that asks who it is.
+/// The sign-in form.
 #[utoipa::path(
     get, path = "/console/login", tag = "console",
     responses((status = 200, description = "The page", content_type = "text/html", body = String))
@@ -321,7 +321,7 @@ async fn login(State(shared): State<Shared>, request: Request) -> Response {
     shown(&shared, request).await
 }
 
-/// What pages load; its name changes with its content.
+/// A static asset of the console; its name changes with its content.
 #[utoipa::path(
     get, path = "/console/assets/{name}", tag = "console",
     params(("name" = String, Path, description = "The name, with a hash")),

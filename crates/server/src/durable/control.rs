@@ -31,7 +31,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Run, routes!(make_primary))
 }
 
-/// Tells an instance of an event; the body is what there is to say.
+/// Raises an event for an instance; the body is its payload.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/raiseEvent/{event}", tag = "durable",
     request_body = serde_json::Value,
@@ -67,7 +67,7 @@ async fn raise_event(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Ends an instance and what it has started and waits for.
+/// Terminates an instance and the sub-orchestrations that it waits for.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/terminate", tag = "durable",
     params(
@@ -96,7 +96,7 @@ async fn terminate_instance(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Lets an instance do nothing more until it is resumed.
+/// Suspends an instance until it is resumed.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/suspend", tag = "durable",
     params(
@@ -118,7 +118,7 @@ async fn suspend_instance(
     set_suspended(&api.engine, &caller, &id, true).await
 }
 
-/// Lets a suspended instance go on.
+/// Resumes a suspended instance.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/resume", tag = "durable",
     params(
@@ -168,7 +168,7 @@ async fn set_suspended(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Lets an instance that has failed try again from where it failed.
+/// Rewinds a failed instance: it continues from where it failed.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/rewind", tag = "durable",
     params(
@@ -209,7 +209,7 @@ async fn rewind_instance(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Starts again what an instance was started with, under a new id or its own.
+/// Restarts an instance with its original input, under a new id or its own.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/restart", tag = "durable",
     params(

@@ -44,7 +44,7 @@ fn entity_id(name: &str, key: &str) -> Result<String, Refusal> {
     Ok(format!("@{name}@{key}"))
 }
 
-/// Shows what an entity holds.
+/// Shows the state of an entity.
 #[utoipa::path(
     get, path = "/runtime/webhooks/durabletask/entities/{name}/{key}", tag = "durable",
     params(
@@ -69,7 +69,7 @@ async fn entity(
     }
 }
 
-/// Tells an entity to do something; the body is with what.
+/// Signals an entity: the body is the input of the operation.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/entities/{name}/{key}", tag = "durable",
     request_body = serde_json::Value,
@@ -95,7 +95,7 @@ async fn signal_entity(
     signal(&api.engine, &caller, &entity_id(&name, &key)?, &operation, input).await
 }
 
-/// Tells the entity with an empty key to do something; the body is with what.
+/// Signals the entity with an empty key: the body is the input of the operation.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/entities/{name}", tag = "durable",
     request_body = serde_json::Value,
@@ -118,7 +118,7 @@ async fn signal_entity_without_key(
     signal_entity(state, caller, Path((name, EMPTY_KEY.to_owned())), headers, body).await
 }
 
-/// Tells the entity with an empty key to delete itself.
+/// Signals the entity with an empty key to delete its state.
 #[utoipa::path(
     delete, path = "/runtime/webhooks/durabletask/entities/{name}", tag = "durable",
     params(("name" = String, Path, description = "The name of the entity, in any case")),
@@ -132,7 +132,7 @@ async fn delete_entity_without_key(
     delete_entity(state, caller, Path((name, EMPTY_KEY.to_owned()))).await
 }
 
-/// Tells an entity to delete itself.
+/// Signals an entity to delete its state.
 #[utoipa::path(
     delete, path = "/runtime/webhooks/durabletask/entities/{name}/{key}", tag = "durable",
     params(

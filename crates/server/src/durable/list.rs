@@ -34,7 +34,7 @@ const PAGE: u64 = 100;
 /// Instances in a page at most.
 const PAGE_MAX: u64 = 1000;
 
-/// Shows where an instance stands.
+/// Shows the status of an instance.
 #[utoipa::path(
     get, path = "/runtime/webhooks/durabletask/instances/{id}", tag = "durable",
     params(

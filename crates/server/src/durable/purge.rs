@@ -78,7 +78,7 @@ async fn purge_instance(
     Ok(AsJson(Purged { instances_deleted }))
 }
 
-/// Removes every instance that has ended and was created in a stretch of time.
+/// Removes every instance that has ended and was created in a period of time.
 #[utoipa::path(
     delete, path = "/runtime/webhooks/durabletask/instances", tag = "durable",
     params(

@@ -132,7 +132,8 @@ async fn start_new(
     start(&api.engine, &caller, name, None, &body).await
 }
 
-/// Starts an instance under an id of the caller's; one that has ended under it gives way.
+/// Starts an instance under an id that the caller chooses; an ended instance of that id is
+/// replaced.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/orchestrators/{name}/{id}", tag = "durable",
     request_body = serde_json::Value,

@@ -36,8 +36,8 @@ async fn list(State(api): State<Api>, Query(which): Query<Which>) -> Json<Vec<Co
     Json(workers.iter().map(Connected::of).collect())
 }
 
-/// Lists work that was handed out and not done: what is tried again, longest first, then what was given
-/// up since the server started.
+/// Lists work items that were handed out and not completed: those that are retried, longest first,
+/// then those that were given up since the server started.
 #[utoipa::path(
     get, path = "/api/workers/unfinished", tag = "workers", params(Which),
     responses((status = 200, description = "The work", body = Vec<Tried>))

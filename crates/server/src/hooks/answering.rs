@@ -24,7 +24,7 @@ pub(super) fn routes() -> Routes {
     Routes::new().on(Need::Proof, routes!(ask, act))
 }
 
-/// Shows what a message told, and how to acknowledge it. Changes nothing.
+/// Shows the incident of a notification, and how to acknowledge it. Changes nothing.
 #[utoipa::path(
     operation_id = "show_message", get, path = "/a/{token}", tag = "incidents",
     params(("token" = String, Path, description = "From the message")),
@@ -50,7 +50,7 @@ async fn ask(
     answer(&shared, &headers, &Answering::Asked { title, sent_at, count }, shown)
 }
 
-/// Acknowledges what a message told. Each message counts once.
+/// Acknowledges the incident of a notification. Each notification counts once.
 #[utoipa::path(
     operation_id = "answer_message", post, path = "/a/{token}", tag = "incidents",
     params(("token" = String, Path, description = "From the message")),

@@ -246,7 +246,7 @@ async fn webhooks(State(api): State<Api>) -> Result<Json<Vec<Webhook>>, Problem>
     Ok(Json(all(&api.engine).await?.values().cloned().map(Webhook::shown).collect()))
 }
 
-/// Creates a webhook and answers it with its id: payloads go to `/webhook/{id}`.
+/// Creates a webhook and returns it with its id: payloads go to `/webhook/{id}`.
 #[utoipa::path(
     post, path = "/api/metadata/webhook", tag = "webhook", request_body = serde_json::Value,
     responses(
@@ -271,7 +271,7 @@ async fn create_webhook(
     Ok(Json(hook.shown()))
 }
 
-/// Shows a webhook and what came to it lately.
+/// Shows a webhook and its recent deliveries.
 #[utoipa::path(
     get, path = "/api/metadata/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),
@@ -289,7 +289,7 @@ async fn webhook(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<
     Ok(Json(hook))
 }
 
-/// Replaces a webhook; a secret that is left out or written as `***` stays.
+/// Replaces a webhook; a secret that is left out or written as `***` is kept.
 #[utoipa::path(
     put, path = "/api/metadata/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
@@ -316,7 +316,7 @@ async fn update_webhook(
     Ok(Json(hook.shown()))
 }
 
-/// Forgets a webhook, its tags and its history.
+/// Deletes a webhook, its tags and its history.
 #[utoipa::path(
     delete, path = "/api/metadata/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),
@@ -354,7 +354,7 @@ async fn webhook_tags(
     tags::of(&api.engine, Resource::Webhook, &id).await.map(Json)
 }
 
-/// Adds tags to a webhook; those of the same key give way.
+/// Adds tags to a webhook; those of the same key are replaced.
 #[utoipa::path(
     put, path = "/api/metadata/webhook/{id}/tags", tag = "webhook", request_body = Vec<Tag>,
     params(("id" = String, Path, description = "The id of the webhook")),

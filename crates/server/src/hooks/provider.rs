@@ -76,8 +76,8 @@ struct Done {
     at: Timestamp,
 }
 
-/// Takes what a provider tells of an incident: acknowledged, no longer acknowledged, resolved; of
-/// Slack that a button, of Twilio that a key was pressed.
+/// Receives changes of an incident from a provider (acknowledged, unacknowledged, resolved),
+/// pressed buttons from Slack, and pressed keys from Twilio.
 #[utoipa::path(
     post, path = "/hooks/{receiver}", tag = "incidents", request_body = serde_json::Value,
     params(("receiver" = String, Path, description = "The name of the receiver")),

@@ -61,9 +61,9 @@ pub(super) struct Delivery {
     time_stamp: i64,
 }
 
-/// Takes a payload for a webhook: verifies its sender, starts workflows, and completes the tasks
-/// that wait for it. A signed delivery that came before is answered with `duplicate`, and does
-/// nothing.
+/// Receives a payload for a webhook: verifies its sender, starts workflows, and completes the tasks
+/// that wait for it. A signed delivery that was received before is answered with `duplicate`, and
+/// does nothing.
 #[utoipa::path(
     post, path = "/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
@@ -146,7 +146,7 @@ async fn receive(
     Ok(AsJson(told).into_response())
 }
 
-/// Does the same.
+/// The same at Conductor's other path.
 #[utoipa::path(
     post, path = "/api/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
@@ -163,8 +163,8 @@ async fn api_receive(
     receive(state, writing, under_way, path, headers, body).await
 }
 
-/// Answers a provider that asks whether somebody is there: Twitter's `crc_token` is signed, all
-/// else is a plain yes.
+/// Answers a provider's test of the address: Twitter's `crc_token` is signed, everything else gets
+/// a plain 200.
 #[utoipa::path(
     get, path = "/webhook/{id}", tag = "webhook",
     params(
@@ -197,7 +197,7 @@ async fn challenge(
     }
 }
 
-/// Does the same.
+/// The same at Conductor's other path.
 #[utoipa::path(
     get, path = "/api/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),

@@ -62,7 +62,7 @@ struct Event {
     alert: Alert,
 }
 
-/// Takes an event of version 2: trigger, acknowledge or resolve.
+/// Receives an event of the Events API v2: trigger, acknowledge or resolve.
 #[utoipa::path(
     operation_id = "inbound_enqueue", post, path = "/inbound/{key}/v2/enqueue", tag = "inbound",
     request_body = serde_json::Value,
@@ -90,7 +90,7 @@ async fn enqueue(
     Ok((StatusCode::ACCEPTED, AsJson(told)).into_response())
 }
 
-/// Takes an event of version 1.
+/// Receives an event of the Events API v1.
 #[utoipa::path(
     operation_id = "inbound_create_event", post,
     path = "/inbound/{key}/generic/2010-04-15/create_event.json", tag = "inbound",

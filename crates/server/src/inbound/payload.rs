@@ -30,10 +30,10 @@ pub(super) fn routes() -> Routes {
         .on(Need::Proof, routes!(any_json))
 }
 
-/// Takes the webhook of an Alertmanager (version 4), or of Grafana's alerting.
+/// Receives the webhook of an Alertmanager (version 4), or of Grafana's alerting.
 ///
-/// Who sends it tells once that an alert fires, and again hours later: it fires until it is said to be
-/// over.
+/// The sender reports a firing alert once, and repeats it after hours: it fires until it is
+/// reported as resolved.
 #[utoipa::path(
     operation_id = "inbound_webhook", post, path = "/inbound/{key}/webhook", tag = "inbound",
     request_body = serde_json::Value,
@@ -114,7 +114,7 @@ fn of_webhook_one(alert: &Value) -> Result<Alert, String> {
     Ok(alert)
 }
 
-/// Takes the formatted webhook that was made for Grafana `OnCall`.
+/// Receives the formatted webhook that was made for Grafana `OnCall`.
 #[utoipa::path(
     operation_id = "inbound_oncall", post, path = "/inbound/{key}/oncall", tag = "inbound",
     request_body = serde_json::Value,
@@ -168,8 +168,9 @@ fn of_oncall(body: &Value) -> Result<Alert, String> {
     Ok(alert)
 }
 
-/// Takes any JSON, of which the jq program `map` of the monitor makes alerts: objects with `labels` or
-/// `key`, `status` (firing or resolved), `severity`, `text`, `annotations` and `endsAt`.
+/// Receives any JSON, which the jq program `map` of the monitor turns into alerts: objects with
+/// `labels` or `key`, `status` (firing or resolved), `severity`, `text`, `annotations` and
+/// `endsAt`.
 #[utoipa::path(
     operation_id = "inbound_json", post, path = "/inbound/{key}/json", tag = "inbound",
     request_body = serde_json::Value,

@@ -115,7 +115,7 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
     }))
 }
 
-/// Lists the silences that concern the monitor.
+/// Lists the silences that match the monitor.
 #[utoipa::path(
     operation_id = "inbound_silences", get, path = "/inbound/{key}/api/v2/silences", tag = "inbound",
     params(
@@ -150,7 +150,7 @@ async fn silences(
     Ok(AsJson(shown.collect()))
 }
 
-/// Makes a silence, or changes the one of its id.
+/// Creates a silence, or updates the one with its id.
 #[utoipa::path(
     operation_id = "inbound_put_silence", post, path = "/inbound/{key}/api/v2/silences", tag = "inbound",
     request_body = serde_json::Value,
@@ -273,7 +273,7 @@ async fn silence(
     Ok(AsJson(shown.ok_or_else(|| unknown(&id))?))
 }
 
-/// Ends a silence.
+/// Expires a silence.
 #[utoipa::path(
     operation_id = "inbound_expire_silence", delete, path = "/inbound/{key}/api/v2/silence/{id}",
     tag = "inbound",

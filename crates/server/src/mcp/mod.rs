@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new().on(Permission::Read, routes!(message))
 }
 
-/// A message of the Model Context Protocol. `allow` names the tools that act and are to be there, apart by
+/// A message of the Model Context Protocol. `allow` names the acting tools to offer, separated by
 /// commas: acknowledge, check, preview, retry.
 #[utoipa::path(
     operation_id = "mcp", post, path = "/mcp", tag = "operations",

@@ -71,7 +71,8 @@ struct ProjectRequest {
     base: Option<String>,
 }
 
-/// Says what the files of a project would change, and whom it would touch. Changes nothing.
+/// Plans: shows what the files of a project would change, and what that would affect. Changes
+/// nothing.
 #[utoipa::path(
     post, path = "/api/projects/{name}/plan", tag = "projects", request_body = ProjectRequest,
     params(("name" = String, Path, description = "The name of the project")),
@@ -92,8 +93,8 @@ async fn plan_project(
     Ok(Json(plan::of(&api.engine, name, &wanted, &actor).await?))
 }
 
-/// Makes the server what the files of a project say: what is new or different is applied, what the
-/// project owns and the files do not define any more is removed.
+/// Applies the files of a project: what is new or different is stored, what the project owns and
+/// the files no longer define is removed.
 #[utoipa::path(
     post, path = "/api/projects/{name}/apply", tag = "projects", request_body = ProjectRequest,
     params(("name" = String, Path, description = "The name of the project")),
@@ -127,7 +128,7 @@ async fn apply_project(
     Ok(Json(applied))
 }
 
-/// Says what was changed on the server since projects applied it.
+/// Lists drift: what was changed on the server since projects applied it.
 #[utoipa::path(
     get, path = "/api/projects/drift", tag = "projects",
     responses((status = 200, description = "Every object that is not as it was applied",

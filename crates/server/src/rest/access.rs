@@ -42,8 +42,8 @@ struct Credentials {
     key_secret: String,
 }
 
-/// Gives a token for a key. Clients take 404 for "no authentication needed", so that is the answer
-/// while access control is off.
+/// Issues a token for a key. Clients take 404 for "no authentication needed", so that is the
+/// response while access control is off.
 #[utoipa::path(
     post, path = "/token", tag = "access", request_body = Credentials,
     responses(
@@ -69,7 +69,7 @@ async fn token(
     Ok(Json(json!({ "token": token, "expiresIn": LIFETIME_SECONDS })))
 }
 
-/// Gives a token for a key, as above.
+/// Issues a token for a key, as above.
 #[utoipa::path(
     post, path = "/api/token", tag = "access", request_body = Credentials,
     responses(
@@ -86,7 +86,7 @@ async fn api_token(
     token(authorizer, from, given).await
 }
 
-/// Tells who asks.
+/// Shows the authenticated caller.
 #[utoipa::path(
     get, path = "/token/userInfo", tag = "access",
     responses((status = 200, description = "The authenticated caller", body = serde_json::Value))
@@ -112,7 +112,7 @@ async fn user_info(State(authorizer): State<Arc<Authorizer>>, actor: Actor) -> J
     }))
 }
 
-/// Tells the same.
+/// The same at another path.
 #[utoipa::path(
     get, path = "/api/token/userInfo", tag = "access",
     responses((status = 200, description = "The authenticated caller", body = serde_json::Value))
@@ -193,7 +193,7 @@ async fn keys(State(api): State<Api>) -> Json<Vec<Value>> {
     Json(keys.into_iter().map(|(key, used)| shown(&api, &key, used, now)).collect())
 }
 
-/// Makes a key. Its secret is in the answer, and nowhere else.
+/// Creates a key. Its secret is in this response, and nowhere else.
 #[utoipa::path(
     post, path = "/api/access/keys", tag = "access", request_body = KeyRequest,
     responses(
@@ -225,7 +225,7 @@ async fn create_key(
     Ok((Extension(about), Json(answer)))
 }
 
-/// Revokes a key: what is sent with it, or with a token that was given for it, is refused from now on.
+/// Revokes a key: requests with it, or with a token issued for it, are refused from now on.
 #[utoipa::path(
     delete, path = "/api/access/keys/{id}", tag = "access",
     params(("id" = String, Path, description = "The id of the key")),
@@ -290,8 +290,8 @@ impl Whose {
     }
 }
 
-/// Lists what each key that counts, each user and each group holds: a role, and on what; on everything
-/// without `on`.
+/// Lists the grants of each valid key, user and group: a role, and the selectors in `on`; without
+/// `on` it holds for everything.
 #[utoipa::path(
     operation_id = "list_grants", get, path = "/api/access/grants", tag = "access",
     params(Whose),
@@ -345,7 +345,7 @@ struct GrantRequest {
     on: Vec<String>,
 }
 
-/// Grants a key, a user or a group more; it counts at the next request.
+/// Adds grants to a key, a user or a group; they take effect at the next request.
 #[utoipa::path(
     post, path = "/api/access/grants", tag = "access", request_body = GrantRequest,
     responses(
@@ -368,7 +368,7 @@ async fn add_grants(
     Ok((Extension(now_has(&holder)), Json(listed(&holder))))
 }
 
-/// Takes grants from a key, a user or a group; they are gone at the next request.
+/// Revokes grants of a key, a user or a group; that takes effect at the next request.
 #[utoipa::path(
     delete, path = "/api/access/grants", tag = "access",
     params(
@@ -426,7 +426,8 @@ async fn roles() -> Json<Vec<Value>> {
     Json(Role::ALL.into_iter().map(shown).collect())
 }
 
-/// Lists who has called without credentials since the start, while they are only offered.
+/// Lists clients that have called without credentials since the start, while access control is
+/// optional.
 #[utoipa::path(
     get, path = "/api/access/anonymous", tag = "access",
     responses((status = 200, description = "Clients and their calls", body = Vec<serde_json::Value>))

@@ -81,7 +81,8 @@ fn somebody(api: &Api, asked: &Asked) -> Result<Somebody, Problem> {
     }
 }
 
-/// Tells whether a key or a user may do something, and which roles or grants decide, by which group.
+/// Checks whether a key or a user has a permission, and shows which roles or grants decide, and by
+/// which group.
 #[utoipa::path(
     get, path = "/api/access/explain", tag = "access", params(Asked),
     responses(
@@ -398,7 +399,7 @@ const ALL_WORK: &str =
 const NARROW: &str = "Narrow it: `nightbell grant add WHO --role worker --on task=TYPE`, then `grant remove`; \
     `nightbell auth explain WHO work` names the grant and its group.";
 
-/// Lists what is weak about how access control is set up.
+/// Lists weaknesses of the access control configuration.
 #[utoipa::path(
     get, path = "/api/access/check", tag = "access",
     responses((status = 200, description = "The weaknesses found; an empty list if there are none", body = Vec<Weakness>))

@@ -44,9 +44,9 @@ struct AuditParams {
     to: Option<String>,
 }
 
-/// Shows lines of the audit ledger. `line` is the text, JSON, over which `hash` was made together with
-/// `before`, the hash of the line before: `nightbell audit export --verify` checks them. The header
-/// `x-next-before` is there if older lines were left out.
+/// Shows lines of the audit ledger. `line` is the text, JSON, over which `hash` was made together
+/// with `before`, the hash of the line before: `nightbell audit export --verify` checks them. The
+/// header `x-next-before` is set if there are older lines.
 #[utoipa::path(
     get, path = "/api/audit", tag = "access", params(AuditParams),
     responses(

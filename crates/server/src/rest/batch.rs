@@ -65,8 +65,8 @@ fn bounded(name: &str, text: &str, most: usize) -> Result<(), Problem> {
     )))
 }
 
-/// Finds the runs that an act would change. Changes nothing: the id of the answer begins a batch for
-/// exactly these runs within five minutes.
+/// Previews a batch: finds the runs that an action would change. Changes nothing; with the id in
+/// the response a batch for exactly these runs can be started within five minutes.
 #[utoipa::path(
     post, path = "/api/batches/preview", tag = "batches", request_body = BatchQuestion,
     responses(
@@ -122,8 +122,8 @@ struct BatchOrder {
     who: Option<String>,
 }
 
-/// Begins a batch for the runs of a preview, and answers at once: it goes on in the background, also
-/// after a restart of the server. The same preview begins one batch only.
+/// Starts a batch for the runs of a preview, and returns at once: it continues in the background,
+/// also after a restart of the server. One preview starts one batch only.
 #[utoipa::path(
     post, path = "/api/batches", tag = "batches", request_body = BatchOrder,
     responses(
@@ -169,8 +169,7 @@ struct BatchParams {
     size: Option<usize>,
 }
 
-/// Shows a batch: how far it is, what was refused and why, and a page of its runs in the order of their
-/// turns.
+/// Shows a batch: its progress, what was refused and why, and a page of its runs in order.
 #[utoipa::path(
     get, path = "/api/batches/{id}", tag = "batches",
     params(("id" = String, Path, description = "The id of the batch"), BatchParams),
@@ -203,7 +202,8 @@ struct BatchEnd {
     who: Option<String>,
 }
 
-/// Stops a batch. What was done stays done, and up to a hundred runs whose turn it is are still acted on.
+/// Stops a batch. What was done stays done, and up to a hundred runs that are in progress are still
+/// changed.
 #[utoipa::path(
     post, path = "/api/batches/{id}/stop", tag = "batches", request_body = BatchEnd,
     params(("id" = String, Path, description = "The id of the batch")),

@@ -136,7 +136,7 @@ async fn pause_many(
     each(&api, &actor, ids, Operation::Control(Control::Pause)).await
 }
 
-/// Lets several paused executions go on.
+/// Resumes several paused executions.
 #[utoipa::path(
     put, path = "/api/workflow/bulk/resume", tag = "bulk", request_body = Vec<String>,
     responses((status = 200, description = "The outcome for each", body = BulkResponse))
@@ -149,7 +149,7 @@ async fn resume_many(
     each(&api, &actor, ids, Operation::Control(Control::Resume)).await
 }
 
-/// Begins several ended executions anew.
+/// Restarts several ended executions.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/restart", tag = "bulk", request_body = Vec<String>,
     params(RestartParams),
@@ -165,7 +165,7 @@ async fn restart_many(
     each(&api, &actor, ids, Operation::Restart { use_latest }).await
 }
 
-/// Tries the failed tasks of several ended executions again.
+/// Retries the failed tasks of several ended executions.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/retry", tag = "bulk", request_body = Vec<String>,
     responses((status = 200, description = "The outcome for each", body = BulkResponse))
@@ -178,7 +178,7 @@ async fn retry_many(
     each(&api, &actor, ids, Operation::Retry).await
 }
 
-/// Ends several executions.
+/// Terminates several executions.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/terminate", tag = "bulk", request_body = Vec<String>,
     params(Steering),
@@ -222,7 +222,7 @@ async fn delete_many(
     each(&api, &actor, ids, Operation::Remove { only_ended: false }).await
 }
 
-/// Ends several executions and removes them.
+/// Terminates several executions and removes them.
 #[utoipa::path(
     delete, path = "/api/workflow/bulk/terminate-remove", tag = "bulk",
     request_body = Vec<String>, params(Steering),

@@ -64,8 +64,8 @@ async fn variable(State(api): State<Api>, Path(key): Path<String>) -> Result<Str
     Ok(vault.get(SHELF, &key).unwrap_or_default())
 }
 
-/// Stores an environment value, in the place of the one of this name. Running workflows see it in
-/// the tasks that they schedule from now on.
+/// Stores an environment value, replacing the one of this name. Running workflows see it in the
+/// tasks that they schedule from now on.
 #[utoipa::path(
     put, path = "/api/environment/{key}", tag = "environment", request_body = String,
     params(("key" = String, Path, description = "The name: letters, digits, _ and -")),

@@ -56,7 +56,7 @@ pub(super) enum ReturnStrategy {
     BlockingTaskInput,
 }
 
-/// Starts a workflow and answers when it has ended or waits for the outside.
+/// Starts a workflow and returns when it has ended or waits for something outside.
 #[utoipa::path(
     post, path = "/api/workflow/execute/{name}/{version}", tag = "workflow",
     request_body = StartRequest,
@@ -131,8 +131,8 @@ struct VersionParams {
 }
 
 /// Starts a workflow with the body as its input, waits as the headers `waitForSeconds` and
-/// `waitUntilTaskRef` say, and answers its output alone. The headers `X-Workflow-Id` and
-/// `X-Workflow-Status` tell whose it is and where that stands.
+/// `waitUntilTaskRef` say, and returns its output alone. The headers `X-Workflow-Id` and
+/// `X-Workflow-Status` have the id and the status of the execution.
 #[utoipa::path(
     post, path = "/api/workflow/execute/{name}", tag = "workflow",
     request_body = serde_json::Value,
@@ -150,7 +150,7 @@ async fn execute_for_output(
     run_for_output(&api, &actor, name, params.version, &headers, input).await
 }
 
-/// Does the same; all query parameters but `version` are the input, as texts.
+/// The same with GET; all query parameters but `version` are the input, as strings.
 #[utoipa::path(
     get, path = "/api/workflow/execute/{name}", tag = "workflow",
     params(("name" = String, Path, description = "The name of the workflow"), VersionParams),

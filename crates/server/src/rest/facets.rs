@@ -43,7 +43,8 @@ struct FacetParams {
     hours: Option<u32>,
 }
 
-/// Counts executions by status, by name and by what keeps them, over the conditions of a search.
+/// Counts executions by status, by name and by what they wait for, among those that a search
+/// matches.
 #[utoipa::path(
     get, path = "/api/workflow/facets", tag = "workflow", params(FacetParams),
     responses(
@@ -125,7 +126,7 @@ async fn count(engine: &Engine, search: &Search, filter: Filter) -> Result<(u64,
     Ok((total.min(COUNTED_MAX), search.is_counted() || total < COUNTED_MAX))
 }
 
-/// Lists the queues and limits at which runs are stuck: what keeps them, how many, and since when.
+/// Lists the queues and limits at which runs wait: the reason, how many, and since when.
 #[utoipa::path(
     get, path = "/api/workflow/stuck", tag = "workflow",
     responses((status = 200, description = "The groups, the largest first", body = Vec<serde_json::Value>))

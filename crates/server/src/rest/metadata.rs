@@ -288,7 +288,7 @@ async fn workflow_versions(
     Json(versions.iter().map(|definition| VersionSummary::of(definition)).collect())
 }
 
-/// Forgets one version of a workflow; executions of it go on.
+/// Deletes one version of a workflow definition; its executions continue.
 #[utoipa::path(
     delete, path = "/api/metadata/workflow/{name}/{version}", tag = "metadata",
     params(
@@ -373,7 +373,7 @@ async fn task_def(
     found.map(Json).ok_or_else(missing)
 }
 
-/// Forgets a task definition; executions that pinned it keep it.
+/// Deletes a task definition; executions that pinned it keep it.
 #[utoipa::path(
     delete, path = "/api/metadata/taskdefs/{name}", tag = "metadata",
     params(("name" = String, Path, description = "The name of the task")),

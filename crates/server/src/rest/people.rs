@@ -119,8 +119,7 @@ async fn delete_user(
     Ok(Json(shown(&api, &user, None)))
 }
 
-/// Disables a user: sessions, tokens and keys count no more until the user is enabled again; sessions and
-/// tokens also not then.
+/// Disables a user: sessions and tokens end, and keys are refused until the user is enabled again.
 #[utoipa::path(
     post, path = "/api/access/users/{name}/disable", tag = "access",
     params(("name" = String, Path, description = "The name or the id")),
@@ -141,7 +140,7 @@ async fn disable_user(
     Ok(Json(shown(&api, &user, None)))
 }
 
-/// Lets a user in again who was disabled.
+/// Enables a disabled user again.
 #[utoipa::path(
     post, path = "/api/access/users/{name}/enable", tag = "access",
     params(("name" = String, Path, description = "The name or the id")),
@@ -169,7 +168,7 @@ struct PasswordRequest {
     password: Zeroizing<String>,
 }
 
-/// Gives a user another password: sessions and tokens end at once.
+/// Sets the password of a user: sessions and tokens end at once.
 #[utoipa::path(
     put, path = "/api/access/users/{name}/password", tag = "access", request_body = PasswordRequest,
     params(("name" = String, Path, description = "The name or the id")),
@@ -273,7 +272,7 @@ async fn group(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<
     Ok(Json(shown_group(&api, &api.engine.access().group(&name)?)))
 }
 
-/// Deletes a group; its members lose at once what it was granted.
+/// Deletes a group; its members lose its grants at once.
 #[utoipa::path(
     delete, path = "/api/access/groups/{name}", tag = "access",
     params(("name" = String, Path, description = "The name or the id")),
@@ -293,7 +292,7 @@ async fn delete_group(
     Ok(Json(shown_group(&api, &group)))
 }
 
-/// Adds a user to a group; what it was granted counts at the user's next request.
+/// Adds a user to a group; its grants take effect at the user's next request.
 #[utoipa::path(
     put, path = "/api/access/groups/{name}/members/{user}", tag = "access",
     params(
@@ -318,7 +317,7 @@ async fn add_member(
     Ok(Json(shown_group(&api, &group)))
 }
 
-/// Removes a user from a group; what it was granted is gone at the user's next request.
+/// Removes a user from a group; its grants end at the user's next request.
 #[utoipa::path(
     delete, path = "/api/access/groups/{name}/members/{user}", tag = "access",
     params(

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
 /// The statuses that there is a queue for.
 const STATUSES: [&str; 2] = ["COMPLETED", "FAILED"];
 
-/// Counts the updates that wait to be taken: none ever does.
+/// Counts the updates that wait to be processed: always 0, because they are applied at once.
 #[utoipa::path(
     get, path = "/api/queue/size", tag = "queue",
     responses((status = 200, description = "Counts by status", body = BTreeMap<String, u64>))
@@ -48,7 +48,7 @@ async fn update_queues() -> Json<BTreeMap<&'static str, &'static str>> {
     Json(STATUSES.iter().map(|status| (*status, *status)).collect())
 }
 
-/// Lists the same.
+/// The same at another path.
 #[utoipa::path(
     get, path = "/api/queue/", tag = "queue",
     responses((status = 200, description = "Names by status", body = BTreeMap<String, String>))

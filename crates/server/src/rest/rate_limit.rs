@@ -69,7 +69,7 @@ async fn put_workflow_rate_limit(
     set(&api.engine, &registering, &name, &limit).await
 }
 
-/// The same as PUT.
+/// The same with POST.
 #[utoipa::path(
     post, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
     request_body = serde_json::Value,
@@ -89,7 +89,7 @@ async fn post_workflow_rate_limit(
     put_workflow_rate_limit(state, registering, name, limit).await
 }
 
-/// Lets any number of executions of a workflow run at once.
+/// Removes the concurrency limit of a workflow.
 #[utoipa::path(
     delete, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
     params(("name" = String, Path, description = "The name of the workflow")),

@@ -192,7 +192,7 @@ async fn schema(
     found.map(|schema| Json(shown(&schema))).ok_or_else(|| missing(&name, Some(version)))
 }
 
-/// Forgets every version of a schema.
+/// Deletes every version of a schema.
 #[utoipa::path(
     delete, path = "/api/schema/{name}", tag = "schema",
     params(("name" = String, Path, description = "The name of the schema")),
@@ -211,7 +211,7 @@ async fn delete_schemas(State(api): State<Api>, Path(name): Path<String>) -> Res
     if found { Ok(()) } else { Err(missing(&name, None)) }
 }
 
-/// Forgets one version of a schema.
+/// Deletes one version of a schema.
 #[utoipa::path(
     delete, path = "/api/schema/{name}/{version}", tag = "schema",
     params(

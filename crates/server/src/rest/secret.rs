@@ -82,7 +82,7 @@ async fn secret_names(State(api): State<Api>) -> Json<Vec<String>> {
     Json(api.engine.vault().list(SHELF).into_iter().map(|listed| listed.name).collect())
 }
 
-/// Accepts that caches of secrets be cleared: there are none, a changed secret counts at once.
+/// Clears caches of secrets: does nothing, because changed secrets take effect at once.
 #[utoipa::path(
     get, path = "/api/secrets/clearLocalCache", tag = "secrets",
     responses((status = 200, description = "Nothing to clear", body = serde_json::Value))
@@ -91,7 +91,7 @@ async fn clear_local_cache() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "cleared": 0 }))
 }
 
-/// Accepts the same for the cache that servers share.
+/// The same for the shared cache of secrets.
 #[utoipa::path(
     get, path = "/api/secrets/clearRedisCache", tag = "secrets",
     responses((status = 200, description = "Nothing to clear", body = serde_json::Value))
@@ -133,7 +133,7 @@ async fn secrets_with_tags_slashed(State(api): State<Api>) -> Json<Vec<Named>> {
     secrets_with_tags(State(api)).await
 }
 
-/// Refuses to show a secret: values can be written, used and deleted, but not read.
+/// Not supported: values of secrets can be written, used and deleted, but not read.
 #[utoipa::path(
     get, path = "/api/secrets/{key}", tag = "secrets",
     params(("key" = String, Path, description = "The name")),
@@ -150,7 +150,7 @@ async fn secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), P
     )))
 }
 
-/// Stores a secret, in the place of the one of this name.
+/// Stores a secret, replacing the one of this name.
 #[utoipa::path(
     put, path = "/api/secrets/{key}", tag = "secrets", request_body = String,
     params(("key" = String, Path, description = "The name: letters, digits, _ and -")),
@@ -184,7 +184,7 @@ async fn delete_secret(State(api): State<Api>, Path(key): Path<String>) -> Resul
     Ok(api.engine.vault().delete(SHELF, &key).await?)
 }
 
-/// Tells whether there is a secret of this name.
+/// Checks whether a secret of this name exists.
 #[utoipa::path(
     get, path = "/api/secrets/{key}/exists", tag = "secrets",
     params(("key" = String, Path, description = "The name")),

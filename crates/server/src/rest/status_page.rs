@@ -43,7 +43,7 @@ fn post_shown(post: &StatusPost) -> Value {
     json!({ "id": post.id, "at": post.at.millis(), "by": post.by, "text": post.text })
 }
 
-/// Lists status pages, those that are not public included.
+/// Lists status pages, including those that are not public.
 #[utoipa::path(
     operation_id = "list_status_pages", get, path = "/api/status-pages", tag = "status pages",
     responses((status = 200, description = "The pages", body = Vec<serde_json::Value>))
@@ -53,8 +53,8 @@ async fn list(State(api): State<Api>) -> Result<Json<Vec<Value>>, Problem> {
     Ok(Json(pages.values().map(|page| shown(page)).collect()))
 }
 
-/// Defines a status page or a list of them, or defines them anew; what was posted stays. `public` says
-/// whether anybody may see it at `/status/{name}`.
+/// Creates or replaces status pages, one or a list; posts are kept. With `public` anybody may see
+/// the page at `/status/{name}`.
 #[utoipa::path(
     operation_id = "define_status_pages", post, path = "/api/status-pages", tag = "status pages",
     request_body = serde_json::Value,
@@ -80,7 +80,7 @@ async fn define(
     Ok(Json(pages.iter().map(shown).collect()))
 }
 
-/// Shows the document of a status page.
+/// Shows the definition of a status page.
 #[utoipa::path(
     operation_id = "show_status_page", get, path = "/api/status-pages/{name}", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
@@ -94,7 +94,7 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     pages.get(&*name).map(|page| Json(shown(page))).ok_or_else(|| missing(&name))
 }
 
-/// Removes a status page with all that was posted on it.
+/// Deletes a status page with its posts.
 #[utoipa::path(
     operation_id = "delete_status_page", delete, path = "/api/status-pages/{name}", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
@@ -107,7 +107,7 @@ async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), 
     if api.engine.delete_status_page(&name).await? { Ok(()) } else { Err(missing(&name)) }
 }
 
-/// Lists what was posted on a status page, the newest first.
+/// Lists the posts of a status page, newest first.
 #[utoipa::path(
     operation_id = "list_status_posts", get, path = "/api/status-pages/{name}/posts", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
@@ -138,7 +138,7 @@ struct NewPost {
     by: Option<String>,
 }
 
-/// Posts a text on a status page, with the time of now.
+/// Posts a text on a status page, with the current time.
 #[utoipa::path(
     operation_id = "post_on_status_page", post, path = "/api/status-pages/{name}/posts", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
@@ -165,7 +165,7 @@ async fn post(
     Ok(Json(post_shown(&post)))
 }
 
-/// Takes a post back.
+/// Deletes a post.
 #[utoipa::path(
     operation_id = "delete_status_post", delete, path = "/api/status-pages/{name}/posts/{id}", tag = "status pages",
     params(

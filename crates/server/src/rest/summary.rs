@@ -107,7 +107,7 @@ struct Found {
     results: Vec<Json>,
 }
 
-/// Searches executions and answers summaries.
+/// Searches executions; returns summaries.
 #[utoipa::path(
     get, path = "/api/workflow/search", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
@@ -122,7 +122,7 @@ async fn search_workflows(
     answer(&api, &search, false).await
 }
 
-/// Searches executions and answers them whole, without tasks.
+/// Searches executions; returns them in full, without tasks.
 #[utoipa::path(
     get, path = "/api/workflow/search-v2", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
@@ -185,7 +185,7 @@ async fn show(
     Ok(shown)
 }
 
-/// Searches executions by their tasks and answers summaries.
+/// Searches executions by their tasks; returns summaries.
 #[utoipa::path(
     get, path = "/api/workflow/search-by-tasks", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
@@ -198,7 +198,7 @@ async fn search_workflows_by_tasks(
     by_tasks(&api, &scope, &params, false).await
 }
 
-/// Searches executions by their tasks and answers them whole, without tasks.
+/// Searches executions by their tasks; returns them in full, without tasks.
 #[utoipa::path(
     get, path = "/api/workflow/search-by-tasks-v2", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "One page, and the total number", body = serde_json::Value))

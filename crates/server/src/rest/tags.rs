@@ -240,7 +240,7 @@ async fn workflow_tags(
     Ok(Json(tags.chain(rate_limit::tag(&api.engine, &name)).collect()))
 }
 
-/// Adds tags to a workflow, one or a list; those of the same key give way.
+/// Adds tags to a workflow, one or a list; those of the same key are replaced.
 #[utoipa::path(
     post, path = "/api/metadata/workflow/{name}/tags", tag = "metadata",
     request_body = Vec<Tag>,
@@ -399,7 +399,7 @@ async fn task_tags(
     of(&api.engine, Resource::TaskDef, &name).await.map(Json)
 }
 
-/// Adds tags to a task definition, one or a list; those of the same key give way.
+/// Adds tags to a task definition, one or a list; those of the same key are replaced.
 #[utoipa::path(
     post, path = "/api/metadata/task/{name}/tags", tag = "metadata",
     request_body = Vec<Tag>,
@@ -462,7 +462,7 @@ async fn delete_task_tags(
     change(&api.engine, &tagging, place, Change::Delete, read(body)?).await
 }
 
-/// Lists every tag that something has.
+/// Lists every tag in use.
 #[utoipa::path(
     get, path = "/api/metadata/tags", tag = "metadata",
     responses((status = 200, description = "The tags, sorted, each once", body = Vec<Tag>))

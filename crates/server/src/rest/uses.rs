@@ -92,7 +92,7 @@ async fn list_uses(
     Ok(Json(shown.collect()))
 }
 
-/// Tells how many documents name each workflow, task, schema, secret or receiver that is named at all.
+/// Counts the documents that name each workflow, task, schema, secret or receiver.
 #[utoipa::path(
     get, path = "/api/uses/{kind}", tag = "metadata",
     params(("kind" = String, Path, description = "`workflow`, `task`, `schema`, `secret` or `receiver`")),

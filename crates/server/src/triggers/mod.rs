@@ -251,8 +251,8 @@ async fn triggers(State(api): State<Api>) -> Result<AsJson<Vec<Value>>, Problem>
     Ok(AsJson(registered.triggers.values().map(|trigger| trigger.document.clone()).collect()))
 }
 
-/// Defines a trigger or a list of them, or defines them anew. `name`, `method` and `path` say where
-/// it is; `start` makes it begin a run and answer how to follow it, `show` makes it tell of one.
+/// Creates or replaces triggers, one or a list. `name`, `method` and `path` say where it is; with
+/// `start` it starts a run and returns URLs to follow it, with `show` it shows a run.
 #[utoipa::path(
     post, path = "/api/triggers", tag = "trigger", request_body = serde_json::Value,
     responses(
@@ -294,7 +294,7 @@ async fn get_trigger(
     Ok(AsJson(found.document.clone()))
 }
 
-/// Forgets a trigger; what it has started goes on.
+/// Deletes a trigger; runs that it has started continue.
 #[utoipa::path(
     delete, path = "/api/triggers/{name}", tag = "trigger",
     params(("name" = String, Path, description = "The name of the trigger")),

@@ -120,7 +120,7 @@ const OPEN: [&str; 2] = ["ASSIGNED", "IN_PROGRESS"];
 /// Tasks in a page of which the size is not given, and at most.
 const SIZES: (u64, u64) = (15, 100);
 
-/// Lists HUMAN tasks, of the newest execution first: those for whoever asks to do, or all.
+/// Lists HUMAN tasks, newest execution first: those assigned to the caller, or all.
 #[utoipa::path(
     post, path = "/api/human/tasks/search", tag = "human tasks", request_body = HumanTaskSearch,
     responses(
@@ -277,7 +277,8 @@ async fn note(
     report_on(&api.engine, task, outcome, kernel::Json::of(&output), None).await
 }
 
-/// Claims a task: nobody else completes it then, but for those who may run everything.
+/// Claims a task: only the claimant, and callers with the permission to run everything, can
+/// complete it then.
 #[utoipa::path(
     post, path = "/api/human/tasks/{id}/claim", tag = "human tasks",
     params(("id" = String, Path, description = "The id of the task")),
@@ -303,7 +304,7 @@ async fn claim_human_task(
     human_task(State(api), Path(id)).await
 }
 
-/// Gives a claimed task back to those whom it is assigned to.
+/// Releases a claimed task to its assignees.
 #[utoipa::path(
     post, path = "/api/human/tasks/{id}/release", tag = "human tasks",
     params(("id" = String, Path, description = "The id of the task")),
@@ -339,7 +340,7 @@ struct UpdateParams {
     complete: bool,
 }
 
-/// Adds to the output of a task, and completes it if that is said.
+/// Updates the output of a task, and completes it on request.
 #[utoipa::path(
     post, path = "/api/human/tasks/{id}/update", tag = "human tasks", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the task"), UpdateParams),

@@ -41,9 +41,8 @@ struct BacktestParams {
     to: Option<String>,
 }
 
-/// Tells what a backtest of a monitor needs besides samples: what is defined (without secrets and
-/// addresses), and what the ledgers say of its incidents, its deliveries and the checks that did not
-/// run.
+/// Shows what a backtest of a monitor needs besides samples: the definitions (without secrets and
+/// addresses), and the ledgers of its incidents, its deliveries and the checks that did not run.
 #[utoipa::path(
     operation_id = "monitor_backtest", get, path = "/api/monitors/{name}/backtest", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), BacktestParams),
@@ -107,11 +106,13 @@ struct TrialParams {
 const SAMPLES_MAX: usize = 60_000;
 const SAMPLE_BYTES_MAX: usize = 64 << 20;
 
-/// Tries a monitor on what its checks have answered, and compares that with what happened: which incidents
-/// are gone or new, and who would have been paged. Nothing moves and nobody is told.
+/// Backtests a monitor: evaluates it on the recorded results of its checks, and compares that with
+/// what happened: which incidents are gone or new, and who would have been paged. Changes nothing
+/// and sends nothing.
 ///
-/// The body may be a file of monitors that defines the monitor anew; without one it is tried as it is
-/// defined. One backtest is made at a time, on one core; `nightbell monitor backtest` makes it at the client.
+/// The body may be a file of monitors that defines the monitor anew; without one it is evaluated as
+/// it is defined. One backtest runs at a time, on one core; `nightbell monitor backtest` runs it on
+/// the client.
 #[utoipa::path(
     operation_id = "try_monitor_on_the_past", post, path = "/api/monitors/{name}/backtest",
     tag = "monitors", request_body = String,

@@ -41,10 +41,10 @@ const OPEN: [&str; 3] = ["open", "acknowledged", "snoozed"];
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct ListParams {
-    /// Only incidents in these states, apart by commas: `open`, `acknowledged`, `snoozed`,
+    /// Only incidents in these states, separated by commas: `open`, `acknowledged`, `snoozed`,
     /// `resolved`, or `all`. Those that are not over by default.
     state: Option<String>,
-    /// Only incidents of these monitors, apart by commas.
+    /// Only incidents of these monitors, separated by commas.
     monitor: Option<String>,
     /// Only those opened later: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     after: Option<String>,
@@ -161,7 +161,7 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
 }
 
 /// Explains an incident: the check, step, row, rule and definition behind it, what changed since it
-/// was last well, every delivery, what it waits for, and where the traces of its checks are.
+/// was last ok, every delivery, what it waits for, and where the traces of its checks are.
 #[utoipa::path(
     get, path = "/api/incidents/{id}/explain", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident")),
@@ -294,7 +294,7 @@ async fn act(
     present(api, &record, view::incident).await.map(Json)
 }
 
-/// Acknowledges an incident: somebody takes care, and nobody is reminded or told further.
+/// Acknowledges an incident: reminders and escalation stop.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/acknowledge", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
@@ -316,7 +316,7 @@ async fn acknowledge(
     act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear }).await
 }
 
-/// Takes an acknowledgement back: it is open again, and people are told as before.
+/// Unacknowledges an incident: it is open again, and is escalated as before.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/unacknowledge", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
@@ -338,7 +338,7 @@ async fn unacknowledge(
     act(&api, &id, |incident| Input::Unacknowledge { incident, who, why }).await
 }
 
-/// Snoozes an incident: quiet for a while.
+/// Snoozes an incident: no notifications until the snooze ends.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/snooze", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
@@ -361,7 +361,7 @@ async fn snooze(
     act(&api, &id, |incident| Input::Snooze { incident, until, who, why }).await
 }
 
-/// Resolves an incident by hand.
+/// Resolves an incident manually.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/resolve", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
@@ -383,8 +383,8 @@ async fn resolve(
     act(&api, &id, |incident| Input::Resolve { incident, who, why }).await
 }
 
-/// Sends again what was given up about an incident and still matters, to all receivers that did not
-/// take it.
+/// Resends the dead deliveries of an incident that still matter, to all receivers that did not
+/// accept them.
 #[utoipa::path(
     operation_id = "resend_incident", post, path = "/api/incidents/{id}/resend", tag = "incidents",
     request_body = ProviderAction,
@@ -405,8 +405,8 @@ async fn resend(
     act(&api, &id, |incident| Input::Resend { incident: Some(incident), receiver: None, who }).await
 }
 
-/// Tells the next ones of an incident's route now, whatever their delay and whether or not somebody has
-/// acknowledged it.
+/// Escalates an incident: notifies the next step of its route now, whatever its delay and even if
+/// it is acknowledged.
 #[utoipa::path(
     operation_id = "escalate_incident", post, path = "/api/incidents/{id}/escalate", tag = "incidents",
     request_body = ProviderAction,
@@ -440,7 +440,7 @@ struct IncidentNote {
     who: Option<String>,
 }
 
-/// Writes a note into an incident's history, be it over or not. Nobody is told of it.
+/// Adds a note to the history of an incident, open or ended. Sends no notification.
 #[utoipa::path(
     operation_id = "note_incident", post, path = "/api/incidents/{id}/note", tag = "incidents",
     request_body = IncidentNote,

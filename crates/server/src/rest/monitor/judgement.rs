@@ -49,7 +49,7 @@ struct Judged {
     why: Option<String>,
 }
 
-/// Judges an incident: it was real, or noise. The last word counts.
+/// Judges an incident as real or as noise. The last judgement counts.
 #[utoipa::path(
     operation_id = "judge_incident", post, path = "/api/incidents/{id}/judge", tag = "incidents",
     request_body = Judged,
@@ -98,7 +98,7 @@ struct Missed {
     why: Option<String>,
 }
 
-/// Says that something was wrong of which no incident told.
+/// Records a missed outage: something was wrong and there was no incident.
 #[utoipa::path(
     operation_id = "missed_incident", post, path = "/api/monitors/{name}/missed", tag = "monitors",
     request_body = Missed,

@@ -41,8 +41,8 @@ struct KeysParams {
     size: Option<usize>,
 }
 
-/// Tells how each key of a monitor stands, since when, and how it stood in up to 24 hours before: what
-/// checks have answered, judged by the definition in force. The worst come first.
+/// Lists the status of each key of a monitor, since when it holds, and its history of up to 24
+/// hours: results of checks, evaluated by the definition in force. The worst come first.
 #[utoipa::path(
     operation_id = "monitor_keys", get, path = "/api/monitors/{name}/keys", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), KeysParams),

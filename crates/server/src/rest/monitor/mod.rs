@@ -104,15 +104,15 @@ async fn incident_of(api: &Api, name: &str) -> Result<Record, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct ListParams {
-    /// Only monitors that stand so: NEW, UP, PENDING, DOWN or UNKNOWN; several apart by commas.
+    /// Only monitors that stand so: NEW, UP, PENDING, DOWN or UNKNOWN; several separated by commas.
     status: Option<String>,
     /// Only monitors of this name; `*` stands for any text.
     name: Option<String>,
-    /// Only monitors of this kind, such as http; several apart by commas.
+    /// Only monitors of this kind, such as http; several separated by commas.
     kind: Option<String>,
-    /// Only monitors that this source defines, such as api; several apart by commas.
+    /// Only monitors that this source defines, such as api; several separated by commas.
     source: Option<String>,
-    /// Only monitors that bear this label, such as team=data; all of several, apart by commas.
+    /// Only monitors that bear this label, such as team=data; all of several, separated by commas.
     label: Option<String>,
     /// With how many monitors there are of each kind and source and with each label.
     #[serde(default, deserialize_with = "lenient::flag")]
@@ -133,7 +133,7 @@ struct ListParams {
 /// Cells of all monitors in one answer.
 const LISTED_CELLS_MAX: u64 = 20_000;
 
-/// Lists monitors: how they stand, what they wait for, and the worst ten of their open incidents.
+/// Lists monitors: their status, what they wait for, and the ten worst of their open incidents.
 #[utoipa::path(
     operation_id = "list_monitors", get, path = "/api/monitors", tag = "monitors", params(ListParams),
     responses(
@@ -232,7 +232,7 @@ struct SaveParams {
     dry_run: bool,
 }
 
-/// Adds what a file of monitors (YAML or JSON) defines to its source; what bears the same name is
+/// Adds the definitions of a monitors file (YAML or JSON) to its source; those of the same name are
 /// replaced.
 #[utoipa::path(
     operation_id = "add_monitors", post, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
@@ -260,7 +260,7 @@ async fn add(
     Ok(Json(outcome(&source, applied, &warnings)))
 }
 
-/// Lets a source define what a file of monitors (YAML or JSON) says and nothing else.
+/// Replaces all definitions of a source by those of a monitors file (YAML or JSON).
 #[utoipa::path(
     put, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
     responses(
@@ -367,7 +367,8 @@ struct PutParams {
     dry_run: bool,
 }
 
-/// Defines one monitor (YAML or JSON): what stands under its name in a file.
+/// Defines one monitor (YAML or JSON), with the members that it has under its name in a monitors
+/// file.
 #[utoipa::path(
     put, path = "/api/monitors/{name}", tag = "monitors", request_body = String,
     params(("name" = String, Path, description = "The name of the monitor"), PutParams),
@@ -454,7 +455,7 @@ struct ByParams {
     by: Option<String>,
 }
 
-/// Checks now, whatever the schedule says.
+/// Runs a check of a monitor now, regardless of its schedule.
 #[utoipa::path(
     post, path = "/api/monitors/{name}/check", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), ByParams),
@@ -489,7 +490,7 @@ struct PageParams {
     size: Option<u64>,
 }
 
-/// Lists the executions of a monitor's checks that are kept, newest first.
+/// Lists the retained executions of a monitor's checks, newest first.
 #[utoipa::path(
     get, path = "/api/monitors/{name}/checks", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), PageParams),
@@ -520,7 +521,7 @@ async fn checks(
     Ok(Json(json!({ "totalHits": page.total, "results": results })))
 }
 
-/// Shows what the ledgers say of a monitor: its incidents, its deliveries, and checks that did not
+/// Shows the history of a monitor from the ledgers: incidents, deliveries, and checks that did not
 /// run.
 #[utoipa::path(
     get, path = "/api/monitors/{name}/history", tag = "monitors",

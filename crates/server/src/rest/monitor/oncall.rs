@@ -34,7 +34,7 @@ struct AtParams {
     at: Option<String>,
 }
 
-/// Tells who is on call in each rotation, and who comes next.
+/// Shows who is on call in each rotation, and who comes next.
 #[utoipa::path(
     operation_id = "list_on_call", get, path = "/api/oncall", tag = "receivers", params(AtParams),
     responses(
@@ -71,7 +71,7 @@ struct SpanParams {
     to: Option<String>,
 }
 
-/// Tells the shifts of a rotation, cut to a stretch of time, and the gaps in which nobody is on call.
+/// Lists the shifts of a rotation within a period of time, and the gaps in which nobody is on call.
 #[utoipa::path(
     operation_id = "list_shifts", get, path = "/api/oncall/{name}/shifts", tag = "receivers",
     params(("name" = String, Path, description = "The name of the rotation"), SpanParams),

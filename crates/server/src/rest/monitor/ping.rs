@@ -47,7 +47,7 @@ struct RunParams {
 /// What is answered: OK, or that a monitor was made.
 type Answer = (StatusCode, &'static str);
 
-/// Takes the call of a job that has ended well, with what it says if it is a POST.
+/// Receives the ping of a job that has succeeded; the body of a POST is its output.
 #[utoipa::path(
     method(get, post), path = "/ping/{key}", tag = "heartbeats", request_body = String,
     params(("key" = String, Path, description = "The key of the monitor, or its name"), RunParams),
@@ -66,7 +66,7 @@ async fn success(
     take(&api, Whom::Key(&key), PingKind::Success, run, &body).await
 }
 
-/// Takes another call of a job: `start`, `success`, `fail`, `log`, or the code with which it ended.
+/// Receives another ping of a job: `start`, `success`, `fail`, `log`, or its exit code.
 #[utoipa::path(
     operation_id = "ping_signal", method(get, post), path = "/ping/{key}/{signal}", tag = "heartbeats",
     request_body = String,
@@ -91,7 +91,7 @@ async fn signal(
     take(&api, whom, kind, run, &body).await
 }
 
-/// Takes a call with a ping key and a slug other than that the job has ended well.
+/// Receives a ping with a ping key and a slug: `start`, `success`, `fail`, `log`, or an exit code.
 #[utoipa::path(
     operation_id = "ping_slug", method(get, post), path = "/ping/{key}/{slug}/{signal}",
     tag = "heartbeats", request_body = String,

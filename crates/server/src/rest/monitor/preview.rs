@@ -31,10 +31,10 @@ pub(super) fn routes() -> Routes {
 /// Times that are told of a monitor's schedule.
 const NEXT: usize = 5;
 
-/// Runs one check of a monitor and tells what would come of it: the verdict on each key, who would be
-/// told, and when the monitor looks next. No incident moves and nobody is told.
+/// Runs one check of a monitor and shows its consequences: the status of each key, who would be
+/// notified, and when the next check is due. Changes no incident and sends nothing.
 ///
-/// The body may be a file of monitors that defines the monitor anew; without one the monitor is tried
+/// The body may be a monitors file that redefines the monitor; without one the monitor is checked
 /// as it is defined.
 #[utoipa::path(
     operation_id = "preview_monitor", post, path = "/api/monitors/{name}/preview", tag = "monitors",
@@ -98,7 +98,7 @@ struct NextParams {
     after: Option<String>,
 }
 
-/// Tells when a monitor looks next, and which silences hide all of it then.
+/// Lists the next checks of a monitor, and the silences that hide all of it then.
 #[utoipa::path(
     operation_id = "next_checks", get, path = "/api/monitors/{name}/next", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), NextParams),
@@ -145,10 +145,10 @@ struct Question {
     at: Option<jiff::Timestamp>,
 }
 
-/// Tells who would be told of an incident of these labels, and by which route.
+/// Shows who would be notified of an incident with these labels, and by which route.
 ///
-/// Members: `monitor`, `key`, `severity`, `labels` (those of the monitor count unless given, and the
-/// columns of its row may stand here, too), `at`.
+/// Members: `monitor`, `key`, `severity`, `labels` (default: those of the monitor; columns of its
+/// row can be given as well), `at`.
 #[utoipa::path(
     operation_id = "test_route", post, path = "/api/routes/test", tag = "receivers",
     request_body = serde_json::Value,

@@ -51,8 +51,8 @@ pub(super) struct RollupParams {
     pub(super) step: Option<String>,
 }
 
-/// Tells how a monitor's checks ended and how long they took, by stretches of time, oldest first.
-/// Stretches in which nothing was counted are left out.
+/// Shows how a monitor's checks ended and how long they took, by intervals of time, oldest first.
+/// Intervals without checks are left out.
 #[utoipa::path(
     operation_id = "monitor_rollups", get, path = "/api/monitors/{name}/rollups", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), RollupParams),

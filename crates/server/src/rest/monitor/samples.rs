@@ -40,7 +40,8 @@ struct SampleParams {
     cursor: Option<String>,
 }
 
-/// Tells what a monitor's checks answered before it was judged, oldest first, as far as it is kept.
+/// Lists the recorded results of a monitor's checks, before evaluation, oldest first, as far as
+/// they are retained.
 #[utoipa::path(
     operation_id = "monitor_samples", get, path = "/api/monitors/{name}/samples", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), SampleParams),

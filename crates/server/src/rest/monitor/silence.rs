@@ -28,7 +28,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Respond, routes!(put, delete))
 }
 
-/// Lists silences: those that people made, and those of files.
+/// Lists silences: those created through the API, and those of files.
 #[utoipa::path(
     operation_id = "list_silences", get, path = "/api/silences", tag = "silences",
     responses((status = 200, description = "The silences", body = Vec<serde_json::Value>))
@@ -80,11 +80,11 @@ struct KeepParams {
     force: bool,
 }
 
-/// Makes a silence, or replaces the one of its name.
+/// Creates a silence, or replaces the one of its name.
 ///
 /// `match` says what it hides, by label (a value, a list, or `{"not": …}`), with `monitor`, `key`
-/// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when; an end
-/// is needed.
+/// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when; an
+/// end is needed.
 #[utoipa::path(
     operation_id = "add_silence", post, path = "/api/silences", tag = "silences", request_body = serde_json::Value,
     params(KeepParams),
@@ -102,7 +102,7 @@ async fn add(
     keep(&api, &actor, silence(&api, None, body)?, params.force).await
 }
 
-/// Makes a silence of this name, or replaces it.
+/// Creates a silence of this name, or replaces it.
 #[utoipa::path(
     put, path = "/api/silences/{id}", tag = "silences", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The name of the silence")),
@@ -160,7 +160,7 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
     found.map(Json).ok_or_else(|| unknown(&id))
 }
 
-/// Takes a silence back: what is open and was hidden is told now.
+/// Deletes a silence: open incidents that it has hidden are notified now.
 #[utoipa::path(
     operation_id = "delete_silence", delete, path = "/api/silences/{id}", tag = "silences",
     params(("id" = String, Path, description = "The name of the silence")),
@@ -183,8 +183,8 @@ async fn delete(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Pr
     }
 }
 
-/// Tells what a silence has hidden: of which incidents nobody was told because of it, the newest first, as
-/// far as the newest 5,000 that nobody was told of go back.
+/// Lists the incidents that a silence has suppressed, newest first, among the 5,000 newest
+/// suppressed notifications.
 #[utoipa::path(
     get, path = "/api/silences/{id}/hidden", tag = "silences",
     params(("id" = String, Path, description = "The name of the silence, also of one that is over")),
@@ -212,7 +212,7 @@ fn unknown(id: &str) -> Problem {
     Problem::not_found(format!("there is no silence {shown}"))
 }
 
-/// Tells which open incidents a silence would hide, without making it.
+/// Lists the open incidents that a silence would hide, without creating it.
 #[utoipa::path(
     post, path = "/api/silences/preview", tag = "silences", request_body = serde_json::Value,
     responses(

@@ -14,12 +14,12 @@ use crate::problem::Problem;
 /// Conditions that must all hold.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 pub(super) struct WantedParams {
-    /// Only incidents of these severities, apart by commas: `info`, `warning`, `error`, `critical`.
+    /// Only incidents of these severities, separated by commas: `info`, `warning`, `error`, `critical`.
     severity: Option<String>,
-    /// Only incidents with all of these labels, apart by commas: `team=data`. A name alone: whatever the
+    /// Only incidents with all of these labels, separated by commas: `team=data`. A name alone: whatever the
     /// value.
     label: Option<String>,
-    /// Only incidents of which one of these receivers was told, apart by commas, as far as the newest 5,000
+    /// Only incidents of which one of these receivers was told, separated by commas, as far as the newest 5,000
     /// deliveries say.
     receiver: Option<String>,
     /// Only incidents with all of these words in their monitor, key, text or labels.

@@ -58,7 +58,7 @@ fn about(application: &UserRecord, what: &str) -> Extension<About> {
     Extension(About(format!("application {}{what}", application.name).into()))
 }
 
-/// Lists applications: programs that come in by keys.
+/// Lists applications: programs that authenticate with keys.
 #[utoipa::path(
     get, path = "/api/applications", tag = "access",
     responses((status = 200, description = "The applications", body = Vec<serde_json::Value>))
@@ -68,7 +68,7 @@ async fn applications(State(api): State<Api>) -> Json<Vec<Value>> {
     Json(users.filter(|user| user.application).map(|user| shown(&user)).collect())
 }
 
-/// Creates an application. It may do nothing until it is granted something.
+/// Creates an application. It has no permissions until it is granted some.
 #[utoipa::path(
     post, path = "/api/applications", tag = "access", request_body = ApplicationRequest,
     responses(
@@ -105,7 +105,7 @@ async fn application(
     Ok(Json(shown(&find(api.engine.access(), &id)?)))
 }
 
-/// Renames an application; its keys and grants stay.
+/// Renames an application; its keys and grants are kept.
 #[utoipa::path(
     put, path = "/api/applications/{id}", tag = "access", request_body = ApplicationRequest,
     params(("id" = String, Path, description = "The id or the name")),
@@ -200,7 +200,7 @@ async fn access_keys(
     Ok(Json(keys.iter().map(shown_key).collect()))
 }
 
-/// Makes an access key. Its secret is in the answer, and nowhere else.
+/// Creates an access key. Its secret is in this response, and nowhere else.
 #[utoipa::path(
     post, path = "/api/applications/{id}/accessKeys", tag = "access",
     params(("id" = String, Path, description = "The id or the name")),
@@ -257,7 +257,7 @@ async fn revoke(
     Ok((about(&found, &format!(": key:{key}")), Json(shown_key(&revoked))))
 }
 
-/// Revokes an access key; one that is revoked stays so.
+/// Toggles an access key: revokes it; a revoked key stays revoked.
 #[utoipa::path(
     post, path = "/api/applications/{id}/accessKeys/{key}/status", tag = "access",
     params(
@@ -312,7 +312,7 @@ async fn add_role(
     Ok((about(&found, &format!(": {role}")), Json(shown)))
 }
 
-/// Takes a role from an application; one that it does not have is no error.
+/// Removes a role from an application; one that it does not have is not an error.
 #[utoipa::path(
     delete, path = "/api/applications/{id}/roles/{role}", tag = "access",
     params(

@@ -71,7 +71,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// Grants somebody an access; it counts at the next request.
+/// Grants a user or group access; it takes effect at the next request.
 #[utoipa::path(
     post, path = "/api/auth/authorization", tag = "access", request_body = AuthorizationRequest,
     responses(
@@ -92,7 +92,7 @@ async fn grant_permissions(
     Ok((wanted.about(), Json(words::granted(&holder.rights.grants))))
 }
 
-/// Takes accesses from somebody; they are gone at the next request.
+/// Revokes accesses of a user or group; that takes effect at the next request.
 #[utoipa::path(
     delete, path = "/api/auth/authorization", tag = "access", request_body = AuthorizationRequest,
     responses(
@@ -113,7 +113,7 @@ async fn remove_permissions(
     Ok((wanted.about(), Json(words::granted(&holder.rights.grants))))
 }
 
-/// Who was granted what on one target, in just these words.
+/// Lists the grants on exactly this target.
 #[utoipa::path(
     get, path = "/api/auth/authorization/{type}/{id}", tag = "access",
     params(

@@ -30,7 +30,7 @@ fn about(group: &str, what: &str) -> Extension<About> {
     Extension(About(format!("group {group}{what}").into()))
 }
 
-/// Lists groups as Orkes does.
+/// Lists groups, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/groups", tag = "access",
     responses((status = 200, description = "The groups", body = Vec<serde_json::Value>))
@@ -39,7 +39,7 @@ async fn orkes_groups(State(api): State<Api>) -> Json<Vec<Value>> {
     Json(api.engine.access().groups().iter().map(shape::group).collect())
 }
 
-/// Shows a group as Orkes does.
+/// Shows a group, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/groups/{id}", tag = "access",
     params(("id" = String, Path, description = "The name")),
@@ -102,7 +102,7 @@ async fn upsert_group(
     Ok((about(&group.name, ""), Json(shape::group(&group))))
 }
 
-/// Deletes a group; its members lose at once what it was granted.
+/// Deletes a group; its members lose its grants at once.
 #[utoipa::path(
     delete, path = "/api/groups/{id}", tag = "access",
     params(("id" = String, Path, description = "The name")),
@@ -234,7 +234,7 @@ async fn remove_user(
     remove_users(state, actor, Path(id), Body(vec![user])).await
 }
 
-/// What a group was granted.
+/// Lists the grants of a group.
 #[utoipa::path(
     get, path = "/api/groups/{id}/permissions", tag = "access",
     params(("id" = String, Path, description = "The name of the group")),

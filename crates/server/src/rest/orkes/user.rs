@@ -32,7 +32,7 @@ struct Which {
     apps: String,
 }
 
-/// Lists users as Orkes does.
+/// Lists users, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/users", tag = "access", params(Which),
     responses((status = 200, description = "The users", body = Vec<serde_json::Value>))
@@ -45,7 +45,7 @@ async fn orkes_users(State(api): State<Api>, Query(which): Query<Which>) -> Json
     Json(users.map(|user| shape::user(access, &user)).collect())
 }
 
-/// Shows a user as Orkes does.
+/// Shows a user, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/users/{id}", tag = "access",
     params(("id" = String, Path, description = "The name of the user")),
@@ -77,7 +77,8 @@ struct UpsertUser {
     groups: Option<Vec<String>>,
 }
 
-/// Creates or changes a user. Without a password, which is set elsewhere, it comes in by keys and by a provider.
+/// Creates or changes a user. The password is set elsewhere; without one the user authenticates
+/// with keys or by single sign-on.
 #[utoipa::path(
     put, path = "/api/users/{id}", tag = "access", request_body = UpsertUser,
     params(("id" = String, Path, description = "The name of the user")),
@@ -125,7 +126,7 @@ async fn orkes_delete_user(
     Ok(Json(shape::user(access, &user)))
 }
 
-/// What a user was granted, without what the groups were.
+/// Lists the grants of a user, without those of their groups.
 #[utoipa::path(
     get, path = "/api/users/{id}/permissions", tag = "access",
     params(("id" = String, Path, description = "The name of the user")),
@@ -152,7 +153,7 @@ struct Thing {
     id: String,
 }
 
-/// Tells what a user may do to a definition, by all roles and grants.
+/// Lists the accesses of a user to a definition, by all roles and grants.
 #[utoipa::path(
     get, path = "/api/users/{user}/checkPermissions", tag = "access",
     params(("user" = String, Path, description = "The name of the user"), Thing),

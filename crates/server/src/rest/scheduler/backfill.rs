@@ -73,7 +73,7 @@ fn choice(parameter: &str, given: &str, names: &str) -> Problem {
     flawed(parameter, format!("{parameter} cannot be {given:?}"), format!("Write {names}."))
 }
 
-/// Tells for how many instants of a stretch a backfill would fire, and does nothing.
+/// Previews a backfill: counts the firings that it would make in a period of time.
 #[utoipa::path(
     operation_id = "count_backfill",
     get, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
@@ -104,10 +104,11 @@ pub(super) async fn count(
     })))
 }
 
-/// Fires a schedule for every instant of a stretch of the past, whatever its overlap policy.
+/// Backfills a schedule: fires it for every planned time of a past period, whatever its overlap
+/// policy.
 ///
-/// How far it has come is kept with the schedule: a server that is killed goes on where it was, and each
-/// instant fires once.
+/// Its progress is stored with the schedule: a restarted server continues where it was, and each
+/// planned time fires once.
 #[utoipa::path(
     operation_id = "backfill",
     post, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
@@ -132,7 +133,7 @@ pub(super) async fn begin(
     say(&api.engine, &name, Input::Backfill(stretch)).await
 }
 
-/// Ends the backfill of a schedule: no more of its runs begin, and those under way go on.
+/// Stops the backfill of a schedule: no more of its runs start, and those in progress continue.
 #[utoipa::path(
     operation_id = "end_backfill",
     delete, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",

@@ -44,12 +44,12 @@ pub(super) struct CalendarParams {
     up: Option<String>,
 }
 
-/// Tells of schedules, by name, what they fired and what they will between two instants.
+/// Lists the past and planned firings of schedules between two times, by schedule.
 ///
-/// `past` has the firings of the ledger, with `startTime`, `endTime` and `runStatus` of their runs; `planned` what is still to
-/// come, as the code that fires computes it. Where a change of the clock matters, a `note` says how, also of
-/// times of the day that do not exist and do not run (`fires` is false). `more` says that a schedule names
-/// more instants than are told.
+/// `past` has the firings of the ledger, with `startTime`, `endTime` and `runStatus` of their runs;
+/// `planned` what is still to come, as the code that fires computes it. Where a change of the clock
+/// matters, a `note` says how, also of times of the day that do not exist and do not run (`fires`
+/// is false). `more` is set where a schedule has more firings than are listed.
 #[utoipa::path(
     operation_id = "schedule_calendar", get, path = "/api/scheduler/calendar", tag = "scheduler", params(CalendarParams),
     responses(

@@ -26,7 +26,7 @@ pub(super) struct SearchParams {
     size: Option<u64>,
 }
 
-/// Searches what schedules have started, and what not and why.
+/// Searches firings: what schedules have started, and what not and why.
 #[utoipa::path(
     operation_id = "search_firings", get, path = "/api/scheduler/search/executions", tag = "scheduler", params(SearchParams),
     responses(

@@ -225,7 +225,7 @@ pub(super) async fn bulk_pause(
     each(&api.engine, names, &Input::Pause { reason }).await
 }
 
-/// Lets several paused schedules go on.
+/// Resumes several paused schedules.
 #[utoipa::path(
     put, path = "/api/scheduler/bulk/resume", tag = "scheduler", request_body = Vec<String>,
     responses((status = 200, description = "The outcome for each", body = BulkResponse))
@@ -237,7 +237,8 @@ pub(super) async fn bulk_resume(
     each(&api.engine, names, &Input::Resume).await
 }
 
-/// Lets every schedule look at the clock. There is nothing to queue again: timers are derived.
+/// Evaluates the timers of every schedule now. There is nothing to requeue: timers are derived from
+/// the state.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/requeue", tag = "scheduler",
     responses((status = 200, description = "The outcome for each", body = BulkResponse))
@@ -258,7 +259,7 @@ pub(super) async fn pause_all(State(api): State<Api>) -> Result<Json<BulkRespons
     each_of_all(&api.engine, names, &Input::Pause { reason: Some(ALL_PAUSED.into()) }).await
 }
 
-/// Lets every schedule go on that was paused with all others.
+/// Resumes every schedule that was paused together with all others.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/resume", tag = "scheduler",
     responses((status = 200, description = "The outcome for each", body = BulkResponse))

@@ -54,7 +54,7 @@ pub(super) fn routes() -> Routes {
         .act(Permission::Run, routes!(many::resume_all))
 }
 
-/// Creates a schedule or replaces the one of its name; a list is taken whole or refused whole.
+/// Creates a schedule or replaces the one of its name; a list is accepted or refused as a whole.
 #[utoipa::path(
     post, path = "/api/scheduler/schedules", tag = "scheduler", request_body = serde_json::Value,
     responses(
@@ -111,7 +111,8 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     read(&api.engine, &name, view::schedule).await.map(Json)
 }
 
-/// Deletes a schedule; what it has started goes on. That there is none is no failure.
+/// Deletes a schedule; workflows that it has started continue. Deleting one that does not exist is
+/// not an error.
 #[utoipa::path(
     operation_id = "delete_schedule", delete, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
@@ -148,7 +149,7 @@ async fn pause(
     say(&api.engine, &name, Input::Pause { reason: params.reason.map(Into::into) }).await
 }
 
-/// Pauses a schedule, as older clients ask for it.
+/// Pauses a schedule, with the method of older clients.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/pause", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), PauseParams),
@@ -162,7 +163,7 @@ async fn pause_by_get(
     pause(api, name, params).await
 }
 
-/// Lets a paused schedule go on. What came due meanwhile is not made up for.
+/// Resumes a paused schedule. Firings that were due meanwhile are not made up for.
 #[utoipa::path(
     put, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
@@ -175,7 +176,7 @@ async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<(), 
     say(&api.engine, &name, Input::Resume).await
 }
 
-/// Lets a paused schedule go on, as older clients ask for it.
+/// Resumes a paused schedule, with the method of older clients.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
@@ -191,7 +192,7 @@ struct TriggerParams {
     by: Option<String>,
 }
 
-/// Fires a schedule at once, due or not, paused or not. The overlap policy holds.
+/// Fires a schedule now, whether or not it is due or paused. The overlap policy applies.
 #[utoipa::path(
     post, path = "/api/scheduler/schedules/{name}/trigger", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), TriggerParams),
@@ -238,7 +239,7 @@ async fn tags(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
         .map(Json)
 }
 
-/// Labels a schedule with these in place of those it has.
+/// Sets the labels of a schedule, replacing those it has.
 #[utoipa::path(
     put, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
@@ -253,7 +254,7 @@ async fn set_tags(
     retag(&api.engine, &name, |spec| spec.tags = tags).await
 }
 
-/// Takes these labels off a schedule.
+/// Removes labels from a schedule.
 #[utoipa::path(
     delete, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),

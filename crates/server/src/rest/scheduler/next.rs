@@ -32,7 +32,7 @@ pub(super) struct FewParams {
     dst: Option<String>,
 }
 
-/// Tells when a cron expression would fire next.
+/// Lists the next times of a cron expression.
 #[utoipa::path(
     get, path = "/api/scheduler/nextFewSchedules", tag = "scheduler", params(FewParams),
     responses(
@@ -86,7 +86,7 @@ pub(super) struct NextParams {
     before: Option<String>,
 }
 
-/// Tells when a schedule will fire next; nothing while it is paused.
+/// Lists the next firings of a schedule; none while it is paused.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/next", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), NextParams),
@@ -128,8 +128,8 @@ pub(super) struct OutageParams {
 /// How long an outage may be, in milliseconds.
 const OUTAGE_MAX: i64 = 31 * 86_400_000;
 
-/// Tells what would become of the firings of a schedule if the server were down for a while. Changes
-/// nothing: a copy of the schedule decides.
+/// Shows what would happen to the firings of a schedule if the server were down for a while.
+/// Changes nothing: it is evaluated on a copy of the schedule.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/outage", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), OutageParams),

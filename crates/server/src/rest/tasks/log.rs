@@ -63,8 +63,8 @@ struct Window {
     before: Option<u64>,
 }
 
-/// Shows the log of a task, oldest line first. With a parameter it is a window of the log: an object with
-/// `lines`, and `before` if there are earlier ones.
+/// Shows the log of a task, oldest line first. With a parameter the response is a window of the
+/// log: an object with `lines`, and `before` if there are earlier ones.
 #[utoipa::path(
     get, path = "/api/tasks/{id}/log", tag = "tasks",
     params(("id" = String, Path, description = "The id of the task"), LogParams),
@@ -104,7 +104,7 @@ async fn task_log(
     Ok(Json(lines).into_response())
 }
 
-/// Adds the body, text or a JSON string, to the log of a task.
+/// Appends the body, text or a JSON string, to the log of a task.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/log", tag = "tasks", request_body = String,
     params(("id" = String, Path, description = "The id of the task")),

@@ -60,7 +60,7 @@ const WAIT_MAX: u64 = 5000;
 /// Tasks in one answer.
 const COUNT_MAX: usize = 1000;
 
-/// Takes a task from a queue, waiting a while for one.
+/// Polls a queue for a task, waiting up to the timeout.
 #[utoipa::path(
     get, path = "/api/tasks/poll/{type}", tag = "tasks",
     params(("type" = String, Path, description = "The type, which is the name of the task"), PollParams),
@@ -85,7 +85,7 @@ async fn poll_one(
     Ok(one(take(&api.engine, request).await?))
 }
 
-/// Takes tasks from a queue, waiting a while for the first.
+/// Polls a queue for several tasks, waiting up to the timeout for the first.
 #[utoipa::path(
     get, path = "/api/tasks/poll/batch/{type}", tag = "tasks",
     params(("type" = String, Path, description = "The type, which is the name of the task"), BatchParams),

@@ -52,7 +52,7 @@ struct SearchParams {
 /// Tasks in a page of which the size is not given.
 const SIZE: u64 = 100;
 
-/// Searches tasks and answers summaries.
+/// Searches tasks; returns summaries.
 #[utoipa::path(
     get, path = "/api/tasks/search", tag = "tasks", params(SearchParams),
     responses(
@@ -67,7 +67,7 @@ async fn search_tasks(
     find(&api, &params, |bytes| bytes.min(PAYLOAD_MAX), summary).await
 }
 
-/// Searches tasks and answers them whole.
+/// Searches tasks; returns them in full.
 #[utoipa::path(
     get, path = "/api/tasks/search-v2", tag = "tasks", params(SearchParams),
     responses(

@@ -122,7 +122,8 @@ impl Outcome {
     }
 }
 
-/// Takes a worker's report. One on a task that has ended is accepted and changes nothing.
+/// Updates a task with the result of a worker. An update of a task that has ended is accepted and
+/// changes nothing.
 #[utoipa::path(
     post, path = "/api/tasks", tag = "tasks", request_body = TaskResult,
     responses(
@@ -142,7 +143,7 @@ async fn update_task(
     Ok(id)
 }
 
-/// Takes a worker's report and hands out the next task of the same queue.
+/// Updates a task with the result of a worker, and returns the next task of the same queue.
 #[utoipa::path(
     post, path = "/api/tasks/update-v2", tag = "tasks", request_body = TaskResult,
     responses(
@@ -312,7 +313,7 @@ struct ByReferenceParams {
     workerid: Option<Arc<str>>,
 }
 
-/// Reports on the open task of a reference name; the body is added to its output.
+/// Updates the open task of a reference name; the body is merged into its output.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{reference}/{status}", tag = "tasks",
     request_body = serde_json::Value,
@@ -341,7 +342,7 @@ async fn update_task_by_reference(
     Ok(task.to_string())
 }
 
-/// Reports on the open task of a reference name and shows the execution as it stands then.
+/// Updates the open task of a reference name, and returns the execution.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{reference}/{status}/sync", tag = "tasks",
     request_body = serde_json::Value,
@@ -373,8 +374,8 @@ async fn update_task_by_reference_and_show(
     workflow::show_whole(&api, &workflow, true, share).await
 }
 
-/// Completes, or fails, the first WAIT, YIELD or HUMAN task that holds an execution up, there or in its
-/// sub-workflows; nothing happens if there is none.
+/// Signals an execution: completes or fails the first WAIT, YIELD or HUMAN task that it waits for,
+/// there or in its sub-workflows; nothing happens if there is none.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{status}/signal", tag = "tasks",
     request_body = serde_json::Value,
@@ -411,7 +412,7 @@ struct SignalParams {
 /// Longest wait after a signal.
 const SIGNAL_WAIT_MAX: Duration = Duration::from_hours(1);
 
-/// Signals as above, and answers when the execution has ended or waits again.
+/// Signals as above, and returns when the execution has ended or waits again.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{status}/signal/sync", tag = "tasks",
     request_body = serde_json::Value,

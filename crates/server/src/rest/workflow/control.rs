@@ -67,7 +67,7 @@ async fn steer(
     })
 }
 
-/// Looks at the clock and goes on with an execution.
+/// Evaluates the timers of an execution now and continues it.
 #[utoipa::path(
     put, path = "/api/workflow/decide/{id}", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -80,7 +80,7 @@ async fn decide_workflow(State(api): State<Api>, Path(id): Path<String>) -> Resu
     }
 }
 
-/// Lets an execution schedule nothing more until it is resumed.
+/// Pauses an execution: no more tasks are scheduled until it is resumed.
 #[utoipa::path(
     put, path = "/api/workflow/{id}/pause", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -95,7 +95,7 @@ async fn pause_workflow(
     act(&api.engine, &id, Control::Pause).await
 }
 
-/// Lets a paused execution go on.
+/// Resumes a paused execution.
 #[utoipa::path(
     put, path = "/api/workflow/{id}/resume", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -130,7 +130,7 @@ struct SkipParams {
     task_output: Option<String>,
 }
 
-/// Lets the flow pass a task that has not been scheduled yet.
+/// Skips a task that has not been scheduled yet.
 #[utoipa::path(
     put, path = "/api/workflow/{id}/skiptask/{reference}", tag = "workflow",
     request_body = SkipRequest,
@@ -181,7 +181,7 @@ struct RerunRequest {
     correlation_id: Option<String>,
 }
 
-/// Goes back to a task and runs on from there under the same id.
+/// Reruns an execution from a task, under the same id.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/rerun", tag = "workflow", request_body = RerunRequest,
     params(("id" = String, Path, description = "The id of the execution")),
@@ -271,7 +271,7 @@ pub(in crate::rest) struct RestartParams {
     pub(in crate::rest) use_latest_definitions: bool,
 }
 
-/// Begins an ended execution anew under the same id.
+/// Restarts an ended execution under the same id.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/restart", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), RestartParams),
@@ -317,7 +317,7 @@ struct RetryParams {
     resume_subworkflow_tasks: bool,
 }
 
-/// Tries the failed tasks of an ended execution again.
+/// Retries the failed tasks of an ended execution.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/retry", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), RetryParams),
@@ -353,7 +353,7 @@ pub(in crate::rest) async fn retry(
     }
 }
 
-/// Makes tasks whose workers asked to be called again later available now.
+/// Resets callbacks: makes tasks available now whose workers asked for a callback later.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/resetcallbacks", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -379,7 +379,7 @@ pub(in crate::rest) struct Steering {
     pub(in crate::rest) trigger_failure_workflow: bool,
 }
 
-/// Ends an execution and its sub-workflows.
+/// Terminates an execution and its sub-workflows.
 #[utoipa::path(
     delete, path = "/api/workflow/{id}", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), Steering),
@@ -418,7 +418,7 @@ fn yes() -> bool {
     true
 }
 
-/// Removes an execution with everything known of it.
+/// Removes an execution with its tasks, logs and history.
 #[utoipa::path(
     delete, path = "/api/workflow/{id}/remove", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), RemoveParams),
@@ -481,7 +481,7 @@ async fn end_with_children(
     Ok(())
 }
 
-/// Ends an execution and removes it.
+/// Terminates an execution and removes it.
 #[utoipa::path(
     delete, path = "/api/workflow/{id}/terminate-remove", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), Steering),
@@ -507,7 +507,7 @@ pub(in crate::rest) async fn terminate_and_remove(
     Ok(())
 }
 
-/// Writes variables of a running execution and answers the execution.
+/// Updates variables of a running execution, and returns the execution.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/variables", tag = "workflow",
     request_body = serde_json::Value,

@@ -31,9 +31,9 @@ struct JumpParams {
     task_reference_name: Option<String>,
 }
 
-/// Lets a running execution go on at another task. Back, to one that was reached before: what
-/// followed it is forgotten and it begins anew. Ahead, to one of the main line: all between is
-/// skipped. Members of the body are put over the task's input.
+/// Jumps to another task of a running execution. Backwards, to a task that was reached before: what
+/// followed it is reset, and it starts again. Forwards, to a task of the main sequence: all tasks
+/// between are skipped. Members of the body override the task's input.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/jump/{reference}", tag = "workflow",
     request_body = serde_json::Value,
@@ -77,8 +77,8 @@ struct UpgradeRequest {
     workflow_input: Option<Json>,
 }
 
-/// Lets a running execution obey another version of its definition from where it stands. Tasks that
-/// are new before that place are skipped.
+/// Upgrades a running execution to another version of its definition. Tasks that are new and before
+/// its present position are skipped.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/upgrade", tag = "workflow", request_body = UpgradeRequest,
     params(("id" = String, Path, description = "The id of the execution")),

@@ -87,9 +87,10 @@ struct DoneAgain {
     status: &'static str,
 }
 
-/// Starts a new execution with the state that another one had before a task, and goes on from there
-/// as a rerun would. What ended before counts, edited by `set`; the other execution, running or
-/// ended, stays as it is. Sub-workflows that have ended stay referenced; others are started anew.
+/// Forks an execution: starts a new one with the state that another had before a task, and
+/// continues as a rerun would. Tasks that ended before are kept, edited by `set`; the other
+/// execution, running or ended, is unchanged. Sub-workflows that have ended stay referenced; others
+/// are started again.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/fork", tag = "workflow", request_body = ForkRequest,
     params(("id" = String, Path, description = "The id of the execution")),
@@ -217,7 +218,7 @@ pub(in crate::rest) async fn forks(
     Ok(forks.collect())
 }
 
-/// Lists what was forked from an execution, the newest first, at most 100.
+/// Lists the forks of an execution, newest first, at most 100.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/forks", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),

@@ -15,7 +15,7 @@ pub(super) fn routes() -> Routes {
     Routes::new().on(Permission::Run, routes!(post_message))
 }
 
-/// Leaves a message in the inbox of a running execution and answers the message's id.
+/// Puts a message into the inbox of a running execution, and returns its id.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/messages", tag = "workflow",
     request_body = serde_json::Value,

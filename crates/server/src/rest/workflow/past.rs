@@ -42,7 +42,7 @@ struct HistoryParams {
     size: Option<usize>,
 }
 
-/// Lists the commits of an execution in their order: when each was made and the kinds of its facts.
+/// Lists the commits of an execution in order: their times and the kinds of their events.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/history", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), HistoryParams),
@@ -85,8 +85,8 @@ struct AtParams {
     include_tasks: Option<bool>,
 }
 
-/// Shows an execution as it stood after a commit, and what it waited for then, as far as its own state
-/// tells: what the queues knew is not kept.
+/// Shows an execution as it was after a commit, and what it waited for then, as far as its own
+/// state says: the state of queues is not kept.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/at/{version}", tag = "workflow",
     params(

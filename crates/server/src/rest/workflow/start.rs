@@ -165,7 +165,7 @@ struct StartVersionParams {
     priority: Option<i64>,
 }
 
-/// Starts a workflow and answers its id.
+/// Starts a workflow and returns the id of the execution.
 #[utoipa::path(
     post, path = "/api/workflow", tag = "workflow", request_body = StartRequest,
     responses((status = 200, description = "The id of the execution", body = String))

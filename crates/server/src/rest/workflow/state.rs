@@ -57,8 +57,8 @@ struct UpdateParams {
     return_strategy: Option<ReturnStrategy>,
 }
 
-/// Writes variables of a running execution, reports on one of its tasks, or both, and answers when
-/// it has ended or waits for the outside.
+/// Updates variables of a running execution, one of its tasks, or both, and returns when it has
+/// ended or waits for something outside.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/state", tag = "workflow", request_body = StateUpdate,
     params(("id" = String, Path, description = "The id of the execution"), UpdateParams),
@@ -126,7 +126,7 @@ struct Size {
     ratio: f64,
 }
 
-/// Tells how large an execution is when it is shown with its tasks.
+/// Shows the size of an execution with its tasks.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/size", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -152,7 +152,7 @@ struct CorrelationRequest {
     workflow_names: Vec<String>,
 }
 
-/// Lists the executions of several workflows that bear one of several correlation ids.
+/// Lists the executions of several workflows with one of several correlation ids.
 #[utoipa::path(
     post, path = "/api/workflow/correlated/batch", tag = "workflow",
     request_body = CorrelationRequest, params(CorrelatedParams),
