@@ -22,7 +22,7 @@ const STORE_HELP: &str =
 /// What is done with a store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make the tables of a store, or bring them to the version of this release
+    /// Create the tables of a store, or upgrade them to the version of this release
     ///
     /// `serve` does that, too. This is for a role that may do more than the server's, and to make the
     /// key that seals secrets, of which every server on a shared store needs the same.
@@ -33,7 +33,7 @@ Examples:
     Init {
         #[arg(value_name = "URL", help = STORE_HELP)]
         store: Option<String>,
-        /// Make a key that seals secrets in this file, unless it is there
+        /// Generate a key that seals secrets in this file, unless it exists
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
     },
