@@ -39,11 +39,11 @@ Examples:
     },
     /// Copy a store whole into a new or empty one, from SQLite to PostgreSQL or back, or to the same
     ///
-    /// Stop the server first: a store in use is refused, as is a target that holds something. All of
-    /// it is copied: runs with their histories, schedules, monitors, incidents, definitions, queues,
-    /// samples, logs, the audit log and secrets as they are sealed. Then the target is read back and
-    /// compared. Until that is done no server opens the target; a copy that was broken off is begun
-    /// anew with --again. The source stays as it is.
+    /// Stop the server first: a store in use is refused, as is a target that holds something. All
+    /// of it is copied: runs with their histories, schedules, monitors, incidents, definitions,
+    /// queues, samples, logs, the audit ledger and secrets as they are sealed. Then the target is
+    /// read back and compared. Until that is done no server opens the target; a copy that was
+    /// broken off is begun anew with --again. The source stays as it is.
     #[command(after_help = "\
 Examples:
   nightbell store copy --from sqlite:nightbell.db --to postgres://nightbell@db.example.org/nightbell
