@@ -60,7 +60,7 @@ impl Engine {
                 Ok(()) | Err(Error::Store(StoreError::Received)) => {}
                 Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(to = %outgoing.to, %error, "a message has to wait");
+                    tracing::debug!(to = %outgoing.to, %error, "message could not be delivered yet; retrying");
                     tokio::select! {
                         biased;
                         () = self.inner.stop.cancelled() => return,
@@ -109,7 +109,7 @@ impl Engine {
         match result {
             // The receiver has moved on: what was to be said does not matter any more.
             Err(Error::Rejected(rejected)) => {
-                tracing::debug!(to = %outgoing.to, %rejected, "a message came too late");
+                tracing::debug!(to = %outgoing.to, %rejected, "message arrived after its receiver had moved on; dropped");
                 self.inner.store.discard(&outgoing.key).await?;
                 Ok(())
             }

@@ -302,7 +302,7 @@ impl Engine {
                 Ok(()) | Err(Error::Closing) => return,
                 Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))) => return,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(workflow = %key.0, %error, "a result has to wait");
+                    tracing::debug!(workflow = %key.0, %error, "task result could not be stored yet; retrying");
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => {

@@ -54,7 +54,7 @@ impl Engine {
                 engine.settle_slot(&id, slot);
                 match read {
                     Err(error) if error.is_transient() => {
-                        tracing::debug!(%id, %error, "whether a commit was written is not known yet");
+                        tracing::debug!(%id, %error, "outcome of a commit is still unknown; retrying");
                     }
                     _ => return,
                 }

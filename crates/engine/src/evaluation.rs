@@ -544,7 +544,7 @@ mod system {
     /// Lets a thread run only when no other wants to.
     pub(super) fn put_last(thread: ThreadNumber) {
         if let Err(error) = setpriority_process(Some(thread), 19) {
-            tracing::debug!(%error, "a thread keeps its priority");
+            tracing::debug!(%error, "priority of an abandoned thread could not be lowered");
         }
     }
 }

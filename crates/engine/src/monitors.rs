@@ -632,7 +632,7 @@ impl Engine {
                 match engine.tell_dependents_now(&id).await {
                     Ok(()) | Err(Error::Closing) => return,
                     Err(error) if error.is_transient() => {
-                        tracing::debug!(monitor = %id, %error, "dependents hear of it later");
+                        tracing::debug!(monitor = %id, %error, "dependent monitors could not be notified yet; retrying");
                         let is_over = mutants::is(Mutant::DependentsToldOnce);
                         if is_over || !engine.pauses(TELL_AGAIN).await {
                             return;

@@ -401,7 +401,7 @@ impl Engine {
         let (engine, name) = (self.clone(), id.name().to_owned());
         self.inner.tasks.spawn(async move {
             if let Err(error) = engine.forget_samples(&name).await {
-                tracing::debug!(%error, "samples of a monitor that was removed are kept for now");
+                tracing::debug!(%error, "samples of a removed monitor could not be deleted yet");
             }
         });
     }

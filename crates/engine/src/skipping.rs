@@ -63,7 +63,7 @@ impl Engine {
     async fn skip_to(&self, at: Timestamp, clock: &SkippingClock) {
         let by = at.since(self.now());
         clock.0.fetch_add(by.max(0), Ordering::AcqRel);
-        tracing::debug!(%at, "nobody is at work: time is skipped");
+        tracing::debug!(%at, "no work in progress: time is skipped");
         // What lay beyond the horizon is in the store only.
         if let Err(error) = self.refill_waker().await {
             tracing::warn!(%error, "timers could not be fetched");

@@ -131,7 +131,7 @@ async fn cross_out(engine: &Engine, id: &ExecutionId, ends: u32) {
         ends => store.put_document(note_on(id, ends, false)).await,
     };
     if let Err(error) = result {
-        tracing::debug!(workflow = %id, %error, "a note on a decision stays");
+        tracing::debug!(workflow = %id, %error, "record of a decision could not be removed");
     }
 }
 
@@ -179,7 +179,7 @@ impl Engine {
         if suspects.ends.lock().remove(id).is_some()
             && let Err(error) = self.inner.store.delete_document(DECIDING, id.as_str(), 0).await
         {
-            tracing::debug!(workflow = %id, %error, "a note on a decision stays");
+            tracing::debug!(workflow = %id, %error, "record of a decision could not be removed");
         }
     }
 
@@ -193,7 +193,7 @@ impl Engine {
         };
         for id in cleared {
             if let Err(error) = store.delete_document(DECIDING, id.as_str(), 0).await {
-                tracing::debug!(workflow = %id, %error, "a note on a decision stays");
+                tracing::debug!(workflow = %id, %error, "record of a decision could not be removed");
             }
         }
         if let Err(error) = store.delete_document(RUNNING, "server", 0).await {

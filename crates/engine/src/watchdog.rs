@@ -280,7 +280,7 @@ impl Engine {
             };
             match answered {
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(monitor = %child, parent, %error, "its parent is checked later");
+                    tracing::debug!(monitor = %child, parent, %error, "parent monitor could not be checked yet; retrying");
                     if !self.pauses(TELL_AGAIN).await {
                         return;
                     }

@@ -116,7 +116,7 @@ impl Engine {
         match result {
             Ok(()) => Ok(Answer::Taken),
             Err(Error::Rejected(Rejected::Stale(why))) => {
-                tracing::debug!(machine = %token.machine(), why, "an answer came too late");
+                tracing::debug!(machine = %token.machine(), why, "late result of a work item ignored");
                 Ok(Answer::TooLate(why))
             }
             Err(error) => {

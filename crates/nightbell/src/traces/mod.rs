@@ -83,7 +83,7 @@ impl Exporter {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::debug!(%error, "runs to be exported cannot be read yet");
+                    tracing::debug!(%error, "runs to be exported could not be read; retrying");
                     self.failures += 1;
                     if !self.pause(None).await {
                         return;
@@ -108,7 +108,7 @@ impl Exporter {
             let noted = self.engine.note_exported(&page, batch.whole, batch.part).await;
             if let Err(error) = noted {
                 // It is noted with the next one; after a crash they are sent again.
-                tracing::debug!(%error, "how far runs are exported is not noted");
+                tracing::debug!(%error, "cursor of the trace export could not be stored");
             }
         }
         let is_more = page.has_more || batch.whole < page.runs.len() || !is_done;
@@ -212,7 +212,7 @@ impl Exporter {
                     figures.requests.1 += 1;
                     figures.failing = None;
                 });
-                tracing::debug!(%why, count, "the collector refused a request: it is divided");
+                tracing::debug!(%why, count, "collector refused a request; it is divided");
                 false
             }
             Answer::Refused { why } => {

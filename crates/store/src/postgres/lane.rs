@@ -267,7 +267,7 @@ impl Lane {
         let error = fault::explain(&failure.error);
         match failure.kind() {
             Kind::Broken => {
-                tracing::debug!(%error, "a batch of commits is in doubt");
+                tracing::debug!(%error, "outcome of a batch of commits is unknown");
                 self.line.drop_session();
                 Outcome::Doubt
             }

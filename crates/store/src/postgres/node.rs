@@ -496,7 +496,7 @@ pub(super) async fn beat(
             }
             Ok(false) => return node.lose(EVICTED),
             Err(error) => {
-                tracing::debug!(%error, "the store did not confirm the lease");
+                tracing::debug!(%error, "lease was not confirmed by the store");
                 tokio::time::sleep((pause / 4).min(Duration::from_millis(250))).await;
             }
         }

@@ -172,7 +172,7 @@ async fn take(
             if let Err(Trouble { reason, .. }) =
                 bot.call(client, "answerCallbackQuery", &told).await
             {
-                tracing::debug!(reason, "whoever pressed a button of Telegram was not told");
+                tracing::debug!(reason, "answer to a pressed Telegram button could not be sent");
             }
         }
         *offset = id.saturating_add(1);
