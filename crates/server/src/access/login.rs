@@ -117,7 +117,7 @@ async fn renew(
 struct Logout {
     /// The secret `renewal` of the login.
     renewal: String,
-    /// Whether all sessions of its user end, those of browsers too.
+    /// Whether all sessions of the user end, including those of browsers.
     #[serde(default)]
     everywhere: bool,
 }
@@ -149,10 +149,10 @@ async fn logout(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordChange {
-    /// What it is.
+    /// The kind of object.
     #[schema(value_type = String)]
     current: Zeroizing<String>,
-    /// What it becomes.
+    /// The new password.
     #[schema(value_type = String)]
     new: Zeroizing<String>,
 }

@@ -52,7 +52,7 @@ async fn list_sessions(
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct EndParams {
-    /// Whose, as the list says it: `user:ID` or `key:ID`.
+    /// Whose sessions, in the form of the list: `user:ID` or `key:ID`.
     who: String,
 }
 

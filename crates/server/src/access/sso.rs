@@ -211,13 +211,13 @@ impl Codes {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 struct Beginning {
-    /// The page of the console to see afterwards.
+    /// The page of the console to open afterwards.
     next: String,
-    /// Of the command line: the port on which it waits, on the machine of the browser.
+    /// For the command line: the port on which it waits, on the machine of the browser.
     port: Option<u16>,
-    /// Of the command line: the SHA-256 of its verifier, in base64url.
+    /// For the command line: the SHA-256 of its verifier, in base64url.
     challenge: String,
-    /// Of the command line: what it recognizes its login by.
+    /// For the command line: its state parameter, which is returned unchanged.
     state: String,
 }
 
@@ -276,13 +276,13 @@ async fn begin(
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 struct Brought {
-    /// What the provider gives a token for.
+    /// The authorization code.
     code: String,
-    /// What the login was begun with.
+    /// The state parameter of the login.
     state: String,
-    /// Why there is no code.
+    /// The error of the provider, in place of a code.
     error: String,
-    /// Who answers (RFC 9207).
+    /// The issuer of the response (RFC 9207).
     iss: Option<String>,
 }
 
@@ -490,9 +490,9 @@ async fn describe(State(authorizer): State<Arc<Authorizer>>) -> Result<Json<Valu
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Redeemed {
-    /// The code with which the browser was led to it.
+    /// The code that the browser has brought to the command line.
     code: String,
-    /// What it has begun with.
+    /// The verifier of the login.
     verifier: String,
 }
 

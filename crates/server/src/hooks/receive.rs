@@ -46,18 +46,18 @@ const TASKS_MAX: usize = 1000;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Delivery {
-    /// Names the delivery.
+    /// The id of the delivery.
     event_id: String,
-    /// Something came of it.
+    /// It started a workflow or completed a task.
     matched: bool,
     /// Executions that it started, and those in which a task waited for it.
     workflow_ids: Vec<String>,
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
-    /// The payload, cut.
+    /// The payload, truncated.
     payload: String,
-    /// When it came, in milliseconds.
+    /// When it was received, in milliseconds since 1970.
     time_stamp: i64,
 }
 

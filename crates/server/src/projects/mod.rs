@@ -49,9 +49,9 @@ pub struct ProjectFile {
     /// Its path within the project, which names it in messages. A file named `taskdefs.json`, or
     /// so at its end, holds task definitions.
     pub path: String,
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// It is a file of monitors, or a checklist.
+    /// Whether it is a monitors file, or a checklist.
     #[serde(default)]
     pub monitors: bool,
 }
@@ -61,13 +61,13 @@ pub struct ProjectFile {
 #[serde(rename_all = "camelCase", default)]
 struct ProjectRequest {
     files: Vec<ProjectFile>,
-    /// Take over what another project owns.
+    /// Take over objects that another project owns.
     adopt: bool,
     /// Remove also more than a fifth of what the project owns.
     yes: bool,
-    /// Let running executions of changed workflows obey the new definition where it fits.
+    /// Upgrade running executions of changed workflows to the new definition where it fits.
     upgrade_running: bool,
-    /// What the plan was made against: if the server has moved since, nothing is applied.
+    /// `base` of the plan: if the server has changed since, nothing is applied.
     base: Option<String>,
 }
 

@@ -125,19 +125,20 @@ async fn api_user_info(authorizer: State<Arc<Authorizer>>, actor: Actor) -> Json
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct KeyRequest {
-    /// What people call it.
+    /// Its display name.
     name: String,
-    /// What it may do: `viewer`, `responder`, `runner`, `editor`, `secrets`, `worker`, `metrics`,
-    /// `auditor`, `admin`.
+    /// Roles: `viewer`, `responder`, `runner`, `editor`, `secrets`, `worker`, `metrics`, `auditor`,
+    /// `admin`.
     #[serde(default)]
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
-    /// The user whose key it is, by name: it has what the user has at each moment, and takes no roles.
+    /// The user to whom the key belongs, by name: it always has the user's present permissions, and
+    /// no roles of its own.
     #[serde(default)]
     user: Option<String>,
-    /// When it ends by itself, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     #[serde(default)]
     expires_at: Option<i64>,
 }
@@ -340,7 +341,7 @@ struct GrantRequest {
     group: Option<String>,
     /// Roles.
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
 }

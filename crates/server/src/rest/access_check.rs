@@ -185,13 +185,13 @@ async fn thing(api: &Api, on: &str) -> Result<Thing, Problem> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Weakness {
-    /// `warning`, or `note` for what may be meant.
+    /// `warning`, or `note` for what may be intended.
     level: &'static str,
-    /// Names the kind for good.
+    /// A stable code.
     code: &'static str,
-    /// Which key, trigger or setting.
+    /// The key, trigger or setting.
     subject: String,
-    /// What is weak about it.
+    /// The weakness.
     message: String,
     /// What to do.
     hint: &'static str,

@@ -48,8 +48,8 @@ fn shown(batch: &Batch) -> Value {
 struct BatchQuestion {
     /// `pause`, `resume`, `retry`, `restart` or `terminate`.
     act: String,
-    /// Words that find the runs, as in the console: `status:FAILED name:nightly*`. Without any, all runs
-    /// that the act fits.
+    /// Search words as in the console: `status:FAILED name:nightly*`. Without any, all runs to
+    /// which the action applies.
     #[serde(default)]
     find: String,
 }
@@ -116,9 +116,9 @@ async fn open_below(api: &Api, preview: &BatchPreview) -> Result<u64, Problem> {
 struct BatchOrder {
     /// The id of the preview.
     preview: String,
-    /// Why, for the record; what is terminated says so.
+    /// Reason, for the record; terminated runs show it.
     reason: Option<String>,
-    /// Who asks, where nobody has to prove who they are.
+    /// Name of the requester; only without access control.
     who: Option<String>,
 }
 
@@ -165,7 +165,7 @@ async fn list_batches(State(api): State<Api>) -> Json<Vec<Value>> {
 struct BatchParams {
     /// Runs to skip.
     start: Option<usize>,
-    /// Runs to answer; 20 by default.
+    /// Runs to return; 20 by default.
     size: Option<usize>,
 }
 
@@ -197,7 +197,7 @@ async fn show_batch(
 /// Who stops it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 struct BatchEnd {
-    /// Who, where nobody has to prove who they are.
+    /// Name of the requester; only without access control.
     #[serde(default)]
     who: Option<String>,
 }

@@ -38,12 +38,12 @@ const IDS_MAX: usize = 1000;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BulkResponse {
-    /// Why it could not be done, by id.
+    /// Errors by id.
     bulk_error_results: BTreeMap<String, String>,
-    /// Those where it was done.
+    /// Ids of successful results.
     #[schema(value_type = Vec<serde_json::Value>)]
     bulk_successful_results: Vec<Payload>,
-    /// Always the same.
+    /// A constant text.
     message: &'static str,
 }
 

@@ -563,13 +563,13 @@ async fn event_executions(State(api): State<Api>) -> Result<Json<Value>, Problem
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct HandlingParams {
-    /// Only of the last so many milliseconds.
+    /// Only those of the last so many milliseconds.
     #[serde(default, deserialize_with = "lenient::number")]
     from: Option<i64>,
-    /// How many to pass over.
+    /// How many to skip.
     #[serde(default)]
     start: u64,
-    /// How many to answer, at most 1000; default 100.
+    /// How many to return, at most 1000; default 100.
     size: Option<u64>,
 }
 

@@ -31,13 +31,13 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct ExecuteParams {
-    /// Echoed in the answer.
+    /// Echoed in the response.
     request_id: Option<String>,
-    /// Answer as soon as one of these tasks has ended; reference names, comma-separated.
+    /// Return as soon as one of these tasks has ended; reference names, comma-separated.
     wait_until_task_ref: Option<String>,
-    /// Answer with the present state after so many seconds; default 10, at most 3600.
+    /// Return the present state after so many seconds; default 10, at most 3600.
     wait_for_seconds: Option<u64>,
-    /// What to answer; default `TARGET_WORKFLOW`.
+    /// What to return; default `TARGET_WORKFLOW`.
     return_strategy: Option<ReturnStrategy>,
 }
 
@@ -45,7 +45,7 @@ struct ExecuteParams {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum ReturnStrategy {
-    /// The execution that was asked for.
+    /// The requested execution.
     #[default]
     TargetWorkflow,
     /// The execution, perhaps a sub-workflow, whose task is being waited for.

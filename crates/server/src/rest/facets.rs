@@ -37,9 +37,9 @@ struct FacetParams {
     query: Option<String>,
     /// Words that must all be found; `*` is everything.
     free_text: Option<String>,
-    /// `workflow`, `orchestration` or both; executions of graphs without.
+    /// `workflow` (the default), `orchestration`, or both separated by a comma.
     classifier: Option<String>,
-    /// Also tell in `hour` how many began in each of so many last hours, at most 48.
+    /// Also return in `hour` how many were started in each of the last so many hours, at most 48.
     hours: Option<u32>,
 }
 

@@ -58,7 +58,7 @@ impl Registering {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct CreateParams {
-    /// Replace the definition if there is one of this name and version; default false.
+    /// Replace an existing definition of this name and version; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     overwrite: bool,
 }
@@ -118,7 +118,7 @@ async fn update_workflows(
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Registered {
-    /// Always empty: a request with an error in it is refused whole.
+    /// Always empty: a request with an error is refused as a whole.
     bulk_error_results: BTreeMap<String, String>,
     bulk_successful_results: Vec<String>,
     message: &'static str,

@@ -33,16 +33,18 @@ pub(super) fn routes() -> Routes {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UserRequest {
-    /// What the user signs in with: letters, digits and `. _ @ + -`; upper and lower case are the same.
+    /// The name to sign in with: letters, digits and `. _ @ + -`; upper and lower case are the
+    /// same.
     name: String,
-    /// The password, of 12 characters at least; without one, nobody signs in as this user yet.
+    /// The password, of 12 characters at least; without one, nobody can sign in as this user with a
+    /// password yet.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     password: Option<Zeroizing<String>>,
-    /// Roles beside those of the groups.
+    /// Roles in addition to those of the groups.
     #[serde(default)]
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
     /// Names of groups.
@@ -163,7 +165,7 @@ async fn enable_user(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordRequest {
-    /// Of 12 characters at least.
+    /// The password, of 12 characters at least.
     #[schema(value_type = String)]
     password: Zeroizing<String>,
 }
@@ -217,12 +219,12 @@ fn shown(api: &Api, user: &UserRecord, seen: Option<Timestamp>) -> Value {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct GroupRequest {
-    /// What people call it: letters, digits and `. _ @ + -`; upper and lower case are the same.
+    /// Its name: letters, digits and `. _ @ + -`; upper and lower case are the same.
     name: String,
-    /// What its members may do.
+    /// Roles of its members.
     #[serde(default)]
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
 }

@@ -32,7 +32,7 @@ const SIZE_MAX: usize = 1 << 20;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SaveParams {
-    /// Give each the version after its latest, whatever it says itself; default false.
+    /// Give each the version after its latest, ignoring the version in the body; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     new_version: bool,
 }

@@ -36,9 +36,9 @@ pub(super) fn routes() -> Routes {
 /// A label: the protocol's `Tag`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(super) struct Label {
-    /// What is said.
+    /// The key.
     key: String,
-    /// What of it.
+    /// The value.
     #[serde(default)]
     value: String,
     /// `METADATA`, whatever was sent.
@@ -65,10 +65,10 @@ impl From<Tag> for Label {
 struct Named {
     name: String,
     tags: Vec<Label>,
-    /// When its value was written, in milliseconds since 1970; absent where that is not known.
+    /// When its value was written, in milliseconds since 1970; absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     update_time: Option<i64>,
-    /// The environment of the server sets it, so it can be neither written nor deleted.
+    /// Set by the environment of the server, so it can be neither written nor deleted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     read_only: bool,
 }

@@ -132,9 +132,9 @@ async fn exists(api: &Api, name: &str) -> Result<(), Problem> {
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct NewPost {
-    /// What it says, up to 4,000 characters: text, which is never read as markup.
+    /// Its text, up to 4,000 characters; never interpreted as markup.
     text: String,
-    /// Who posts it; whoever has signed in, if anybody has. The page does not show it.
+    /// Who posts it; default: the authenticated user. The page does not show it.
     by: Option<String>,
 }
 

@@ -40,22 +40,21 @@ pub(super) fn routes() -> Routes {
 struct SearchParams {
     /// Rows to skip; default 0, at most 1000000.
     start: Option<u64>,
-    /// Rows to answer; default 100, at most 5000.
+    /// Rows to return; default 100, at most 5000.
     size: Option<u64>,
-    /// `startTime:DESC`, several joined by `|`; newest first without.
+    /// `startTime:DESC`, several joined by `|`; default: newest first.
     sort: Option<String>,
     /// Words that must all be found; `*` is everything.
     free_text: Option<String>,
     /// Conditions joined by AND: `workflowType = 'x' AND status IN (FAILED, TIMED_OUT)`.
     query: Option<String>,
-    /// Kinds of what is listed, comma-separated: `workflow`, which is all that is found without,
-    /// and `orchestration`, which runs as code in workers; `*` is both.
+    /// Kinds of runs, comma-separated: `workflow` (the default) and `orchestration`; `*` is both.
     classifier: Option<String>,
     /// Only executions that no other execution started.
     #[serde(default, deserialize_with = "lenient::flag")]
     top_level_only: bool,
-    /// What is typed in the console instead of all other conditions: `status:FAILED name:nightly*
-    /// after:24h words`.
+    /// Search words as in the console, instead of all other conditions: `status:FAILED
+    /// name:nightly* after:24h words`.
     find: Option<String>,
 }
 

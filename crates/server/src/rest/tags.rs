@@ -69,9 +69,9 @@ impl Resource {
 /// One tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Tag {
-    /// What it tells about.
+    /// The key.
     key: String,
-    /// What it tells; numbers and truth values are taken as text.
+    /// The value; numbers and booleans are stored as text.
     #[serde(deserialize_with = "text")]
     value: String,
 }

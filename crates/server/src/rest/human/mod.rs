@@ -101,17 +101,17 @@ fn shown(state: &Execution, task: &Task, now: Timestamp) -> Value {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct HumanTaskSearch {
-    /// `INBOX`: what is for whoever asks to do; `ADMIN`: all. `INBOX` without.
+    /// `INBOX` (the default): tasks for the caller; `ADMIN`: all.
     search_type: Option<String>,
-    /// `ASSIGNED`, `IN_PROGRESS`, `COMPLETED`, `TIMED_OUT`, `DELETED`; the first two without.
+    /// `ASSIGNED`, `IN_PROGRESS`, `COMPLETED`, `TIMED_OUT`, `DELETED`; default: the first two.
     states: Vec<String>,
-    /// Names of workflows; all without.
+    /// Names of workflows; default: all.
     workflow_names: Vec<String>,
-    /// Reference names; all without.
+    /// Reference names; default: all.
     task_ref_names: Vec<String>,
     /// Tasks to skip.
     start: u64,
-    /// Tasks to answer; 15 without, at most 100.
+    /// Tasks to return; default 15, at most 100.
     size: Option<u64>,
 }
 
@@ -335,7 +335,7 @@ async fn release_human_task(
 /// What is to become of a task.
 #[derive(Debug, Deserialize, IntoParams)]
 struct UpdateParams {
-    /// Whether that completes it.
+    /// Whether to complete the task.
     #[serde(default)]
     complete: bool,
 }

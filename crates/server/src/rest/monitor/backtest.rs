@@ -37,7 +37,7 @@ pub(super) fn routes() -> Routes {
 struct BacktestParams {
     /// From then on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// Before then; until now by default.
+    /// Before then; default: now.
     to: Option<String>,
 }
 
@@ -98,7 +98,8 @@ async fn record(
 struct TrialParams {
     /// What happened since then: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// The zone in which night is from 22:00 to 06:00; that of the monitor, or of the server, by default.
+    /// The time zone in which night is from 22:00 to 06:00; default: that of the monitor, or of the
+    /// server.
     zone: Option<String>,
 }
 

@@ -42,7 +42,7 @@ const OPEN: [&str; 3] = ["open", "acknowledged", "snoozed"];
 #[derive(Debug, Deserialize, IntoParams)]
 struct ListParams {
     /// Only incidents in these states, separated by commas: `open`, `acknowledged`, `snoozed`,
-    /// `resolved`, or `all`. Those that are not over by default.
+    /// `resolved`, or `all`. Default: all but resolved ones.
     state: Option<String>,
     /// Only incidents of these monitors, separated by commas.
     monitor: Option<String>,
@@ -50,11 +50,11 @@ struct ListParams {
     after: Option<String>,
     /// Only those opened earlier.
     before: Option<String>,
-    /// With `history`, what happened to each and what people did.
+    /// Include `history`: what happened to each incident, and what people did.
     history: Option<bool>,
     /// Incidents to skip.
     start: Option<u64>,
-    /// Incidents to answer; 100 by default.
+    /// Incidents to return; 100 by default.
     size: Option<u64>,
 }
 
@@ -245,11 +245,11 @@ struct ProviderAction {
     who: Option<String>,
     /// Why.
     why: Option<String>,
-    /// Acknowledge: stay so even if it gets worse.
+    /// Acknowledge: remains acknowledged even if it gets worse.
     until_clear: bool,
     /// Snooze: until then, in milliseconds since 1970 or as a time.
     until: Option<Value>,
-    /// Snooze: for so long, such as `2h`.
+    /// Snooze: duration, such as `2h`.
     #[serde(rename = "for")]
     length: Option<String>,
 }

@@ -33,9 +33,9 @@ pub(super) fn routes() -> Routes {
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Judgement {
-    /// It was right to tell of it.
+    /// The notification was justified.
     Real,
-    /// Nobody needed to know.
+    /// The notification was not needed.
     Noise,
 }
 
@@ -43,7 +43,7 @@ enum Judgement {
 struct Judged {
     /// `real` or `noise`.
     verdict: Judgement,
-    /// Who says so.
+    /// Who judges.
     who: Option<String>,
     /// Why.
     why: Option<String>,
@@ -92,7 +92,7 @@ struct Missed {
     from: String,
     /// Until when.
     to: String,
-    /// Who says so.
+    /// Who judges.
     who: Option<String>,
     /// Why.
     why: Option<String>,

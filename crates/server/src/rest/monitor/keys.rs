@@ -37,7 +37,7 @@ pub(super) fn routes() -> Routes {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct KeysParams {
-    /// Keys to answer; 100 by default, 1,000 at most.
+    /// Keys to return; 100 by default, 1,000 at most.
     size: Option<usize>,
 }
 

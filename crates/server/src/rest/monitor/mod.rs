@@ -104,7 +104,8 @@ async fn incident_of(api: &Api, name: &str) -> Result<Record, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct ListParams {
-    /// Only monitors that stand so: NEW, UP, PENDING, DOWN or UNKNOWN; several separated by commas.
+    /// Only monitors of this status: NEW, UP, PENDING, DOWN or UNKNOWN; several separated by
+    /// commas.
     status: Option<String>,
     /// Only monitors of this name; `*` stands for any text.
     name: Option<String>,
@@ -112,21 +113,22 @@ struct ListParams {
     kind: Option<String>,
     /// Only monitors that this source defines, such as api; several separated by commas.
     source: Option<String>,
-    /// Only monitors that bear this label, such as team=data; all of several, separated by commas.
+    /// Only monitors with this label, such as team=data; several, separated by commas, must all
+    /// match.
     label: Option<String>,
-    /// With how many monitors there are of each kind and source and with each label.
+    /// Include the number of monitors of each kind, source and label.
     #[serde(default, deserialize_with = "lenient::flag")]
     facets: bool,
     /// Monitors to skip.
     start: Option<u64>,
-    /// Monitors to answer; 100 by default.
+    /// Monitors to return; 100 by default.
     size: Option<u64>,
-    /// With each monitor how its checks ended, in cells of this length, as `/api/monitors/{name}/rollups`
-    /// tells it: 5m, 15m, 30m, 1h, 6h, 12h or 1d.
+    /// Include for each monitor how its checks ended, in intervals of this length, as
+    /// `/api/monitors/{name}/rollups` does: 5m, 15m, 30m, 1h, 6h, 12h or 1d.
     rollups: Option<String>,
-    /// With `rollups`: from the cell of this instant on; a day ago by default.
+    /// With `rollups`: from the interval of this time on; default: a day ago.
     from: Option<String>,
-    /// With `rollups`: cells that begin before then; until now by default.
+    /// With `rollups`: intervals that begin before then; default: now.
     to: Option<String>,
 }
 
@@ -225,9 +227,10 @@ fn page_size(size: Option<u64>) -> Result<u64, Problem> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SaveParams {
-    /// What the file is called, so that a later one can take its place; `api` by default.
+    /// Name of the source that the file defines, so that a later file can replace it; default
+    /// `api`.
     source: Option<String>,
-    /// Only tell what is wrong with it.
+    /// Only validate it.
     #[serde(default)]
     dry_run: bool,
 }
@@ -362,7 +365,7 @@ fn with(mut before: File, file: File) -> File {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct PutParams {
-    /// Only tell what is wrong with it.
+    /// Only validate it.
     #[serde(default)]
     dry_run: bool,
 }
@@ -451,7 +454,7 @@ async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), 
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct ByParams {
-    /// Who asks, for the record.
+    /// Name of the requester, for the record.
     by: Option<String>,
 }
 
@@ -486,7 +489,7 @@ async fn check(
 struct PageParams {
     /// Lines to skip.
     start: Option<u64>,
-    /// Lines to answer; 100 by default.
+    /// Lines to return; 100 by default.
     size: Option<u64>,
 }
 

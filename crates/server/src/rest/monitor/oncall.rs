@@ -65,9 +65,9 @@ async fn on_call(
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct SpanParams {
-    /// From when on: milliseconds since 1970, or a time; now by default.
+    /// Start: milliseconds since 1970, or a time; default: now.
     from: Option<String>,
-    /// Until when; four weeks later by default, two years later at most.
+    /// End; default four weeks later, at most two years later.
     to: Option<String>,
 }
 

@@ -37,10 +37,10 @@ const RUN_MAX: usize = 200;
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct RunParams {
-    /// The caller's name for this run, which tells overlapping runs apart.
+    /// Id of this run from the caller, which tells overlapping runs apart.
     rid: Option<String>,
-    /// With a ping key: 1 makes a monitor of a slug that there is not yet, if the file that has the ping
-    /// key says which.
+    /// With a ping key: 1 creates a monitor for an unknown slug, if the file of the ping key
+    /// defines how.
     create: Option<String>,
 }
 

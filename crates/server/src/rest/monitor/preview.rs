@@ -91,10 +91,10 @@ const NEXT_MAX: usize = 1000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct NextParams {
-    /// How many times to tell: 1 to 1000, 5 by default.
+    /// How many times to list: 1 to 1000, 5 by default.
     limit: Option<usize>,
-    /// After this instant: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z; now by
-    /// default.
+    /// After this time: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z; default:
+    /// now.
     after: Option<String>,
 }
 

@@ -140,12 +140,12 @@ async fn resend(
 pub(super) struct DeliveryParams {
     /// Only deliveries about this monitor.
     monitor: Option<String>,
-    /// Only those that stand so: `queued`, `sent`, `dead`, `resent` (given up, and sent again) or
+    /// Only deliveries of this status: `queued`, `sent`, `dead`, `resent` (dead, and sent again) or
     /// `suppressed`.
     status: Option<String>,
     /// Lines to skip.
     start: Option<u64>,
-    /// Lines to answer; 100 by default.
+    /// Lines to return; 100 by default.
     size: Option<u64>,
 }
 

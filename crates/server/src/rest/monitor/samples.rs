@@ -32,11 +32,11 @@ struct SampleParams {
     /// Checks that started then or later: milliseconds since 1970, or a time such as
     /// 2026-01-31T08:00:00Z. All that are kept by default.
     from: Option<String>,
-    /// Checks that started before then; until now by default.
+    /// Checks that started before then; default: now.
     to: Option<String>,
-    /// Checks of a page; 1,000 by default, 10,000 at most.
+    /// Checks per page; 1,000 by default, 10,000 at most.
     size: Option<usize>,
-    /// `cursor` of the page before.
+    /// `cursor` of the previous page.
     cursor: Option<String>,
 }
 

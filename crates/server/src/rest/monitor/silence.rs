@@ -75,7 +75,7 @@ fn silence(api: &Api, id: Option<&str>, mut body: Value) -> Result<Silence, Prob
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct KeepParams {
-    /// Keep it even if no monitor has the labels that it matches.
+    /// Store it even if no monitor has the labels that it matches.
     #[serde(default)]
     force: bool,
 }

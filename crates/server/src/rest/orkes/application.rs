@@ -29,7 +29,8 @@ pub(super) fn routes() -> Routes {
 /// An application to create, or what it is to be.
 #[derive(Debug, Deserialize, ToSchema)]
 struct ApplicationRequest {
-    /// Letters, digits and `. _ @ + -`; upper and lower case are the same. No user has it.
+    /// Letters, digits and `. _ @ + -`; upper and lower case are the same. It must not be the name
+    /// of a user.
     name: String,
 }
 

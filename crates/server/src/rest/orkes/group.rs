@@ -65,7 +65,7 @@ struct UpsertGroup {
     /// All roles: `ADMIN`, `METADATA_MANAGER`, `WORKFLOW_MANAGER`, `USER_READ_ONLY`, `USER`, …
     #[serde(default)]
     roles: Vec<String>,
-    /// Must be empty: what somebody makes belongs to nobody here.
+    /// Must be empty: objects have no owners here.
     #[serde(default)]
     #[schema(value_type = Object)]
     default_access: Option<BTreeMap<String, Vec<String>>>,

@@ -27,7 +27,7 @@ pub(super) fn routes() -> Routes {
 /// Which users.
 #[derive(Debug, Deserialize, IntoParams)]
 struct Which {
-    /// Whether those of applications are among them: `true`, in any spelling.
+    /// Whether to include those of applications: `true`, in upper or lower case.
     #[serde(default)]
     apps: String,
 }
@@ -66,13 +66,13 @@ async fn orkes_user(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UpsertUser {
-    /// What people call the user.
+    /// The display name of the user.
     #[serde(default)]
     name: Option<String>,
     /// All roles: `ADMIN`, `METADATA_MANAGER`, `WORKFLOW_MANAGER`, `USER_READ_ONLY`, `USER`, …
     #[serde(default)]
     roles: Vec<String>,
-    /// All groups; absent = those that the user is in.
+    /// All groups; absent = unchanged.
     #[serde(default)]
     groups: Option<Vec<String>>,
 }

@@ -26,18 +26,18 @@ const COUNT_MAX: usize = 100_000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Params {
-    /// From here on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    /// Start: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// Up to and including this.
+    /// End, inclusive.
     to: String,
-    /// How many of its runs may be under way together; all by default.
+    /// How many of its runs may be in progress at the same time; default: all.
     at_once: Option<u32>,
-    /// Which instants come first: `oldest`, the default, or `newest`.
+    /// Which planned times come first: `oldest` (the default) or `newest`.
     order: Option<String>,
-    /// Which instants run that have run already: `none`, the default, `failed` (those whose runs all
-    /// failed) or `all`.
+    /// Which planned times to run again that have run already: `none` (the default), `failed`
+    /// (those whose runs all failed) or `all`.
     redo: Option<String>,
-    /// Who asks, for the record.
+    /// Name of the requester, for the record.
     by: Option<String>,
 }
 

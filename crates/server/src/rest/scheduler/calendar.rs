@@ -30,17 +30,17 @@ const RUNS_MAX: usize = 1000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub(super) struct CalendarParams {
-    /// From here on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    /// Start: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// Up to this, at most 62 days later, itself not.
+    /// End, exclusive; at most 62 days later.
     to: String,
     /// Schedules to skip.
     start: Option<u64>,
-    /// Schedules to answer, by name; 100 by default, which is the most.
+    /// Schedules to return, by name; 100 by default and at most.
     size: Option<u64>,
-    /// With `up`: what would become of firings if the server were down from here on, as `outage` tells it.
+    /// With `up`: preview of an outage that begins here, as `outage` does.
     down: Option<String>,
-    /// Until then it would be down; at most 31 days.
+    /// End of the outage; at most 31 days later.
     up: Option<String>,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct SearchParams {
     sort: Option<String>,
     /// Lines to skip.
     start: Option<u64>,
-    /// Lines to answer; 100 by default.
+    /// Lines to return; 100 by default.
     size: Option<u64>,
 }
 

@@ -80,11 +80,11 @@ pub(super) async fn tagged(
 pub(super) struct SearchParams {
     /// Only schedules that start this workflow.
     workflow_name: Option<String>,
-    /// Only schedules whose name holds this; `*` matches any run of characters.
+    /// Only schedules whose name contains this; `*` matches any characters.
     schedule_name: Option<String>,
-    /// The same, by its other name.
+    /// The same as `scheduleName`.
     name: Option<String>,
-    /// Only those that are paused, or are not.
+    /// `true`: only paused schedules; `false`: only others.
     #[serde(deserialize_with = "optional_flag")]
     #[param(value_type = Option<bool>)]
     paused: Option<bool>,
@@ -92,7 +92,7 @@ pub(super) struct SearchParams {
     free_text: Option<String>,
     /// Schedules to skip.
     start: Option<usize>,
-    /// Schedules to answer; 100 by default.
+    /// Schedules to return; 100 by default.
     size: Option<usize>,
     /// `name`, `createTime`, `updatedTime` or `nextRunTime`, with `:ASC` or `:DESC`.
     sort: Option<String>,
@@ -176,9 +176,9 @@ fn sort(text: &str) -> Result<(&str, bool), Problem> {
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BulkResponse {
-    /// Why it could not be done, by name.
+    /// Errors by name.
     bulk_error_results: BTreeMap<String, String>,
-    /// Those where it was done.
+    /// Ids of successful results.
     bulk_successful_results: Vec<String>,
     message: &'static str,
 }

@@ -188,7 +188,7 @@ async fn resume_by_get(api: State<Api>, name: Path<String>) -> Result<(), Proble
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct TriggerParams {
-    /// Who asks, for the record.
+    /// Name of the requester, for the record.
     by: Option<String>,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct FewParams {
     limit: Option<usize>,
     /// The time zone; UTC by default.
     zone_id: Option<String>,
-    /// `once` or `spring`: what becomes of times that changes of the clock leave out or repeat.
+    /// `once` or `spring`: how to treat times that daylight saving changes leave out or repeat.
     dst: Option<String>,
 }
 
@@ -119,9 +119,9 @@ pub(super) async fn of_schedule(
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub(super) struct OutageParams {
-    /// When the server would go away: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    /// Start of the outage: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// When it would be back; at most 31 days later.
+    /// End of the outage; at most 31 days later.
     to: String,
 }
 

@@ -39,9 +39,9 @@ struct Line {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct LogParams {
-    /// Only so many lines, the last of them; at most 1000.
+    /// Only the last so many lines; at most 1000.
     tail: Option<usize>,
-    /// Only lines before this one: `before` of an earlier answer.
+    /// Only lines before this one: `before` of an earlier response.
     before: Option<u64>,
     /// Only lines with this text in them; the case of ASCII letters does not matter.
     find: Option<String>,
@@ -58,7 +58,7 @@ impl LogParams {
 struct Window {
     /// The lines, oldest first.
     lines: Vec<Line>,
-    /// Asked for with this in `before`, the lines before these follow; absent if there are none.
+    /// Value of `before` for the lines before these; absent if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<u64>,
 }

@@ -47,7 +47,7 @@ struct BatchParams {
     workerid: Option<Arc<str>>,
     /// The worker's domain.
     domain: Option<String>,
-    /// Most tasks to take; default 1, no more than 1000 are given.
+    /// Maximum number of tasks; default 1, at most 1000.
     count: Option<usize>,
     /// Milliseconds to wait for the first task; default 100, at most 5000.
     timeout: Option<u64>,

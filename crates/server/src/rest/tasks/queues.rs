@@ -72,7 +72,7 @@ struct SizeParams {
     domain: Option<String>,
     /// The isolation group of its definition.
     isolation_group_id: Option<String>,
-    /// The name space of its definition.
+    /// The execution name space of its definition.
     execution_namespace: Option<String>,
 }
 
@@ -104,9 +104,9 @@ async fn task_queues(State(api): State<Api>) -> Json<BTreeMap<Arc<str>, u64>> {
 /// What a queue holds.
 #[derive(Debug, Serialize, ToSchema)]
 struct Depth {
-    /// Tasks that wait.
+    /// Waiting tasks.
     size: u64,
-    /// Tasks that workers hold.
+    /// Tasks in progress.
     uacked: u64,
 }
 

@@ -36,10 +36,10 @@ pub(super) fn routes() -> Routes {
 struct SearchParams {
     /// Tasks to skip; default 0, at most 1000000.
     start: Option<u64>,
-    /// Tasks to answer; default 100, at most 5000.
+    /// Tasks to return; default 100, at most 5000.
     size: Option<u64>,
-    /// The order of the executions, `startTime:DESC`; newest first without. The tasks of one
-    /// stand in the order in which they were scheduled.
+    /// The order of the executions, `startTime:DESC`; default: newest first. The tasks of one
+    /// execution are in the order in which they were scheduled.
     sort: Option<String>,
     /// Words that must all be found in the execution; `*` is everything.
     free_text: Option<String>,

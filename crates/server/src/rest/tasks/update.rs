@@ -44,19 +44,19 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(in crate::rest) struct TaskResult {
-    /// An execution that exists. Which one is meant, the id of the task says already.
+    /// An existing execution. The task id alone identifies the task.
     workflow_instance_id: Option<String>,
     /// The task.
     task_id: Option<String>,
     /// `IN_PROGRESS`, `COMPLETED`, `FAILED`, `FAILED_WITH_TERMINAL_ERROR` or `CANCELED`.
     status: Option<String>,
-    /// The output, an object; replaces what earlier reports gave.
+    /// The output, an object; replaces that of earlier updates.
     #[schema(value_type = Option<serde_json::Value>)]
     output_data: Option<Json>,
     /// Why it is not done or failed.
     #[schema(value_type = Option<String>)]
     reason_for_incompletion: Option<Arc<str>>,
-    /// With `IN_PROGRESS`: hand it out again after so many seconds.
+    /// With `IN_PROGRESS`: make the task available again after so many seconds.
     #[serde(deserialize_with = "lenient::number")]
     callback_after_seconds: Option<i64>,
     /// Who reports.
@@ -64,9 +64,9 @@ pub(in crate::rest) struct TaskResult {
     worker_id: Option<Arc<str>>,
     /// Lines for the task's log.
     logs: Option<Vec<ReportedLine>>,
-    /// Refused: payloads are not kept outside the store.
+    /// Not supported: there is no external payload storage.
     external_output_payload_storage_path: Option<String>,
-    /// Only say that the worker lives: the response timeout begins anew, all else is left.
+    /// Heartbeat: restarts the response timeout and changes nothing else.
     extend_lease: Option<bool>,
     /// An execution that the worker started for this task; shown as the task's `subWorkflowId`.
     sub_workflow_id: Option<String>,
@@ -403,9 +403,9 @@ async fn signal(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SignalParams {
-    /// What to answer; default `TARGET_WORKFLOW`.
+    /// What to return; default `TARGET_WORKFLOW`.
     return_strategy: Option<ReturnStrategy>,
-    /// Answer with the present state after so many milliseconds; default 5000.
+    /// Return the present state after so many milliseconds; default 5000.
     timeout_millis: Option<u64>,
 }
 

@@ -124,9 +124,9 @@ struct SkipRequest {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SkipParams {
-    /// The input to record, a JSON object; the body's wins.
+    /// The input to record, a JSON object; the body takes precedence.
     task_input: Option<String>,
-    /// The output that later tasks see, a JSON object; the body's wins.
+    /// The output that later tasks see, a JSON object; the body takes precedence.
     task_output: Option<String>,
 }
 
@@ -169,7 +169,7 @@ async fn skip_task(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct RerunRequest {
-    /// The task to go back to, here or in a sub-workflow; absent = from the beginning.
+    /// The task to rerun from, in this execution or a sub-workflow; absent = from the beginning.
     re_run_from_task_id: Option<String>,
     /// New input of the execution.
     #[schema(value_type = Option<serde_json::Value>)]
@@ -266,7 +266,7 @@ async fn task_below(engine: &Engine, id: &str, task: &str) -> Result<TaskId, Pro
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::rest) struct RestartParams {
-    /// Take the definition as it is registered now; default false.
+    /// Use the definition as it is registered now; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     pub(in crate::rest) use_latest_definitions: bool,
 }
@@ -312,7 +312,7 @@ pub(in crate::rest) async fn restart(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct RetryParams {
-    /// Failed sub-workflows try their own failed tasks, instead of new ones starting.
+    /// Retry the failed tasks of failed sub-workflows, instead of starting new sub-workflows.
     #[serde(default, deserialize_with = "lenient::flag")]
     resume_subworkflow_tasks: bool,
 }
@@ -409,7 +409,7 @@ pub(in crate::rest) async fn terminate(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::rest) struct RemoveParams {
-    /// Refuse what has not ended; default true.
+    /// Refuse executions that have not ended; default true.
     #[serde(default = "yes", deserialize_with = "lenient::flag")]
     pub(in crate::rest) archive_workflow: bool,
 }

@@ -72,7 +72,7 @@ struct UpgradeRequest {
     /// Outputs of tasks that are skipped, by reference name.
     #[schema(value_type = Option<serde_json::Value>)]
     task_output: Option<Json>,
-    /// Members to put over the execution's input.
+    /// Members that override the execution's input.
     #[schema(value_type = Option<serde_json::Value>)]
     workflow_input: Option<Json>,
 }

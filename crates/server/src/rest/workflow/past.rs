@@ -36,9 +36,9 @@ async fn past(api: &Api, scope: &Scope, id: &str) -> Result<Past, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct HistoryParams {
-    /// The number of the first commit of the page; the first that is kept by default.
+    /// The number of the first commit of the page; default: the first that is kept.
     from: Option<u64>,
-    /// Commits of a page; 100 by default, 1,000 at most.
+    /// Commits per page; 100 by default, 1,000 at most.
     size: Option<usize>,
 }
 
@@ -80,7 +80,7 @@ async fn workflow_history(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct AtParams {
-    /// Whether its tasks are shown, too; true by default.
+    /// Whether to include its tasks; default true.
     #[param(default = true)]
     include_tasks: Option<bool>,
 }

@@ -232,7 +232,7 @@ fn task_status(word: &str) -> Result<TaskStatus, Problem> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CorrelatedParams {
-    /// Also what does not run any more; default false.
+    /// Include executions that have ended; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     include_closed: bool,
     /// Default false.

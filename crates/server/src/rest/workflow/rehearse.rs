@@ -109,7 +109,7 @@ async fn test_workflow(State(api): State<Api>, Body(body): Body<Json>) -> Result
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct TestParams {
-    /// Echoed in the answer.
+    /// Echoed in the response.
     request_id: Option<String>,
 }
 

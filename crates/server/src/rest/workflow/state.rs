@@ -36,7 +36,7 @@ pub(super) fn routes() -> Routes {
 struct StateUpdate {
     /// The open task that `taskResult` is about.
     task_reference_name: Option<String>,
-    /// A report on it, as a worker would send it; its ids are not looked at.
+    /// An update of the task, as a worker would send it; its ids are ignored.
     #[schema(value_type = Option<serde_json::Value>)]
     task_result: Option<TaskResult>,
     /// Variables to write, an object.
@@ -47,13 +47,13 @@ struct StateUpdate {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct UpdateParams {
-    /// Echoed in the answer.
+    /// Echoed in the response.
     request_id: Option<String>,
-    /// Answer as soon as one of these tasks has ended; reference names, comma-separated.
+    /// Return as soon as one of these tasks has ended; reference names, comma-separated.
     wait_until_task_ref: Option<String>,
-    /// Answer with the present state after so many seconds; default 10, at most 3600.
+    /// Return the present state after so many seconds; default 10, at most 3600.
     wait_for_seconds: Option<u64>,
-    /// What to answer; default `TARGET_WORKFLOW`.
+    /// What to return; default `TARGET_WORKFLOW`.
     return_strategy: Option<ReturnStrategy>,
 }
 
@@ -118,9 +118,9 @@ async fn update_state(
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_field_names, reason = "the protocol's names")]
 struct Size {
-    /// Bytes of the execution as it is shown, tasks included.
+    /// Bytes of the execution in its JSON form, including tasks.
     size_bytes: usize,
-    /// Always 0: executions are bounded by their tasks and payloads, not as a whole.
+    /// Always 0: executions are limited by their tasks and payloads, not as a whole.
     limit_bytes: u64,
     /// Always 0, as there is no limit.
     ratio: f64,
