@@ -171,7 +171,12 @@ impl Engine {
             }
         }
         let receiver = &*message.receiver;
-        tracing::info!(receiver, monitor = &*message.monitor, taken, "answered from a message");
+        tracing::info!(
+            receiver,
+            monitor = &*message.monitor,
+            taken,
+            "action from a notification link or button"
+        );
         Ok(Acked { message, taken, why })
     }
 

@@ -96,10 +96,7 @@ impl Engine {
             let receivers = self.alarm_receivers(&self.monitors_file());
             if receivers.is_empty() && nobody.is_none_or(|at| at.elapsed() >= RETRY) {
                 nobody = Some(Instant::now());
-                tracing::error!(
-                    reason,
-                    "nobody can be told of this: no receiver is named by alarm"
-                );
+                tracing::error!(reason, "no alarm sent: the setting `alarm` names no receiver");
             }
             let (mut first, mut again) = (Vec::new(), Vec::new());
             for receiver in receivers {
@@ -155,10 +152,10 @@ impl Engine {
             let delivered = self.notify_directly(file, &receiver, notification).await;
             match &delivered {
                 Ok(()) => {
-                    tracing::warn!(%receiver, event, reason, "told directly of the server's state");
+                    tracing::warn!(%receiver, event, reason, "alarm about the server's state delivered");
                 }
                 Err(error) => {
-                    tracing::error!(%receiver, reason, %error, "the alarm was not delivered");
+                    tracing::error!(%receiver, reason, %error, "alarm delivery failed");
                 }
             }
             (receiver, delivered.is_ok())

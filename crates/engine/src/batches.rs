@@ -416,7 +416,7 @@ impl Engine {
         batches.known.lock().insert(batch.id.clone(), batch.clone());
         batches.begun.notify_one();
         if let Err(error) = self.forget_old_batches().await {
-            tracing::warn!(%error, "old batches are kept until the next one begins");
+            tracing::warn!(%error, "old batches could not be removed; retried when the next batch begins");
         }
         Ok(batch)
     }
@@ -504,7 +504,7 @@ impl Engine {
                         return engine.inner.batches.begun.notified().await;
                     };
                     if let Err(error) = engine.work_on_batch(&id).await {
-                        tracing::warn!(batch = %id, %error, "a batch has to wait");
+                        tracing::warn!(batch = %id, %error, "batch delayed; it is continued later");
                         tokio::time::sleep(AGAIN).await;
                     }
                 };
@@ -555,7 +555,7 @@ impl Engine {
     }
 
     async fn give_up_batch(&self, id: &str, why: Arc<str>) -> Result<(), Error> {
-        tracing::warn!(batch = %id, %why, "a batch was stopped");
+        tracing::warn!(batch = %id, %why, "batch stopped");
         let now = self.now();
         let stop = |batch: &mut Batch| batch.end(BatchState::Stopped, Some(why), now);
         self.change_batch(id, stop).await?;

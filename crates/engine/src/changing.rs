@@ -138,7 +138,7 @@ impl Engine {
             match self.tell_schedule(spec).await {
                 Err(Error::Store(error)) => return Err(error),
                 Err(error) => {
-                    tracing::error!(schedule = %document.name, %error, "it could not be changed");
+                    tracing::error!(schedule = %document.name, %error, "schedule could not be changed");
                 }
                 Ok(()) => {}
             }

@@ -138,7 +138,7 @@ impl Engine {
     /// execution is to be ended.
     pub(crate) fn interrupt(&self, id: &ExecutionId) {
         if let Some(watch) = self.inner.deciding.lock().get(id) {
-            tracing::warn!(workflow = %id, "a decision is interrupted: the workflow is ended");
+            tracing::warn!(workflow = %id, "decision interrupted because the workflow is being terminated");
             watch.interrupt();
         }
     }
@@ -200,7 +200,7 @@ impl Engine {
             .unwrap_or_else(|| "no message".to_owned());
         let known = self.inner.quarantine.lock().insert(id.clone(), reason.clone());
         if known.is_none() {
-            tracing::error!(workflow = %id, %reason, "internal error: the execution is quarantined");
+            tracing::error!(workflow = %id, %reason, "internal error: execution quarantined");
             self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
         }
         self.inner.waker.set(id, None);

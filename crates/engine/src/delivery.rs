@@ -60,7 +60,7 @@ impl Engine {
                 Ok(()) | Err(Error::Store(StoreError::Received)) => {}
                 Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(to = %outgoing.to, %error, "a message has to wait");
+                    tracing::debug!(to = %outgoing.to, %error, "message could not be delivered yet; retrying");
                     tokio::select! {
                         biased;
                         () = self.inner.stop.cancelled() => return,
@@ -70,12 +70,12 @@ impl Engine {
                 // It goes on after the next start, perhaps by a release without the bug: then this is
                 // delivered, too.
                 Err(error @ Error::Quarantined { .. }) => {
-                    tracing::warn!(to = %outgoing.to, %error, "a message is kept");
+                    tracing::warn!(to = %outgoing.to, %error, "receiver is quarantined; message kept for a later start");
                 }
                 Err(error) => {
-                    tracing::warn!(to = %outgoing.to, %error, "a message was not accepted");
+                    tracing::warn!(to = %outgoing.to, %error, "message refused by its receiver; dropped");
                     if let Err(error) = self.inner.store.discard(&outgoing.key).await {
-                        tracing::warn!(to = %outgoing.to, %error, "a message is kept");
+                        tracing::warn!(to = %outgoing.to, %error, "refused message could not be removed from the store");
                     }
                 }
             }
@@ -109,7 +109,7 @@ impl Engine {
         match result {
             // The receiver has moved on: what was to be said does not matter any more.
             Err(Error::Rejected(rejected)) => {
-                tracing::debug!(to = %outgoing.to, %rejected, "a message came too late");
+                tracing::debug!(to = %outgoing.to, %rejected, "message arrived after its receiver had moved on; dropped");
                 self.inner.store.discard(&outgoing.key).await?;
                 Ok(())
             }
@@ -191,7 +191,7 @@ impl Engine {
             monitor = %outgoing.to,
             from = %outgoing.key.sender,
             why,
-            "an incident could not be opened, so nobody is notified of it; define the monitor in a file"
+            "incident could not be opened, so no notification is sent; define the monitor in a file"
         );
         self.inner.store.discard(&outgoing.key).await?;
         Ok(())
@@ -206,7 +206,7 @@ impl Engine {
             Ok(_) => Ok(()),
             Err(ApplyError::Engine(error)) => Err(error),
             Err(error) => {
-                tracing::warn!(monitor, %error, "a monitor could not be defined");
+                tracing::warn!(monitor, %error, "monitor could not be defined");
                 Ok(())
             }
         }
@@ -240,7 +240,7 @@ impl Engine {
         asker: Option<Asker>,
         reason: &str,
     ) -> Result<(), Error> {
-        tracing::warn!(to = %outgoing.to, reason, "a workflow could not be started");
+        tracing::warn!(to = %outgoing.to, reason, "workflow could not be started");
         let Some(asker) = asker else {
             self.inner.store.discard(&outgoing.key).await?;
             return Ok(());
@@ -256,7 +256,7 @@ impl Engine {
         reason: &str,
     ) -> Result<(), Error> {
         let Some(asker) = asker else { return self.refuse(outgoing, None, reason).await };
-        tracing::warn!(to = %outgoing.to, reason, "a workflow may not be started");
+        tracing::warn!(to = %outgoing.to, reason, "start of a workflow refused; it is not tried again");
         self.say_refused(outgoing, asker.refusal_for_good(reason)).await
     }
 

@@ -258,7 +258,9 @@ impl Engine {
         let claim = Input::Claim { sequence: key.1, worker: None };
         match self.step(&key.0, claim).await {
             Ok(()) | Err(Error::Rejected(_)) => {}
-            Err(error) => tracing::warn!(workflow = %key.0, %error, "a begin was not recorded"),
+            Err(error) => {
+                tracing::warn!(workflow = %key.0, %error, "failed to persist the start of a task");
+            }
         }
     }
 
@@ -300,11 +302,11 @@ impl Engine {
                 Ok(()) | Err(Error::Closing) => return,
                 Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))) => return,
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(workflow = %key.0, %error, "a result has to wait");
+                    tracing::debug!(workflow = %key.0, %error, "task result could not be stored yet; retrying");
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => {
-                    tracing::warn!(workflow = %key.0, %error, "a result was not accepted");
+                    tracing::warn!(workflow = %key.0, %error, "task result rejected");
                     return;
                 }
             }

@@ -54,7 +54,7 @@ impl Engine {
                 engine.settle_slot(&id, slot);
                 match read {
                     Err(error) if error.is_transient() => {
-                        tracing::debug!(%id, %error, "whether a commit was written is not known yet");
+                        tracing::debug!(%id, %error, "outcome of a commit is still unknown; retrying");
                     }
                     _ => return,
                 }
@@ -71,7 +71,7 @@ impl Engine {
     pub(crate) async fn clear_up(&self, id: &ExecutionId, state: &AnyMachine, version: u64) {
         let doubt = self.inner.doubts.0.lock().remove(id);
         let Some(doubt) = doubt.filter(|doubt| version >= doubt.version) else { return };
-        tracing::info!(%id, version, "a commit was written although the store failed");
+        tracing::info!(%id, version, "commit was written although the store had reported a failure");
         self.follow_up(id, state, doubt.work, version);
         self.follow_changes(id, state, doubt.changes).await;
     }

@@ -380,7 +380,7 @@ impl Stage<'_> {
     /// Says something to an execution; what does not fit changes nothing.
     fn tell(&mut self, id: &ExecutionId, input: Input) {
         if let Err(error) = self.step(id, input) {
-            tracing::debug!(%error, "a rehearsed execution did not take an input");
+            tracing::debug!(%error, "execution of a dry run rejected an input");
         }
     }
 

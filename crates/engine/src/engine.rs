@@ -773,7 +773,7 @@ impl Engine {
         self.write_all_claims().await;
         self.remove_forgotten().await;
         if let Err(error) = self.write_samples(true).await {
-            tracing::warn!(%error, "the last samples of checks are lost");
+            tracing::warn!(%error, "failed to write the last samples of checks at shutdown");
         }
         self.ends_well().await;
         self.inner.store.close().await

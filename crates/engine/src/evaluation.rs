@@ -381,7 +381,7 @@ impl Shared {
             Ok(_) => {
                 state.threads.insert(number, Thread::default());
             }
-            Err(error) => tracing::error!(%error, "no thread for an evaluation"),
+            Err(error) => tracing::error!(%error, "failed to start an evaluation thread"),
         }
     }
 
@@ -413,7 +413,7 @@ impl Shared {
             let Some(thread) = state.threads.get_mut(&number) else {
                 // It was given up, and has ended after all.
                 state.stuck -= 1;
-                tracing::warn!(stuck = state.stuck, "an evaluation that was given up has ended");
+                tracing::warn!(stuck = state.stuck, "abandoned evaluation has ended");
                 return;
             };
             thread.watch = None;
@@ -466,7 +466,7 @@ impl Shared {
             }
             tracing::error!(
                 stuck = state.stuck,
-                "an evaluation does not end: its thread is given up"
+                "evaluation does not end; its thread is abandoned"
             );
         }
         if state.stuck >= self.options.stuck_max {
@@ -544,7 +544,7 @@ mod system {
     /// Lets a thread run only when no other wants to.
     pub(super) fn put_last(thread: ThreadNumber) {
         if let Err(error) = setpriority_process(Some(thread), 19) {
-            tracing::debug!(%error, "a thread keeps its priority");
+            tracing::debug!(%error, "priority of an abandoned thread could not be lowered");
         }
     }
 }

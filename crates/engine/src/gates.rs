@@ -111,11 +111,11 @@ impl Engine {
                     Ok(()) => {}
                     // It has ended or passed meanwhile: its row goes with that commit or is gone.
                     Err(Error::Rejected(_) | Error::Quarantined { .. }) => {
-                        tracing::debug!(workflow = %key.0, gate, "a place was not wanted any more");
+                        tracing::debug!(workflow = %key.0, gate, "concurrency permit no longer needed");
                     }
                     Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
                     Err(error) => {
-                        tracing::warn!(workflow = %key.0, gate, %error, "a place is offered again");
+                        tracing::warn!(workflow = %key.0, gate, %error, "concurrency permit requeued");
                         self.inner.queues.put_back(&key, self.now());
                         tokio::select! {
                             biased;

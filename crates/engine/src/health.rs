@@ -168,7 +168,7 @@ impl Vitals {
             tracing::error!(
                 %reason,
                 failures,
-                "the store takes no writes: nothing is checked, started or told until it does"
+                "store is not writable: no checks, starts or notifications until it is"
             );
         }
     }
@@ -184,7 +184,7 @@ impl Vitals {
         let after = failed.duration_since(self.began).as_secs();
         *writes = Writes::default();
         drop(writes);
-        tracing::info!(last_failure_after_s = after, "the store takes writes again");
+        tracing::info!(last_failure_after_s = after, "store is writable again");
         false
     }
 

@@ -387,7 +387,7 @@ impl Engine {
         match self.look(id, wanted).await {
             Ok(found) => Ok(found.unwrap_or_default()),
             Err(error @ Error::Quarantined { .. }) => {
-                tracing::warn!(%error, "the monitor stays as it is");
+                tracing::warn!(%error, "monitor is quarantined and keeps its former definition");
                 Ok(true)
             }
             Err(error) => Err(error),
@@ -434,7 +434,7 @@ impl Engine {
                     Ok(()) | Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))),
                 )) => {}
                 Some(Ok(Err(error @ Error::Quarantined { .. }))) => {
-                    tracing::warn!(%error, "a monitor could not be told");
+                    tracing::warn!(%error, "monitor is quarantined and could not be updated");
                 }
                 Some(Ok(Err(error))) => return Err(error),
                 Some(Err(_)) => return Err(Error::Closing),
@@ -476,18 +476,18 @@ impl Engine {
                 Ok(()) | Err(ApplyError::Engine(Error::Closing)) => {}
                 Err(error) => tracing::warn!(
                     %error,
-                    "monitors go on as they are and do not follow what is defined; apply the files again"
+                    "monitors could not be compared with their definitions and stay as they are; apply the files again"
                 ),
             }
             drop(alone);
             match engine.resume_receivers().await {
                 Ok(()) | Err(ApplyError::Engine(Error::Closing)) => {}
-                Err(error) => tracing::warn!(%error, "receivers could not be looked through"),
+                Err(error) => tracing::warn!(%error, "state of receivers could not be read"),
             }
             // The clock may have been set back while the server was away.
             engine.wake_set_back().await;
             if let Err(error) = engine.open_board().await {
-                tracing::warn!(%error, "the figures of schedules are incomplete");
+                tracing::warn!(%error, "metrics of schedules are incomplete");
             }
         });
     }
@@ -513,7 +513,7 @@ impl Engine {
             if receiver.is_some_and(|name| !file.receivers.contains_key(name))
                 && let Err(error) = self.definitions().delete_workflow(&definition.name, 1).await
             {
-                tracing::warn!(%error, name = definition.name, "a definition is kept");
+                tracing::warn!(%error, name = definition.name, "unused definition of a delivery could not be removed");
             }
         }
     }
@@ -528,14 +528,14 @@ impl Engine {
                 match engine.tell_dependents_now(&id).await {
                     Ok(()) | Err(Error::Closing) => return,
                     Err(error) if error.is_transient() => {
-                        tracing::debug!(monitor = %id, %error, "dependents hear of it later");
+                        tracing::debug!(monitor = %id, %error, "dependent monitors could not be notified yet; retrying");
                         let is_over = mutants::is(Mutant::DependentsToldOnce);
                         if is_over || !engine.pauses(TELL_AGAIN).await {
                             return;
                         }
                     }
                     Err(error) => {
-                        return tracing::warn!(monitor = %id, %error, "dependents were not told");
+                        return tracing::warn!(monitor = %id, %error, "dependent monitors could not be notified");
                     }
                 }
             }

@@ -248,7 +248,7 @@ impl Engine {
                 format!("workflow '{workflow}' is started too often (workflow_starts_per_minute)")
             }
         };
-        tracing::warn!(workflow, %child, ?wait, why, "workflows start too fast: a start is delayed");
+        tracing::warn!(workflow, %child, ?wait, why, "start delayed by the rate limit for workflows that start workflows");
         let until = self.now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         let _noted = self.inner.delayed.note(child, until, why);
         let mut forgotten = self.definitions().forgotten();

@@ -194,7 +194,7 @@ impl Engine {
     pub async fn report(&self, id: &ExecutionId, report: Report) -> Result<(), Error> {
         match self.step(id, Input::Report(Box::new(report))).await {
             Err(Error::Rejected(kernel::Rejected::Stale(why))) => {
-                tracing::debug!(workflow = %id, why, "a report came too late");
+                tracing::debug!(workflow = %id, why, "late task update ignored");
                 Ok(())
             }
             result => result,

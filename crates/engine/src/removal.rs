@@ -120,7 +120,9 @@ impl Engine {
         for together in all.chunks(TOGETHER) {
             match self.remove_together(together.to_vec()).await {
                 Ok(()) | Err(Error::Closing | Error::Store(StoreError::Closed)) => {}
-                Err(error) => tracing::debug!(%error, "what nobody needs is kept for now"),
+                Err(error) => {
+                    tracing::debug!(%error, "removal of obsolete executions failed; retention will remove them")
+                }
             }
         }
     }

@@ -245,7 +245,7 @@ impl Engine {
                 if dropped > 0 {
                     tracing::warn!(
                         dropped,
-                        "samples of checks were dropped while the store was away"
+                        "samples of checks dropped while the store was unavailable"
                     );
                 }
                 return Ok(());
@@ -401,7 +401,7 @@ impl Engine {
         let (engine, name) = (self.clone(), id.name().to_owned());
         self.inner.tasks.spawn(async move {
             if let Err(error) = engine.forget_samples(&name).await {
-                tracing::debug!(%error, "samples of a monitor that was removed are kept for now");
+                tracing::debug!(%error, "samples of a removed monitor could not be deleted yet");
             }
         });
     }

@@ -54,7 +54,7 @@ impl Engine {
                     // Somebody may have begun to work while the store was asked.
                     Ok(Some(at)) if is_quiet() => engine.skip_to(at, &clock).await,
                     Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "what comes next is not known"),
+                    Err(error) => tracing::warn!(%error, "next timer could not be read"),
                 }
             }
         });
@@ -63,7 +63,7 @@ impl Engine {
     async fn skip_to(&self, at: Timestamp, clock: &SkippingClock) {
         let by = at.since(self.now());
         clock.0.fetch_add(by.max(0), Ordering::AcqRel);
-        tracing::debug!(%at, "nobody is at work: time is skipped");
+        tracing::debug!(%at, "no work in progress: time is skipped");
         // What lay beyond the horizon is in the store only.
         if let Err(error) = self.refill_waker().await {
             tracing::warn!(%error, "timers could not be fetched");

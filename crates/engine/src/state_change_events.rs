@@ -40,7 +40,7 @@ impl Engine {
         let sender = &outgoing.key.sender;
         match self.must_be_allowed(sender, Permission::Run, ActsOn::Everything).await {
             Err(Error::Rejected(why)) => {
-                tracing::warn!(event = %event.id, sink = %event.sink, %why, "not published");
+                tracing::warn!(event = %event.id, sink = %event.sink, %why, "event not published");
                 self.inner.store.discard(&outgoing.key).await?;
                 return Ok(());
             }
@@ -50,7 +50,7 @@ impl Engine {
         for attempt in 1..=TRIES_MAX {
             let published = self.publish_event_of(sender, message_of(&event)).await;
             let Err(error) = published else { break };
-            tracing::warn!(event = %event.id, sink = %event.sink, attempt, %error, "not published");
+            tracing::warn!(event = %event.id, sink = %event.sink, attempt, %error, "event not published");
             let hopeless = matches!(error, PublishError::Broker(BrokerError::Invalid(_)));
             if attempt == TRIES_MAX || hopeless {
                 break;

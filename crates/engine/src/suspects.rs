@@ -79,7 +79,7 @@ impl Suspects {
         if is_cautious {
             tracing::warn!(
                 suspects = ends.len(),
-                "the last end was abnormal: what is decided on is written down first"
+                "the last shutdown was abnormal: executions are recorded before they are decided on"
             );
         }
         Ok(Self { is_cautious, ends: Mutex::new(ends), ..Self::default() })
@@ -131,7 +131,7 @@ async fn cross_out(engine: &Engine, id: &ExecutionId, ends: u32) {
         ends => store.put_document(note_on(id, ends, false)).await,
     };
     if let Err(error) = result {
-        tracing::debug!(workflow = %id, %error, "a note on a decision stays");
+        tracing::debug!(workflow = %id, %error, "record of a decision could not be removed");
     }
 }
 
@@ -144,7 +144,7 @@ impl Engine {
                 "the server ended abnormally {ends} times while it decided on this workflow, which is \
                  now left alone; terminate or remove it, then see the server's log"
             );
-            tracing::error!(workflow = %id, %reason, "an execution is quarantined unread");
+            tracing::error!(workflow = %id, %reason, "execution quarantined without loading it: the process died on it before");
             suspects.unread.lock().insert(id.clone());
             self.inner.quarantine.lock().insert(id.clone(), reason);
         }
@@ -179,7 +179,7 @@ impl Engine {
         if suspects.ends.lock().remove(id).is_some()
             && let Err(error) = self.inner.store.delete_document(DECIDING, id.as_str(), 0).await
         {
-            tracing::debug!(workflow = %id, %error, "a note on a decision stays");
+            tracing::debug!(workflow = %id, %error, "record of a decision could not be removed");
         }
     }
 
@@ -193,11 +193,11 @@ impl Engine {
         };
         for id in cleared {
             if let Err(error) = store.delete_document(DECIDING, id.as_str(), 0).await {
-                tracing::debug!(workflow = %id, %error, "a note on a decision stays");
+                tracing::debug!(workflow = %id, %error, "record of a decision could not be removed");
             }
         }
         if let Err(error) = store.delete_document(RUNNING, "server", 0).await {
-            tracing::warn!(%error, "the next start will take this end for an abnormal one");
+            tracing::warn!(%error, "clean shutdown could not be recorded; the next start will treat it as abnormal");
         }
     }
 }

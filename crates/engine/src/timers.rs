@@ -89,7 +89,7 @@ impl Engine {
             ) => {}
             Err(error) => {
                 if Vitals::is_news(&error) {
-                    tracing::warn!(workflow = %id, %error, "an execution could not be woken");
+                    tracing::warn!(workflow = %id, %error, "timer of an execution could not be processed");
                 }
                 self.inner.waker.set(&id, Some(self.now().plus_millis(AGAIN_MILLIS)));
             }

@@ -211,7 +211,7 @@ impl Engine {
         };
         if is_set_back && let Err(error) = traces.write(&*self.inner.store).await {
             // The commit that follows goes to the same store.
-            tracing::debug!(%id, %error, "the cursor of traces is not written yet");
+            tracing::debug!(%id, %error, "cursor of the trace export could not be stored yet");
         }
         ending.map(|at| Ending::new(self, at))
     }

@@ -127,7 +127,9 @@ impl Engine {
         let observation = Observation { key: DISK_KEY.into(), ..observation };
         match self.observe_own(observation).await {
             Ok(()) => *scarce = Some(is_scarce),
-            Err(error) => tracing::warn!(%error, "that the disk is filling up could not be told"),
+            Err(error) => {
+                tracing::warn!(%error, "incident about low disk space could not be updated");
+            }
         }
     }
 
@@ -152,7 +154,7 @@ impl Engine {
                 body: Json::of(&json!({ "event": event.as_str(), "reason": event.to_string() })),
             };
             if let Err(error) = engine.inner.store.put_records(vec![line]).await {
-                tracing::warn!(%error, "that the clock changed is not in the ledger");
+                tracing::warn!(%error, "change of the system clock could not be recorded");
             }
             if let Err(error) = engine.refill_waker().await {
                 tracing::warn!(%error, "timers could not be fetched");
@@ -168,7 +170,9 @@ impl Engine {
         for kind in kinds {
             match self.changed_after_now(kind).await {
                 Ok(found) => ids.extend(found),
-                Err(error) => tracing::warn!(%error, "timers could not be set by the new clock"),
+                Err(error) => {
+                    tracing::warn!(%error, "timers could not be adjusted to the new clock");
+                }
             }
         }
         let mut under_way = JoinSet::new();
@@ -182,7 +186,7 @@ impl Engine {
                 if let Err(error) = engine.step(&id, AnyInput::Wake).await
                     && !matches!(error, Error::Rejected(_))
                 {
-                    tracing::warn!(%id, %error, "timers could not be set by the new clock yet");
+                    tracing::warn!(%id, %error, "timers could not be adjusted to the new clock yet; retrying");
                     engine.inner.waker.set(&id, Some(engine.now().plus_millis(WAKE_AGAIN)));
                 }
             });
@@ -259,7 +263,7 @@ impl Engine {
                 if let Err(error) = engine.step(&id, answer).await
                     && !matches!(error, Error::Rejected(_))
                 {
-                    tracing::warn!(%id, %error, "a page waits longer than its parents' checks took");
+                    tracing::warn!(%id, %error, "notification still held back although the checks of the parents have ended");
                 }
             }
         });
@@ -276,13 +280,13 @@ impl Engine {
             };
             match answered {
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(monitor = %child, parent, %error, "its parent is checked later");
+                    tracing::debug!(monitor = %child, parent, %error, "parent monitor could not be checked yet; retrying");
                     if !self.pauses(TELL_AGAIN).await {
                         return;
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(monitor = %child, parent, %error, "its parent is not checked first");
+                    tracing::warn!(monitor = %child, parent, %error, "parent monitor could not be checked before its dependent");
                     return;
                 }
                 Ok(()) => return,

@@ -193,7 +193,7 @@ impl Serving {
         };
         match tokio::time::timeout(server::cluster::LEADERLESS_MAX, taken).await {
             Ok(Ok(name)) => tracing::info!("{name} has taken the store over"),
-            Ok(Err(error)) => tracing::warn!(%error, "nobody knows whether another server leads"),
+            Ok(Err(error)) => tracing::warn!(%error, "unknown whether another server leads"),
             Err(_) => tracing::warn!("no other server has taken the store over"),
         }
     }
@@ -203,8 +203,8 @@ impl Serving {
         if let Some(running) = running {
             match running.await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a port failed"),
-                Err(error) => tracing::error!(%error, "a port ended early"),
+                Ok(Err(error)) => tracing::error!(%error, "server port failed"),
+                Err(error) => tracing::error!(%error, "server port closed unexpectedly"),
             }
         }
     }

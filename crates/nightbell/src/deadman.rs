@@ -51,15 +51,15 @@ pub(crate) fn call(
                 if let Some(failure) = &mut failure {
                     failure.body = Some(reason.clone().into());
                     if let Err(error) = send(&client, failure).await {
-                        tracing::warn!(%error, "the dead man's switch did not hear of the failure");
+                        tracing::warn!(%error, "dead man's switch could not be notified of the failure");
                     }
                 }
                 Some(reason)
             };
             match &says {
-                None if said.is_some() => tracing::info!("the dead man's switch is called again"),
+                None if said.is_some() => tracing::info!("dead man's switch is called again"),
                 Some(reason) if said.is_none() => {
-                    tracing::error!(reason, "the dead man's switch was not called");
+                    tracing::error!(reason, "dead man's switch not called");
                 }
                 _ => {}
             }

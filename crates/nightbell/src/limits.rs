@@ -22,7 +22,7 @@ pub(crate) fn apply() -> usize {
     let images = getrlimit(Resource::Core);
     let none = Rlimit { current: Some(0), maximum: images.maximum };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "a crash could write memory with secrets in it to the disk");
+        tracing::warn!(%error, "core dumps could not be disabled: a crash could write secrets in memory to the disk");
     }
     let connections = connections_for(most);
     if connections < CONNECTIONS_MAX {

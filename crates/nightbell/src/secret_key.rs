@@ -113,7 +113,9 @@ async fn make(file: &Path, store: &dyn Store) -> anyhow::Result<Key> {
     let bytes = Zeroizing::new(Key::random());
     let written = Zeroizing::new(Key::write(*bytes));
     write(file, &written).with_context(|| format!("cannot make the key file {shown}"))?;
-    tracing::info!("made the key that seals secrets: {shown}; keep a copy apart from the store");
+    tracing::info!(
+        "generated the key that seals secrets: {shown}; keep a copy apart from the store"
+    );
     Ok(Key::new(*bytes))
 }
 

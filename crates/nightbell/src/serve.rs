@@ -88,7 +88,7 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
     let Some(server) = opened else {
         // Nothing was acknowledged here: nobody could ask yet, or another server has answered.
         shared.close().await;
-        tracing::info!("stopped before the store was open");
+        tracing::info!("stopped before the store was opened");
         return Ok(());
     };
     let server = server.map_err(|error| match config.peer_listen {
@@ -114,7 +114,7 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
         None => {
             shared.close().await;
             engine.close().await.context("the store cannot be closed")?;
-            tracing::info!("stopped before anything was served");
+            tracing::info!("stopped before serving requests");
             return Ok(());
         }
     }
@@ -327,9 +327,9 @@ impl Server {
         let (is_told, is_handing_over) = (told.clone(), handing_over.clone());
         let stop = async move {
             tokio::select! {
-                () = is_told.cancelled() => tracing::info!("finishing what is being done"),
+                () = is_told.cancelled() => tracing::info!("shutting down: finishing requests in flight"),
                 () = is_handing_over.cancelled() => {
-                    tracing::info!("finishing what is being done; another server is to lead");
+                    tracing::info!("shutting down: finishing requests in flight; another server is to lead");
                 }
                 why = lost_store(shared) => {
                     let _ = seen.set(why);

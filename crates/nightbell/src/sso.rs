@@ -45,7 +45,9 @@ pub(crate) fn is_set(config: &Config, auth: Mode) -> anyhow::Result<bool> {
         .into());
     }
     if auth == Mode::Open {
-        tracing::warn!("oidc_issuer is set, and nobody signs in: access control is open (auth)");
+        tracing::warn!(
+            "oidc_issuer is set but has no effect: access control is open (setting `auth`)"
+        );
     }
     Ok(true)
 }

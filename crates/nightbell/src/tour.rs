@@ -255,7 +255,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(folder = %self.0.display(), %error, "the throw-away store is left");
+            tracing::warn!(folder = %self.0.display(), %error, "temporary store could not be removed");
         }
     }
 }

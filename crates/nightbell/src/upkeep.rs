@@ -144,9 +144,9 @@ impl Course {
             let made = make(&store, folder, now).await;
             match &made {
                 Ok((file, bytes)) => {
-                    tracing::info!(file = %file.display(), bytes, "the store was backed up");
+                    tracing::info!(file = %file.display(), bytes, "backup of the store written");
                 }
-                Err(why) => tracing::error!(%why, "the store was not backed up"),
+                Err(why) => tracing::error!(%why, "backup of the store failed"),
             }
             *this.state.lock() = State { running_since: None, failure: made.err() };
         });

@@ -167,7 +167,7 @@ impl Front {
             Ok(Some(stream)) => stream,
             Ok(None) => return,
             Err(error) => {
-                tracing::debug!(%error, "a connection broke");
+                tracing::debug!(%error, "connection failed");
                 return;
             }
         };
@@ -234,7 +234,7 @@ impl Front {
                 Ok(Greeting::Plain(stream)) => {
                     self.answer(stream, peer, |_| Some(needs_tls())).await;
                 }
-                Err(error) => tracing::debug!(%error, "a connection broke"),
+                Err(error) => tracing::debug!(%error, "connection failed"),
             }
         };
         tokio::select! {
@@ -274,7 +274,7 @@ impl Front {
         connection.keep_alive(false).timer(TokioTimer::new()).max_buf_size(HEAD_BYTES_MAX);
         connection.header_read_timeout(self.silence_max);
         if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await {
-            tracing::debug!(%error, "a connection broke");
+            tracing::debug!(%error, "connection failed");
         }
     }
 }

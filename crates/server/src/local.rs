@@ -89,7 +89,7 @@ impl LocalSocket {
                     tracing::warn!(uid, "the socket is for the server's own user and for root");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "it cannot be told who connects to the socket");
+                    tracing::warn!(%error, "credentials of a client of the socket could not be read");
                 }
             }
         }

@@ -67,7 +67,7 @@ async fn document(State(pages): State<Arc<Pages>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], pages.document()).into_response()
 }
 
-/// Describes the API on a page.
+/// Shows the API documentation as a page.
 #[utoipa::path(
     get, path = "/docs", tag = "operations",
     responses((status = 200, description = "The page", body = String, content_type = "text/html"))
@@ -83,7 +83,7 @@ async fn docs(State(pages): State<Arc<Pages>>) -> Html<Bytes> {
     params(("name" = String, Path, description = "The name of the schema")),
     responses(
         (status = 200, description = "The schema", body = serde_json::Value, content_type = "application/schema+json"),
-        (status = 404, description = "There is no such schema"),
+        (status = 404, description = "No such schema"),
     )
 )]
 async fn editor_schema(

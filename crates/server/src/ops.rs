@@ -34,12 +34,12 @@ const QUARANTINED_MAX: usize = 20;
 /// leave some behind.
 const ATTEMPTS_NOTED: u32 = 3;
 
-/// Tells whether the server can do its work, and how much it holds.
+/// Reports whether the server can do its work, with the reasons if not, and how much it holds.
 #[utoipa::path(
     get, path = "/health", tag = "operations",
     responses(
-        (status = 200, description = "It can", body = serde_json::Value),
-        (status = 503, description = "It cannot, and why", body = serde_json::Value),
+        (status = 200, description = "Ready", body = serde_json::Value),
+        (status = 503, description = "Unhealthy, with the reasons", body = serde_json::Value),
     )
 )]
 async fn health(
@@ -178,27 +178,27 @@ fn store_health(statistics: &Statistics) -> Value {
     })
 }
 
-/// Tells the same.
+/// The same at another path.
 #[utoipa::path(
     get, path = "/api/health", tag = "operations",
     responses(
-        (status = 200, description = "It can", body = serde_json::Value),
-        (status = 503, description = "It cannot, and why", body = serde_json::Value),
+        (status = 200, description = "Ready", body = serde_json::Value),
+        (status = 503, description = "Unhealthy, with the reasons", body = serde_json::Value),
     )
 )]
 async fn api_health(state: State<Api>, last: State<Arc<LastSaid>>, actor: Actor) -> Response {
     health(state, last, actor).await
 }
 
-/// Tells whether requests should be sent here, for load balancers.
+/// Reports whether requests should be sent here, for load balancers.
 ///
-/// It should not be while the server shuts down, nor while a shared store has not confirmed lately
-/// that this server owns it. It says nothing about what the server does; that is `/health`.
+/// They should not while the server shuts down, nor while a shared store has not confirmed recently
+/// that this server owns it. Whether the server works is the question of `/health`.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operations",
     responses(
-        (status = 200, description = "They should", body = serde_json::Value),
-        (status = 503, description = "They should not, and why", body = serde_json::Value),
+        (status = 200, description = "Ready for clients", body = serde_json::Value),
+        (status = 503, description = "Not ready, with the reasons", body = serde_json::Value),
     )
 )]
 async fn ready(State(api): State<Api>) -> Response {
@@ -211,7 +211,7 @@ async fn ready(State(api): State<Api>) -> Response {
     }
 }
 
-/// Tells the version.
+/// Shows the version.
 #[utoipa::path(
     get, path = "/api/version", tag = "operations",
     responses((status = 200, description = "The version", body = String))

@@ -133,9 +133,7 @@ pub async fn serve_router(
                 Came::Socket(stream, local) => {
                     // It takes a place of those of this machine.
                     let Ok(place) = places.enter(IpAddr::from(Ipv4Addr::LOCALHOST)).await else {
-                        tracing::warn!(
-                            "a connection to the socket was closed: all are being answered"
-                        );
+                        tracing::warn!("connection to the socket closed: too many are open");
                         return;
                     };
                     let (place, origin) = (Arc::new(place), Origin::Socket(local));
@@ -158,7 +156,10 @@ pub async fn serve_router(
     ending.cancel();
     connections.close();
     if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "connections were still busy; dropped");
+        tracing::warn!(
+            connections = connections.len(),
+            "connections still busy at shutdown; dropped"
+        );
         dropped.cancel();
         connections.wait().await;
     }
@@ -218,7 +219,7 @@ async fn take_over(
         Stream::Plain(stream) => match TcpStream::from_std(stream) {
             Ok(stream) => {
                 if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "small answers may be late");
+                    tracing::debug!(%error, "set_nodelay failed; small responses may be delayed");
                 }
                 let origin = Origin::Port(peer, None);
                 talk(stream, origin, router, ending, place, answers, protocols).await;
@@ -306,7 +307,7 @@ async fn talk<S>(
         tokio::select! {
             result = connection.as_mut() => {
                 if let Err(error) = result {
-                    tracing::debug!(%error, "a connection broke");
+                    tracing::debug!(%error, "connection failed");
                 }
                 return;
             }

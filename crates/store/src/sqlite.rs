@@ -633,11 +633,11 @@ fn keep_others_out(path: &Path) {
         let closed = std::fs::Permissions::from_mode(mode & 0o7770);
         match std::fs::set_permissions(file, closed) {
             Ok(()) => {
-                tracing::warn!(file = %file.display(), "everybody could read it; not any more");
+                tracing::warn!(file = %file.display(), "store file was readable by every user; access restricted");
             }
             Err(error) => tracing::warn!(
                 file = %file.display(), %error,
-                "everybody can read it: run `chmod o-rwx` on it"
+                "store file is readable by every user and its mode could not be changed: run `chmod o-rwx` on it"
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! The list of built-in task types: the one line that a new task type adds outside its own file.
+//! The list of built-in task types, where a new one is registered.
 //!
 //! A plain function rather than a plug-in mechanism, so that what a binary can run is read in one
 //! place and a type that cannot be set up stops the start instead of the first execution that

@@ -35,7 +35,8 @@ Commands:
   release         build the binary without the names of this machine's folders in it
   tidy            check what the compiler cannot: structure, sizes, words, links
   supply          check the licences, sources and versions of dependencies against deny.toml
-  dist            write archive, packages, container image, chart and checksums (--binary, --out, --try)
+  dist            write archive, packages, container image, chart and checksums, signed with --key
+                  (--binary, --out, --key, --try)
   sbom [FILE]     write what the binary is made of, as CycloneDX (JSON)
   bench           measure, and write docs/performance.md
   screenshots     make pictures of the console, in docs/screenshots

@@ -48,7 +48,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         (seen(cx, &rows, words))
         form.acts method="get" role="search" {
             (piece::field("q", "Severity, label, receiver or words", words, "severity:critical label:team=data receiver:noc words"))
-            (piece::field("monitor", "Monitor", monitor, "name, or several apart by commas"))
+            (piece::field("monitor", "Monitor", monitor, "name, or several separated by commas"))
             input type="hidden" name="state" value=(state);
             button { "Find" }
         }

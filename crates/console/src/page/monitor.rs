@@ -153,7 +153,7 @@ fn noise(cx: &Context<'_>, history: &Value) -> Markup {
 /// Monitors that are named in a sentence.
 const NAMED_MAX: usize = 20;
 
-/// Links to monitors, apart by commas.
+/// Links to monitors, separated by commas.
 fn named(names: &[Value]) -> Markup {
     let more = names.len().saturating_sub(NAMED_MAX);
     html! {

@@ -180,7 +180,7 @@ async fn new(cx: &Context<'_>) -> Result<Markup, Failure> {
         details open[asked.get("match").is_some()] {
             summary { "New silence" }
             form method="get" {
-                (piece::field("match", "What it hides: label=value, several apart by commas", value("match"), "monitor=shop, team=data"))
+                (piece::field("match", "What it hides: label=value, several separated by commas", value("match"), "monitor=shop, team=data"))
                 (piece::field("for", "For how long", asked.get("for").unwrap_or("2h"), "2h"))
                 (piece::field("from", "From; empty is now", value("from"), "2026-01-31T08:00:00Z"))
                 (piece::field("hours", "Or each week, in the zone of this page", value("hours"), "Sat,Sun 02:00-04:00"))

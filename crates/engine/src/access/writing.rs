@@ -144,7 +144,7 @@ impl Core {
             self.unsure.lock().insert(document);
             // If it cannot say now, it is asked again before the next change.
             if let Err(error) = self.settle().await {
-                tracing::error!(%error, "it is unknown whether a change of access control was written");
+                tracing::error!(%error, "unknown whether a change of access control was committed; the state is read again from the store");
             }
             return Err(error.into());
         }

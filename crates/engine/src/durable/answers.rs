@@ -59,7 +59,7 @@ impl Engine {
     pub async fn complete_batch(&self, result: BatchResult) -> Result<Answer, Error> {
         let token = result.token.clone();
         if let Some(failure) = &result.failure {
-            tracing::warn!(entity = %token.machine(), reason = %failure.message, "a batch failed");
+            tracing::warn!(entity = %token.machine(), reason = %failure.message, "entity batch failed");
             self.reject(&token, format!("the worker failed: {}", failure.message)).await;
             return Ok(Answer::Taken);
         }
@@ -116,7 +116,7 @@ impl Engine {
         match result {
             Ok(()) => Ok(Answer::Taken),
             Err(Error::Rejected(Rejected::Stale(why))) => {
-                tracing::debug!(machine = %token.machine(), why, "an answer came too late");
+                tracing::debug!(machine = %token.machine(), why, "late result of a work item ignored");
                 Ok(Answer::TooLate(why))
             }
             Err(error) => {

@@ -527,7 +527,7 @@ impl Engine {
                     () = pause => {}
                 }
                 for key in engine.inner.crew.expired(engine.now()) {
-                    tracing::warn!(machine = %key.0, "a worker has kept its work too long");
+                    tracing::warn!(machine = %key.0, "lease of a work item expired");
                     engine.set_back(&key, None, Setback::Late).await;
                 }
             }
@@ -565,10 +565,10 @@ impl Engine {
         let mut failure = Box::new(FailureDetails::new("NeverCompleted", message));
         failure.non_retriable = true;
         let id = token.machine().clone();
-        tracing::warn!(machine = %id, attempts, reason, "work was given up");
+        tracing::warn!(machine = %id, attempts, reason, "work item failed after too many attempts");
         let failed = self.fail_work(token, failure).await;
         if let Err(error) = &failed {
-            tracing::warn!(machine = %id, %error, "work could not be given up");
+            tracing::warn!(machine = %id, %error, "work item could not be marked as failed");
         }
         failed.is_ok()
     }

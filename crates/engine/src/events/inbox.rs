@@ -224,7 +224,7 @@ impl Engine {
                 Ok(()) => return true,
                 Err(StoreError::Closed) => return false,
                 Err(error) => {
-                    tracing::warn!(event = %message.event, id = message.id, %error, "a message waits");
+                    tracing::warn!(event = %message.event, id = message.id, %error, "event message could not be handled; retrying");
                 }
             }
             tokio::select! {
@@ -290,7 +290,11 @@ impl Engine {
                     return self.remember_undone(handler, message, Standing::Skipped, output).await;
                 }
                 Err(reason) => {
-                    tracing::warn!(handler = handler.name, reason, "an event condition failed");
+                    tracing::warn!(
+                        handler = handler.name,
+                        reason,
+                        "condition of an event handler failed"
+                    );
                     let output = exception(&reason);
                     return self.remember_undone(handler, message, Standing::Failed, output).await;
                 }
@@ -365,7 +369,7 @@ impl Engine {
                     }
                 },
             };
-            tracing::warn!(reason, "an event action failed");
+            tracing::warn!(reason, "action of an event handler failed");
             return self.remember(&handling.ended(Standing::Failed, exception(&reason))).await;
         }
     }

@@ -78,7 +78,7 @@ impl Engine {
         for event in wanted {
             let Some(broker) = brokers.get(&*event.kind) else {
                 if &*event.kind != "conductor" {
-                    tracing::warn!(%event, "there is no broker for this event");
+                    tracing::warn!(%event, "no broker is configured for this event");
                 }
                 continue;
             };
@@ -112,7 +112,7 @@ impl Engine {
         loop {
             let error = match broker.subscribe(event).await {
                 Ok(subscription) => {
-                    tracing::info!(%event, "listening");
+                    tracing::info!(%event, "subscribed to event queue");
                     *trouble.lock() = None;
                     wait = RETRY_FIRST;
                     self.consume(subscription, event).await
@@ -123,7 +123,7 @@ impl Engine {
             {
                 let mut trouble = trouble.lock();
                 if trouble.as_ref().is_none_or(|told| told.why != why) {
-                    tracing::warn!(%event, %error, "messages do not come");
+                    tracing::warn!(%event, %error, "event queue subscription failed; retrying");
                 }
                 let since = trouble.as_ref().map_or_else(|| self.now(), |told| told.since);
                 *trouble = Some(Trouble { why, since });

@@ -110,7 +110,7 @@ impl Engine {
         let name = monitor.name.clone();
         file.monitors.push(monitor);
         self.apply_monitors(&source, file).await?;
-        tracing::info!(monitor = %name, ping_key, "a call made this monitor");
+        tracing::info!(monitor = %name, ping_key, "monitor created by a ping");
         Ok(Making::Made(name))
     }
 }

@@ -98,7 +98,7 @@ impl Engine {
             let meter = &self.inner.meters.notifications;
             meter.observe_since(record.at, had_at.unwrap_or_else(|| self.now()));
             if self.inner.receivers.broken.lock().remove(receiver).is_some() {
-                tracing::info!(receiver, "the receiver takes notifications again");
+                tracing::info!(receiver, "receiver accepts notifications again");
                 self.tell_of_receiver(receiver);
             }
             return;
@@ -150,7 +150,7 @@ impl Engine {
                     Err(error) if error.is_transient() && engine.pauses(TELL_AGAIN).await => {}
                     Err(error) => {
                         return tracing::error!(
-                            %receiver, %error, "no incident could be opened about a receiver"
+                            %receiver, %error, "incident about a broken receiver could not be opened"
                         );
                     }
                 }
@@ -261,7 +261,7 @@ impl Engine {
                 Ok(()) => sent += 1,
                 Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))) => {}
                 Err(error @ Error::Quarantined { .. }) => {
-                    tracing::warn!(%monitor, %error, "nothing is sent again");
+                    tracing::warn!(%monitor, %error, "notifications could not be resent");
                 }
                 Err(error) => return Err(error),
             }

@@ -82,7 +82,7 @@ impl Engine {
                     }
                     Err(error) => {
                         let schedule = &*name;
-                        return tracing::warn!(%error, schedule, "an incident could not be told");
+                        return tracing::warn!(%error, schedule, "incident about a schedule could not be updated");
                     }
                 }
                 drop(alone);

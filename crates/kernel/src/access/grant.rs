@@ -1,7 +1,7 @@
 //! Grants: a role, and the things on which it holds.
 //!
 //! A selector is text such as `hub=sales`, `task=load*,domain=eu` or `kind=workflow,name=etl-*`; what
-//! stands apart by commas must hold together. Only what is enforced can be written.
+//! stands separated by commas must hold together. Only what is enforced can be written.
 
 use std::fmt;
 use std::str::FromStr;

@@ -24,7 +24,7 @@ Examples:
         /// How many, at most 500
         #[arg(long, default_value_t = 100, value_name = "COUNT")]
         size: u64,
-        /// Only lines whose act or object contains this, and their outcomes
+        /// Only lines whose action or object contains this, and their outcomes
         #[arg(long, value_name = "TEXT")]
         object: Option<String>,
         /// Only lines of this time and later
@@ -36,8 +36,8 @@ Examples:
     },
     /// Print all lines that are kept, oldest first, one JSON object each
     ///
-    /// Each line has a hash over itself and the line before: keep the last one elsewhere, and nobody
-    /// can change what came before it without a later export showing it.
+    /// Each line has a hash over itself and the line before: if you keep the last hash elsewhere, a
+    /// later export shows any change of an earlier line.
     #[command(after_help = "\
 Examples:
   nightbell audit export --verify > audit.jsonl

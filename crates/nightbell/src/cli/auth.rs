@@ -12,9 +12,9 @@ use super::table::{Cell, Table};
 /// What to ask about access control.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Say whether a key or a user may do something, and which grant decides, by which group
+    /// Check whether a key or a user has a permission, and show which grant decides, by which group
     ///
-    /// Exits with 0 if so, and with 1 if not.
+    /// Exits with 0 if it is allowed, and with 1 if not.
     #[command(after_help = "\
 Permissions: read, respond, run, edit, name-secrets, write-secrets, work, metrics, audit, admin
 
@@ -25,7 +25,7 @@ Examples:
   nightbell auth explain 4f1d0c8a2b6e work task=load,domain=eu
   nightbell auth explain 4f1d0c8a2b6e run kind=workflow,name=etl-orders")]
     Explain(Explanation),
-    /// List what is weak: settings, keys, users and triggers that allow more than they must
+    /// List weaknesses: settings, keys, users and triggers that allow more than needed
     ///
     /// Exits with 1 if there is a warning; notes are for you to judge.
     Check,

@@ -16,21 +16,22 @@ const PATH: &str = "batches";
 /// What to do with batches.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Do something to all runs that words find; prints the id of the batch
+    /// Start a batch: an action on all runs that match; prints the id of the batch
     ///
-    /// What is found now is acted on in the background, each run once, also after a restart of the server.
+    /// The runs that match now are processed in the background, each once, also after a restart of
+    /// the server.
     #[command(after_help = "\
 Examples:
   nightbell batch begin retry status:FAILED 'name:nightly*' --reason 'the disk has room again'
   nightbell batch begin terminate why:no-worker queue:load
 
 Words: status:, name:, version:, id:, parent:, correlation:, why:, queue:, own:yes; others are searched in
-names, inputs, outputs and reasons. Without words: all runs that the act fits.")]
+names, inputs, outputs and reasons. Without words: all runs to which the action applies.")]
     Begin {
         /// What to do
         #[arg(value_parser = ["pause", "resume", "retry", "restart", "terminate"])]
         act: String,
-        /// Words that find the runs
+        /// Search words that select the runs
         words: Vec<String>,
         /// Why; kept with the batch, and with what is terminated
         #[arg(long)]
@@ -38,13 +39,13 @@ names, inputs, outputs and reasons. Without words: all runs that the act fits.")
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
-        /// Who begins it; you by default
+        /// Who starts it [default: you]
         #[arg(long, env = "USER")]
         by: Option<String>,
     },
     /// List batches, the newest first
     List,
-    /// Show a batch: how far it is, and what was refused
+    /// Show a batch: its progress, and what was refused
     Get {
         /// Id of the batch
         id: String,
@@ -53,7 +54,7 @@ names, inputs, outputs and reasons. Without words: all runs that the act fits.")
     Stop {
         /// Id of the batch
         id: String,
-        /// Who stops it; you by default
+        /// Who stops it [default: you]
         #[arg(long, env = "USER")]
         by: Option<String>,
     },

@@ -26,10 +26,10 @@ pub(crate) struct Arguments {
     /// Folders and files
     #[arg(value_name = "PATH", default_value = ".")]
     paths: Vec<PathBuf>,
-    /// Notes fail, too
+    /// Also fail on notes
     #[arg(long)]
     strict: bool,
-    /// Ask the server which secrets, workflows and schedules there are, and which columns checks see
+    /// Ask the server which secrets, workflows and schedules exist, and which columns checks return
     #[arg(long)]
     online: bool,
 }

@@ -17,18 +17,18 @@ use super::table::{Cell, Table};
 pub(crate) enum Verb {
     /// List the servers that share the store, and which of them leads
     ///
-    /// Any of them can be asked. A server that was killed is listed until its lease is over, and up to
-    /// ten seconds longer.
+    /// Any of them can be asked. A server that was killed is listed until its lease expires, and up
+    /// to ten seconds longer.
     #[command(after_help = "\
 Examples:
   nightbell cluster status
   nightbell cluster status --url http://10.0.0.6:8080 -o json")]
     Status,
-    /// Let another server lead, as before the one that leads is upgraded
+    /// Hand leadership over to another server, for example before an upgrade
     ///
-    /// The server that leads finishes what is being done, gives the store to another one, and follows.
-    /// Requests of clients wait meanwhile, for half a second most often. Nothing happens if no other server
-    /// could lead (exit code 4).
+    /// The leader finishes the requests in flight, hands the store over to another server, and
+    /// follows it. Requests of clients wait meanwhile, usually for half a second. Nothing happens
+    /// if no other server could lead (exit code 4).
     #[command(after_help = "\
 Examples:
   nightbell cluster drain

@@ -87,7 +87,7 @@ impl Files {
 /// What to remove, by name.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Removal {
-    /// Names of what is to go
+    /// Names to delete
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     /// Do not ask
@@ -99,7 +99,7 @@ impl Removal {
     /// The names, once it is sure that they are meant; `what` is what one of them is called.
     ///
     /// # Errors
-    /// The answer is no, or there is nobody to ask.
+    /// The answer is no, or standard input is not a terminal.
     pub(super) fn confirmed(&self, what: &str) -> anyhow::Result<&[String]> {
         self.confirmed_to("delete", what)
     }
@@ -107,7 +107,7 @@ impl Removal {
     /// The same for another action.
     ///
     /// # Errors
-    /// The answer is no, or there is nobody to ask.
+    /// The answer is no, or standard input is not a terminal.
     pub(super) fn confirmed_to(&self, action: &str, what: &str) -> anyhow::Result<&[String]> {
         let labels: Vec<_> = self.names.iter().map(|name| format!("{what} {name}")).collect();
         confirm(action, &labels, self.yes)?;

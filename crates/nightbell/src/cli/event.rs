@@ -38,11 +38,12 @@ A file holds one handler or a list of them:
     Create(Files),
     /// Replace event handlers that exist
     Update(Files),
-    /// Delete event handlers; what they have begun goes on
+    /// Delete event handlers; runs that they have started continue
     Delete(Removal),
-    /// List the queues that are listened to, and why one is silent
+    /// List the queues that the server consumes, with the errors of those that fail
     Queues,
-    /// Send a message, through its broker or, for conductor:QUEUE, to the handlers here
+    /// Publish a message, through its broker or, for conductor:QUEUE, to the event handlers of the
+    /// server
     #[command(after_help = "\
 Examples:
   nightbell event publish conductor:orders:new -p '{\"id\": 7}'
@@ -51,14 +52,15 @@ Examples:
         /// Where to: type:queue
         #[arg(value_name = "TYPE:QUEUE")]
         event: String,
-        /// What it says: JSON, @FILE, or - for standard input
+        /// Its payload: JSON, @FILE, or - for standard input
         #[arg(short, long, value_name = "JSON", default_value = "{}")]
         payload: String,
-        /// Tells it from all others: the same id twice is the same message
+        /// Id for deduplication: the same id twice is the same message
         #[arg(long)]
         id: Option<String>,
     },
-    /// List what a handler made of messages, newest first; without a name, count it for each
+    /// List the messages and actions of a handler, newest first; without a name, count them for
+    /// each
     History {
         /// Name of the handler
         name: Option<String>,

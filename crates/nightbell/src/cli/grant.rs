@@ -11,7 +11,7 @@ use super::table::Table;
 /// What to do with grants.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Grant a key, a user or a group more; it counts at the next request
+    /// Add grants to a key, a user or a group; they take effect at the next request
     #[command(after_help = "\
 Examples:
   nightbell grant add 4f1d0c8a2b6e --role worker --on hub=sales
@@ -19,7 +19,7 @@ Examples:
   nightbell grant add user:ann --role editor
   nightbell grant add group:on-call --role responder")]
     Add(Granting),
-    /// Take grants away, as `grant list` shows them; they are gone at the next request
+    /// Remove grants, as `grant list` shows them; it takes effect at the next request
     Remove(Granting),
     /// List who holds which role, and on what
     List {

@@ -15,7 +15,7 @@ use super::user::{Granted, rights};
 /// What to do with groups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Create a group; what it is granted, each of its members has
+    /// Create a group; its members have its grants
     #[command(after_help = "\
 Examples:
   nightbell group create on-call --role responder
@@ -31,11 +31,11 @@ Examples:
         #[arg(required = true, value_name = "GROUP")]
         names: Vec<String>,
     },
-    /// Delete groups: their members lose at once what they were granted
+    /// Delete groups: their members lose the grants at once
     Delete(Removal),
-    /// Add users to a group; it counts at their next request
+    /// Add users to a group; it takes effect at their next request
     Add(Members),
-    /// Remove users from a group; it counts at their next request
+    /// Remove users from a group; it takes effect at their next request
     Remove(Members),
 }
 

@@ -20,15 +20,15 @@ use super::table::{Cell, Table};
 /// What to do with inbounds.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make a monitor that receives alerts, with a key; prints the key, this once
+    /// Create a monitor that receives alerts, with a key; prints the key, this once only
     #[command(after_help = "\
 Examples:
   nightbell inbound create prometheus --ignore replica
   nightbell inbound create grafana --allow read --allow silence
   nightbell inbound create pager -o json
 
-What is printed besides says what to write into the configuration of Prometheus, Alertmanager, Grafana
-and clients of PagerDuty. Without --allow who has the key can send alerts and do nothing else.")]
+It also prints what to write into the configuration of Prometheus, Alertmanager, Grafana and clients of
+PagerDuty. Without --allow the key permits sending alerts only.")]
     Create(Create),
     /// List the monitors that receive alerts
     List,
@@ -37,7 +37,7 @@ and clients of PagerDuty. Without --allow who has the key can send alerts and do
         /// Name of the monitor
         name: String,
     },
-    /// Give a monitor another key; what is sent with the former is refused from then on
+    /// Replace the key of a monitor; alerts sent with the former key are refused from then on
     Rotate {
         /// Name of the monitor
         name: String,
@@ -45,7 +45,7 @@ and clients of PagerDuty. Without --allow who has the key can send alerts and do
         #[arg(long, short)]
         yes: bool,
     },
-    /// Take the keys of monitors away; nothing can be sent to them until `rotate` makes others
+    /// Revoke the keys of monitors; no alerts can be sent to them until `rotate` creates others
     Revoke {
         /// Names of monitors
         #[arg(required = true)]
@@ -64,10 +64,10 @@ pub(crate) struct Create {
     /// Labels that do not tell alerts apart, such as that of the replica that sends them
     #[arg(long, value_name = "LABEL")]
     ignore: Vec<String>,
-    /// What else who has the key may do: read or silence
+    /// Further permissions of the key: read or silence
     #[arg(long, value_name = "WHAT")]
     allow: Vec<String>,
-    /// Name of the secret that holds the key; inbound-NAME unless it is given
+    /// Name of the secret that holds the key [default: inbound-NAME]
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
 }

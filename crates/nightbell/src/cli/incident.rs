@@ -17,26 +17,26 @@ use super::table::{Cell, Table};
 pub(crate) enum Verb {
     /// List incidents, newest first
     List {
-        /// Only those in these states, apart by commas: open, acknowledged, snoozed, resolved, or
-        /// all; those that are not over by default
+        /// Only those in these states, separated by commas: open, acknowledged, snoozed, resolved,
+        /// or all [default: all but resolved]
         #[arg(long)]
         state: Option<String>,
         /// Only incidents of this monitor
         #[arg(long)]
         monitor: Option<String>,
-        /// Only those of these severities, apart by commas: info, warning, error, critical
+        /// Only those of these severities, separated by commas: info, warning, error, critical
         #[arg(long)]
         severity: Option<String>,
-        /// Only those with all of these labels, apart by commas: team=data
+        /// Only those with all of these labels, separated by commas: team=data
         #[arg(long)]
         label: Option<String>,
-        /// Only those of which one of these receivers was told, apart by commas
+        /// Only those of which one of these receivers was notified, separated by commas
         #[arg(long)]
         receiver: Option<String>,
         /// Only those with all of these words in monitor, key, text or labels
         #[arg(long)]
         text: Option<String>,
-        /// Only those of which nobody is told (true), or only others (false)
+        /// Only those that are silenced (true), or only others (false)
         #[arg(long, value_name = "BOOL")]
         silenced: Option<bool>,
         /// How many to list at most
@@ -48,12 +48,13 @@ pub(crate) enum Verb {
         /// Id of the incident
         id: String,
     },
-    /// Tell the check, step, row and rule behind an incident, what changed, and who was told
+    /// Explain an incident: the check, step, row and rule behind it, what changed, and who was
+    /// notified
     Explain {
         /// Id of the incident, or the dedup key under which a provider knows it
         id: String,
     },
-    /// Write what happened in an incident, and how long people took, with headings to fill in
+    /// Write a report of an incident: the timeline and response times, with headings to fill in
     #[command(after_help = "\
 Examples:
   nightbell incident report ID > 2026-11-03-shop.md
@@ -61,10 +62,10 @@ Examples:
 
 Times are those of UTC. -o md (also without -o), html or json.")]
     Report {
-        /// Id of the incident, be it over or not
+        /// Id of the incident, open or resolved
         id: String,
     },
-    /// Say that somebody takes care: nobody is reminded or told further
+    /// Acknowledge incidents: reminders and escalation stop
     Acknowledge {
         /// Who and why
         #[command(flatten)]
@@ -73,13 +74,13 @@ Times are those of UTC. -o md (also without -o), html or json.")]
         #[arg(long)]
         until_clear: bool,
     },
-    /// Take an acknowledgement back: people are told again
+    /// Unacknowledge incidents: they are escalated again
     Unacknowledge {
         /// Who and why
         #[command(flatten)]
         deed: IncidentAction,
     },
-    /// Be quiet about incidents for a while
+    /// Snooze incidents: no notifications for a while
     Snooze {
         /// Who and why
         #[command(flatten)]
@@ -88,41 +89,41 @@ Times are those of UTC. -o md (also without -o), html or json.")]
         #[arg(long = "for", value_name = "SPAN")]
         length: String,
     },
-    /// Tell the next ones on the route of incidents now, whatever their delay
+    /// Escalate incidents: notify the next step of their routes now, whatever its delay
     Escalate {
         /// Who and why
         #[command(flatten)]
         deed: IncidentAction,
     },
-    /// Write a note into the history of an incident, be it over or not
+    /// Add a note to the history of an incident, open or resolved
     Note {
         /// Id of the incident
         id: String,
         /// What others should know; at most 2000 bytes
         text: String,
-        /// Who; you by default
+        /// Who does this [default: you]
         #[arg(long, env = "USER")]
         who: Option<String>,
     },
-    /// Send again what was given up about incidents, once their receivers have been put right
+    /// Resend the dead deliveries of incidents, once their receivers have been repaired
     Resend {
         /// Who and why
         #[command(flatten)]
         deed: IncidentAction,
     },
-    /// Say of an incident, afterwards, that it was real or noise: backtests count by it
+    /// Judge an incident, afterwards, as real or noise; backtests count by it
     Judge {
         /// Who and why
         #[command(flatten)]
         deed: IncidentAction,
-        /// It was right to tell of it
+        /// The notification was justified
         #[arg(long, required_unless_present = "noise", conflicts_with = "noise")]
         real: bool,
-        /// Nobody needed to know
+        /// The notification was not needed
         #[arg(long)]
         noise: bool,
     },
-    /// Say that something was wrong of which no incident told: backtests count by it
+    /// Record an outage for which there was no incident; backtests count by it
     Missed {
         /// Name of the monitor
         monitor: String,
@@ -134,14 +135,14 @@ Times are those of UTC. -o md (also without -o), html or json.")]
         /// Until when
         #[arg(long, value_name = "TIME")]
         to: String,
-        /// Who; you by default
+        /// Who does this [default: you]
         #[arg(long, env = "USER")]
         who: Option<String>,
         /// Why, for people
         #[arg(long)]
         why: Option<String>,
     },
-    /// Say that incidents are over
+    /// Resolve incidents
     Resolve {
         /// Who and why
         #[command(flatten)]
@@ -155,7 +156,7 @@ pub(crate) struct IncidentAction {
     /// Ids of incidents
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// Who; you by default
+    /// Who does this [default: you]
     #[arg(long, env = "USER")]
     who: Option<String>,
     /// Why, for people

@@ -17,7 +17,7 @@ use super::table::{Cell, Table};
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make a key; prints its id and, this once, the key itself
+    /// Create a key; prints its id and, this once only, the key itself
     #[command(after_help = "\
 Roles:
   viewer     sees definitions, runs, monitors and incidents
@@ -49,30 +49,31 @@ Use it as NIGHTBELL_KEY, as `Authorization: Bearer KEY`, or in SDKs as id and se
     Create(Create),
     /// List keys: their roles, and when each was used last since the server started
     List {
-        /// Revoked and expired ones, too
+        /// Also list revoked and expired keys
         #[arg(long)]
         all: bool,
     },
-    /// Revoke keys, by their ids; what is sent with them is refused at once
+    /// Revoke keys, by their ids; requests with them are refused at once
     Revoke(Revocation),
 }
 
 /// What key to make.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// What people call it, such as the program or the person that will have it
+    /// Its name, such as the program or the person that will use it
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it may do; repeat it for several
+    /// A role; repeat it for several
     #[arg(long = "role", value_name = "ROLE", required_unless_present = "user")]
     roles: Vec<String>,
     /// On what: a selector such as hub=sales; repeat it for several. On everything without it
     #[arg(long = "on", value_name = "SELECTOR")]
     on: Vec<String>,
-    /// For a user: the key has what the user has at each moment, and counts while the user does
+    /// For a user: the key always has the user's present permissions, and is valid while the user
+    /// is enabled
     #[arg(long, value_name = "NAME", conflicts_with_all = ["roles", "on"])]
     user: Option<String>,
-    /// When it ends by itself: after a time such as 90d
+    /// When it expires: after a time such as 90d
     #[arg(long, value_name = "DURATION")]
     expires: Option<String>,
 }

@@ -66,9 +66,11 @@ pub(super) async fn login(arguments: In, client: &Client, output: &Output) -> an
         Some(user) => user,
         None if io::stdin().is_terminal() => prompt::open("Name")?,
         None => {
-            return Err(Failure::usage("there is nobody to ask for the name")
-                .with_hint("write --user NAME; the password is a line of standard input")
-                .into());
+            return Err(Failure::usage(
+                "standard input is not a terminal, so the name cannot be asked for",
+            )
+            .with_hint("write --user NAME; the password is a line of standard input")
+            .into());
         }
     };
     let password = prompt::password(&format!("Password of {user}"))?;

@@ -21,14 +21,14 @@ pub(crate) struct Completions {
 /// Where to.
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// The folder to write the pages into; it must be there
+    /// The folder to write the pages into; it must exist
     folder: PathBuf,
 }
 
 /// Where to.
 #[derive(Debug, Args)]
 pub(crate) struct EditorSchemas {
-    /// The folder to write the schemas into; it must be there
+    /// The folder to write the schemas into; it must exist
     folder: PathBuf,
 }
 

@@ -25,10 +25,10 @@ const ACTS: [&str; 4] = ["acknowledge", "check", "preview", "retry"];
 /// What assistants may do beside asking.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Tools that act, apart by commas; without it none of them is there
+    /// Acting tools to offer, separated by commas [default: none]
     #[arg(long, value_delimiter = ',', value_name = "TOOL", value_parser = PossibleValuesParser::new(ACTS))]
     allow: Vec<String>,
-    /// A folder whose files the tools may read, with those below it; again for more. The current one without it
+    /// A folder whose files the tools may read, with its subfolders; may be repeated
     #[arg(long = "dir", value_name = "DIR", default_value = ".")]
     folders: Vec<PathBuf>,
 }

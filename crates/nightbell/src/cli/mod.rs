@@ -80,7 +80,7 @@ First steps:
   nightbell workflow create -f flow.json          register a definition
   nightbell run start flow -i '{\"n\": 1}' --wait   run it and print its output
   nightbell run list --status FAILED              what went wrong
-  nightbell run why ID                            why it does not go on
+  nightbell run why ID                            why it does not continue
 
 Environment:
   NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default; unix:/PATH for its socket
@@ -89,7 +89,7 @@ Environment:
                          what `nightbell login` has kept for this server
   NIGHTBELL_CA_FILE      authorities (PEM) to trust for https, in place of the system's
   NIGHTBELL_CLIENT_CERT  certificate and key (PEM) to show, if the server asks for one
-  NO_COLOR               no colours, whatever the value
+  NO_COLOR               disables colours, whatever its value
 
 Exit codes:
   0 ok   1 error   2 usage   3 not found   4 conflict   5 workflow failed   6 server unreachable
@@ -98,7 +98,7 @@ Exit codes:
 const URL_HELP: &str = "\
 Address of the server [env: NIGHTBELL_URL, CONDUCTOR_SERVER_URL] [default: http://127.0.0.1:8080]";
 
-/// Durable workflows that watch other systems and ring when something is wrong.
+/// Durable workflows that watch other systems and notify people when something is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "nightbell", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true)]
@@ -137,7 +137,7 @@ Examples:
   nightbell serve --auth on --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
   nightbell serve --load definitions/ --load nightly.json")]
     Serve(Flags),
-    /// Run the two-minute tour: a server with examples, in a store that is thrown away
+    /// Run the two-minute tour: a server with examples, in a temporary store
     #[command(after_help = "\
 Examples:
   nightbell dev                  then, in another terminal: nightbell run list --watch
@@ -145,7 +145,7 @@ Examples:
     Dev(DevArguments),
     /// Run a Robopager checklist: as a service, or one check of it
     ///
-    /// Takes the checklist.yaml and the etl.cfg of Robopager as they are. The service is the server
+    /// Uses the checklist.yaml and the etl.cfg of Robopager unchanged. The service is the server
     /// with the checklist loaded; it takes its settings from the environment and nightbell.toml.
     #[command(after_help = "\
 Examples:
@@ -169,8 +169,8 @@ Environment:
 pub(crate) struct DevArguments {
     #[command(flatten)]
     pub(crate) flags: DevFlags,
-    /// real; or skip: when nobody was at work for 100 ms, the clock jumps to the next timer, schedule or
-    /// retry; with skip=2s, for 2 s
+    /// real, or skip: after 100 ms without work in progress the clock jumps to the next timer,
+    /// schedule or retry; skip=2s waits for 2 s
     #[arg(long, value_name = "CLOCK", default_value = "real")]
     pub(crate) clock: ClockMode,
 }
@@ -180,17 +180,17 @@ pub(crate) struct DevArguments {
 pub(crate) enum ClientCommand {
     /// Find mistakes in the files of a folder before anything runs; needs no server
     ///
-    /// Reads all files as --load would, and judges them together: workflows, task definitions,
-    /// schedules, event handlers, triggers and monitors. Finds what cannot run, and what runs but is
-    /// surely not meant: misspelt inputs, outputs, columns and cases, workflows that do not exist,
-    /// routes that nothing reaches. Each finding has file, line, reason, hint and code.
+    /// Reads all files as --load would, and checks them together: workflows, task definitions,
+    /// schedules, event handlers, triggers and monitors. Finds what cannot run, and what runs but
+    /// is probably a mistake: misspelt inputs, outputs, columns and cases, workflows that do not
+    /// exist, routes that nothing reaches. Each finding has file, line, reason, hint and code.
     #[command(after_help = "\
 Examples:
   nightbell check definitions/
-  nightbell check definitions/ --strict              notes fail, too
+  nightbell check definitions/ --strict              also fail on notes
   nightbell check . -o sarif > nightbell.sarif       for code reviews
 
-Exits with 1 if there are errors or warnings. Notes are worth a look, but perhaps meant.")]
+Exits with 1 if there are errors or warnings. Notes may be intended, but are worth a look.")]
     Check(check::Arguments),
     /// Definitions of workflows: what can run
     #[command(subcommand)]
@@ -204,28 +204,30 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Queues of tasks that wait for a worker
     #[command(subcommand)]
     Queue(queue::Verb),
-    /// Schedules: what starts runs by the clock
+    /// Schedules: runs that are started by cron expressions
     #[command(subcommand)]
     Schedule(schedule::Verb),
-    /// Batches: one act on all runs that a search finds
+    /// Batches: one action on all runs that a search finds
     #[command(subcommand)]
     Batch(batch::Verb),
-    /// Events: messages, and what is done about them
+    /// Events: messages and event handlers
     #[command(subcommand)]
     Event(event::Verb),
-    /// Triggers: methods and paths that start runs, or tell of them
+    /// Triggers: methods and paths that start runs, or show them
     #[command(subcommand)]
     Trigger(trigger::Verb),
-    /// Public status pages: what anybody may know of monitors, and what is posted there
+    /// Public status pages: the public status of monitors, and posts
     #[command(subcommand)]
     StatusPage(status_page::Verb),
-    /// Webhooks: places where other systems leave payloads that start runs and end waits
+    /// Webhooks: addresses to which other systems send payloads that start runs and complete
+    /// waiting tasks
     #[command(subcommand)]
     Webhook(webhook::Verb),
-    /// Schemas that definitions check inputs and outputs by
+    /// Schemas by which inputs and outputs are validated
     #[command(subcommand)]
     Schema(schema::Verb),
-    /// Orchestrations: instances of code and of workflows, as Durable Functions sees them
+    /// Orchestrations: instances of orchestrators and of workflows, in the model of Durable
+    /// Functions
     #[command(subcommand)]
     Orchestration(orchestration::Verb),
     /// Durable Task workers: who is connected
@@ -240,27 +242,27 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Incidents: what is wrong, and what people do about it
     #[command(subcommand)]
     Incident(incident::Verb),
-    /// Silences: who is not told what, and when
+    /// Silences: which incidents are not notified, and when
     #[command(subcommand)]
     Silence(silence::Verb),
-    /// Receivers: who is told
+    /// Receivers: who is notified, and how
     #[command(subcommand)]
     Receiver(receiver::Verb),
     /// The cluster: servers that share the store
     #[command(subcommand)]
     Cluster(cluster::Verb),
-    /// On call: who is, when the next one takes over, and when nobody is
+    /// On call: who is on call, hand-overs, and gaps
     #[command(subcommand)]
     Oncall(oncall::Verb),
-    /// Routes: who would be told of what
+    /// Routes: which receivers would be notified of what
     #[command(subcommand)]
     Route(route::Verb),
-    /// Secrets that workflows use: written, never shown
+    /// Secrets that workflows use; they can be written, but not read
     #[command(subcommand)]
     Secret(secret::Verb),
-    /// Say what a folder of definitions would change on the server, and whom that touches
+    /// Show what applying a folder of definitions would change on the server, and what that affects
     Plan(project::Plan),
-    /// Make the server what a folder of definitions, or a saved plan, says
+    /// Apply a folder of definitions, or a saved plan, to the server
     Apply(project::Apply),
     /// Keys: who may use the server, and for what
     #[command(subcommand)]
@@ -268,7 +270,7 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Users: people who sign in with a name and a password
     #[command(subcommand)]
     User(user::Verb),
-    /// Groups: users who are granted things together
+    /// Groups: users who share grants
     #[command(subcommand)]
     Group(group::Verb),
     /// Sign in as a user; commands use it where `NIGHTBELL_KEY` is not set
@@ -286,58 +288,59 @@ Examples:
     Login(login::In),
     /// Sign out: end the session of `nightbell login`
     Logout(login::Out),
-    /// Grants: what keys, users and groups may do, and on what
+    /// Grants: the roles of keys, users and groups, and on what
     #[command(subcommand)]
     Grant(grant::Verb),
-    /// Why somebody may do something, and what is weak about who may do what
+    /// Explain access decisions, and find weaknesses of the access control
     #[command(subcommand)]
     Auth(auth::Verb),
-    /// Roles: what they allow
+    /// Roles and their permissions
     #[command(subcommand)]
     Role(role::Verb),
-    /// Run the tests that lie beside definitions, in virtual time
+    /// Run the tests beside definitions, in virtual time
     ///
     /// Test files are named *.test.yaml, *.test.yml or *.test.json. They test workflows, monitors,
-    /// schedules and routes by the engine that ships, without a server and without the network.
-    /// Exits with 0 if all passed, 5 if a test failed, 1 if files are wrong.
+    /// schedules and routes with the real engine, without a server and without the network. Exits
+    /// with 0 if all passed, 5 if a test failed, 1 if files are wrong.
     #[command(after_help = "\
 Examples:
   nightbell test                          all tests in this folder and below
   nightbell test definitions --filter night
   nightbell test --trace --junit report.xml")]
     Test(test::Arguments),
-    /// The audit ledger: who changed what, who was refused, and who came in
+    /// The audit ledger: changes, refused requests, and sign-ins
     #[command(subcommand)]
     Audit(audit::Verb),
-    /// The store: the place where everything is kept
+    /// The store: initialize and copy it
     #[command(subcommand)]
     Store(store::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
-    /// Answer an assistant's questions as tools of the Model Context Protocol (stdio)
+    /// Serve tools for assistants by the Model Context Protocol (stdio)
     ///
-    /// The tools are commands of this binary: what is red, why, who is on call, previews, tests, plans.
-    /// They use the server and the key of the environment, so that the key's role limits them; what acts
-    /// is there only with --allow. An assistant starts it by itself.
+    /// The tools are commands of this binary: what is red, why, who is on call, previews, tests,
+    /// plans. They use the server and the key of the environment, so the key's roles limit them;
+    /// acting tools are offered only with --allow. Assistants start this command themselves.
     #[command(after_help = "\
 Examples:
   nightbell mcp                             asks, and changes nothing
   nightbell mcp --allow acknowledge,retry   may do these two as well")]
     Mcp(mcp::Arguments),
-    /// Make a file of monitors of what other tools watch: Gatus, Uptime Kuma, crontabs, Healthchecks
+    /// Convert configurations of other tools into monitors files: Gatus, Uptime Kuma, crontabs,
+    /// Healthchecks and others
     ///
-    /// Writes comments for everything that has no equivalent, and says on standard error what came of it.
-    /// Needs no server. What is written passes `nightbell check`.
+    /// Writes comments for everything that has no equivalent, and a summary to standard error.
+    /// Needs no server. The output passes `nightbell check`.
     #[command(subcommand)]
     Import(import::Verb),
-    /// Print what a shell needs to complete commands and options
+    /// Print the completion script of a shell
     #[command(after_help = "\
 Examples:
   nightbell completions bash | sudo tee /usr/share/bash-completion/completions/nightbell
   nightbell completions zsh > ~/.zfunc/_nightbell
   nightbell completions fish > ~/.config/fish/completions/nightbell.fish")]
     Completions(manual::Completions),
-    /// Write the manual into a folder, a page for each command
+    /// Write the manual into a folder, one page per command
     #[command(after_help = "\
 Example:
   mkdir -p man && nightbell man man && man -l man/nightbell.1")]
@@ -507,7 +510,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 /// Asks before something that cannot be undone or touches many things.
 ///
 /// # Errors
-/// The answer is no, or there is nobody to ask and `yes` is not set.
+/// The answer is no, or standard input is not a terminal and `yes` is not set.
 fn confirm(action: &str, things: &[String], yes: bool) -> anyhow::Result<()> {
     const SAMPLE: usize = 5;
     if yes {
@@ -521,19 +524,19 @@ fn confirm(action: &str, things: &[String], yes: bool) -> anyhow::Result<()> {
         let _ = writeln!(question, "  … and {} more", things.len() - SAMPLE);
     }
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("will not {action} without being asked to"))
+        return Err(Failure::usage(format!("refusing to {action} without --yes"))
             .with_details(question.lines().skip(1).map(|line| line.trim().to_owned()))
-            .with_hint("add --yes to go on without a question")
+            .with_hint("add --yes to skip the confirmation")
             .into());
     }
     let mut stderr = io::stderr();
-    write!(stderr, "{question}Type y to go on: ")?;
+    write!(stderr, "{question}Type y to continue: ")?;
     stderr.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         Ok(())
     } else {
-        Err(Failure::error("nothing was done").into())
+        Err(Failure::error("aborted; nothing was changed").into())
     }
 }

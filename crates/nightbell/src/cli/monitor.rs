@@ -28,9 +28,9 @@ const STDIN: &str = "-";
 /// What to do with monitors.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// List monitors and how they stand
+    /// List monitors with their status
     List {
-        /// Only monitors that stand so: new, up, pending, down or unknown
+        /// Only monitors of this status: new, up, pending, down or unknown
         #[arg(long, value_name = "STATUS")]
         status: Option<String>,
         /// Only monitors of this name; * stands for any text
@@ -42,13 +42,13 @@ pub(crate) enum Verb {
         /// Name of the monitor
         name: String,
     },
-    /// Check now, whatever the schedule says; prints the id of the check's run
+    /// Run a check now, regardless of the schedule; prints the id of the check's run
     Check {
         /// Names of monitors
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Define the monitors, receivers, routes and silences of files
+    /// Apply files of monitors, receivers, routes and silences
     #[command(after_help = "\
 A file is YAML, or JSON:
   receivers:
@@ -59,12 +59,12 @@ A file is YAML, or JSON:
     shop: { http: \"https://shop.example/health\", every: 30s, fail_after: 3 }
     backup: { heartbeat: { cron: \"0 2 * * *\", max_run: 4h } }
 
-A file is taken whole or refused whole. What it defined before and does not any more stays, unless
---replace is given.")]
+A file is applied as a whole or refused. What it defined before and does not define any more is kept,
+unless --replace is given.")]
     Apply(Apply),
-    /// Tell what is wrong with files, and change nothing; needs no server
+    /// Validate files without changing anything; needs no server
     ///
-    /// Of a folder, all files are read as --load would read them, and judged together: workflows,
+    /// For a folder, all files are read as --load would read them, and checked together: workflows,
     /// schedules and task definitions, too. Exits with 1 if anything is wrong.
     #[command(after_help = "\
 Examples:
@@ -72,9 +72,10 @@ Examples:
   nightbell monitor validate definitions/ --strict
   nightbell monitor validate -f monitors.yaml --online    also what the server knows: secrets, names")]
     Validate(Validate),
-    /// Try one check of a monitor: what it sees, what that means, who would be told, when it looks next
+    /// Preview one check of a monitor: its result, who would be notified, and when the next check
+    /// is due
     ///
-    /// Nothing comes of it: no incident moves and nobody is told. The server makes the check.
+    /// The server runs the check, but no incident changes and nobody is notified.
     #[command(after_help = "\
 Examples:
   nightbell monitor preview shop
@@ -87,13 +88,13 @@ Examples:
         #[arg(short, long)]
         file: Option<String>,
     },
-    /// Tell when a monitor checks next, and what silences it then
+    /// List the next checks of a monitor, and the silences that apply then
     #[command(after_help = "\
 Examples:
   nightbell monitor next etl-host
   nightbell monitor next etl-host -f monitors.yaml --after 2027-03-27 --limit 10   without a server")]
     Next(next::Next),
-    /// Show what a monitor's checks answered before it was judged, as far as it is kept
+    /// Show the recorded results of a monitor's checks, before evaluation, as far as they are kept
     #[command(after_help = "\
 Examples:
   nightbell monitor samples buildings --from 2h
@@ -101,24 +102,25 @@ Examples:
     Samples(samples::Samples),
     /// Show how a monitor's checks ended and how long they took
     ///
-    /// UPTIME is the share of checks that did not fail among those that told how things are.
+    /// UPTIME is the share of checks that did not fail among those with a known result.
     #[command(after_help = "\
 Examples:
   nightbell monitor uptime shop                             the last 24 hours, 30 and 90 days
   nightbell monitor uptime shop --from 12h --step 30m
   nightbell monitor uptime shop --from 2026-01-01 -o json")]
     Uptime(uptime::Uptime),
-    /// Try a definition on what checks have answered: which incidents, who would have been told, when
+    /// Backtest a definition on the recorded results of checks: which incidents, and who would have
+    /// been notified when
     ///
-    /// It runs here, on the engine that ships, in virtual time; the server gives samples and ledgers,
-    /// and nobody is told.
+    /// It runs on this machine, with the real engine in virtual time; the server provides samples
+    /// and ledgers, and nobody is notified.
     #[command(after_help = "\
 Examples:
   nightbell monitor backtest buildings                      as it is defined now
   nightbell monitor backtest -f monitors.yaml --since 30d   as this file defines it
   nightbell monitor backtest -f monitors.yaml buildings --compare")]
     Backtest(backtest::Backtest),
-    /// Remove monitors; what is open of them is resolved
+    /// Delete monitors; their open incidents are resolved
     Delete {
         /// Names of monitors
         #[arg(required = true)]
@@ -134,11 +136,11 @@ Examples:
 pub(crate) struct Validate {
     #[command(flatten)]
     paths: Paths,
-    /// Let the server judge files of monitors, too, each by itself: it knows which secrets, workflows
-    /// and schedules there are
+    /// Also let the server validate monitors files, each by itself: it knows which secrets,
+    /// workflows and schedules exist
     #[arg(long)]
     online: bool,
-    /// Warnings fail, too
+    /// Also fail on warnings
     #[arg(long)]
     strict: bool,
 }
@@ -149,10 +151,10 @@ pub(crate) struct Apply {
     /// Files, - for standard input
     #[arg(short, long, required = true, num_args = 1..)]
     file: Vec<String>,
-    /// What the files are called together, so that later ones can take their place
+    /// Name of the source that the files define together, so that later files can replace it
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Remove what the source defined before and the file does not
+    /// Remove what the source has defined before and the files no longer define
     #[arg(long)]
     replace: bool,
 }

@@ -29,14 +29,14 @@ const CALENDAR_DAYS: i64 = 28;
 /// What to ask about rotations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Say who is on call, until when, who comes next, and what decides
+    /// Show who is on call, until when, who is next, and which layer decides
     #[command(after_help = "\
 Examples:
   nightbell oncall who                                  of all rotations, now
   nightbell oncall who primary --at 2026-12-24T03:00    by the clock of UTC, or of --tz
   nightbell oncall who -f definitions/                  of files, without a server
 
-Exits with 5 if nobody is on call in the rotation that is named.")]
+Exits with 5 if nobody is on call in the given rotation.")]
     Who(Who),
     /// List the shifts of a rotation; -o ics for calendar programs
     #[command(after_help = "\
@@ -45,7 +45,7 @@ Examples:
   nightbell oncall calendar primary --tz Europe/Oslo -o ics > primary.ics
   nightbell oncall calendar primary -f definitions/ --to 2027-03-01")]
     Calendar(Calendar),
-    /// Find the times in which nobody is on call; exits with 1 if there are any
+    /// List the gaps in which nobody is on call; exits with 1 if there are any
     #[command(after_help = "\
 Examples:
   nightbell oncall gaps --days 180
@@ -54,7 +54,8 @@ Examples:
 A rotation whose `else` is an empty list has none: nobody is meant to be on call then. `nightbell check`
 finds the gaps of the next 180 days, too.")]
     Gaps(Gaps),
-    /// Say who was called how often in a month, by day and by night, and how soon somebody acknowledged
+    /// Show who was called how often in a month, by day and by night, and how soon the calls were
+    /// acknowledged
     #[command(after_help = "\
 Examples:
   nightbell oncall report --month 2026-11 --tz Europe/Oslo
@@ -81,7 +82,7 @@ pub(crate) struct Who {
     /// When: 2026-12-24, 2026-12-24T03:00, or with an offset [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// Time zone of times without an offset, and of those that are shown
+    /// Time zone of times without an offset, and of the output
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
     #[command(flatten)]
@@ -99,7 +100,7 @@ pub(crate) struct Calendar {
     /// Up to this [default: four weeks later]
     #[arg(long)]
     to: Option<String>,
-    /// Time zone that is shown
+    /// Time zone of the output
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
     #[command(flatten)]
@@ -114,7 +115,7 @@ pub(crate) struct Gaps {
     /// How many days ahead
     #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(i64).range(1..=732))]
     days: i64,
-    /// Time zone that is shown
+    /// Time zone of the output
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
     #[command(flatten)]

@@ -21,8 +21,8 @@ use crate::load;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A project owns what it applied. What its folder does not define any more is removed; nothing else
-is. The plan says what changes and whom that touches: running executions, next firings, monitors
-that ring elsewhere, secrets that are not there.
+is. The plan shows what changes and what that affects: running executions, next firings, monitors
+that notify other receivers, missing secrets.
 
 Exit codes: 0 nothing to change, 7 something, 1 the files are wrong.
 
@@ -40,7 +40,8 @@ pub(crate) struct Plan {
     /// Also write the plan into a file, to be applied as it is
     #[arg(short = 'O', long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Plan the next version for workflows that would change within theirs; the files stay as they are
+    /// Plan the next version of workflows that would change without a new version; the files are
+    /// not changed
     #[arg(long)]
     bump: bool,
     /// List what was changed on the server since projects applied it
@@ -51,7 +52,7 @@ pub(crate) struct Plan {
 /// What to apply.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A saved plan is applied only if what it concerns has not changed on the server since (exit code 4).
+A saved plan is applied only if its objects have not changed on the server since (exit code 4).
 
 Examples:
   nightbell apply definitions/
@@ -67,13 +68,13 @@ pub(crate) struct Apply {
     /// Do not ask before more than a fifth of what the project owns is removed
     #[arg(long, short)]
     yes: bool,
-    /// Take over what another project owns
+    /// Take over objects that another project owns
     #[arg(long)]
     adopt: bool,
-    /// Write the next version into the files of workflows that would change within theirs
+    /// Write the next version into the files of workflows that would change without a new version
     #[arg(long)]
     bump: bool,
-    /// Let running executions of changed workflows go on with the new definition where it fits
+    /// Upgrade running executions of changed workflows to the new definition where it fits
     #[arg(long)]
     upgrade_running: bool,
 }

@@ -22,11 +22,11 @@ pub(crate) enum Verb {
         /// Only queues in which tasks wait
         #[arg(long)]
         waiting: bool,
-        /// List those of the server's own task types, too; without it they are listed while tasks
+        /// Also list the queues of built-in task types; without it they are listed only while tasks
         /// wait in them
         #[arg(long)]
         all: bool,
-        /// Draw the list again every so many seconds
+        /// Refresh the list every so many seconds
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
               value_parser = clap::value_parser!(u64).range(1..))]
         watch: Option<u64>,

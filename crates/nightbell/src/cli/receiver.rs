@@ -13,14 +13,14 @@ use super::table::{Cell, Table};
 pub(crate) enum Verb {
     /// List receivers
     List,
-    /// Send a test notification and tell what the receiver answered; exits with 5 if it did not
+    /// Send a test notification and print the response of the receiver; exits with 5 if it did not
     /// arrive
     Test {
         /// Name of the receiver
         name: String,
     },
-    /// Send what was given up again, once the receiver has been put right: pages of what is open,
-    /// and ends that it has not heard
+    /// Resend dead deliveries, once the receiver has been repaired: of open incidents, and resolves
+    /// that it has not received
     Resend {
         /// Name of the receiver
         name: String,

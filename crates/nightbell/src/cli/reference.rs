@@ -17,7 +17,7 @@ use crate::config::{SETTINGS, default_of};
 /// Where to.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The folder to write the pages into; it must be there
+    /// The folder to write the pages into; it must exist
     folder: PathBuf,
 }
 

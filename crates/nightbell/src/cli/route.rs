@@ -17,10 +17,10 @@ use super::{input, offline};
 /// What to do with routes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Tell who would be told of an incident with these labels, and why
+    /// Show who would be notified of an incident with these labels, and why
     ///
     /// Warns of labels and values that no monitor has. With -f no server is needed. Exits with 5 if
-    /// nobody would be told.
+    /// nobody would be notified.
     #[command(after_help = "\
 Examples:
   nightbell route test team=data --severity critical
@@ -32,10 +32,11 @@ Examples:
 /// An incident that might be.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Labels, LABEL=VALUE; with --monitor its own count too, and columns of its row may stand here
+    /// Labels, LABEL=VALUE; with --monitor its own labels are added, and columns of its row can be
+    /// given, too
     #[arg(value_name = "LABEL=VALUE")]
     labels: Vec<String>,
-    /// The monitor that it is of
+    /// The monitor of the incident
     #[arg(long)]
     monitor: Option<String>,
     /// Its key

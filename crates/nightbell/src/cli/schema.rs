@@ -41,13 +41,13 @@ Definitions name one as inputSchema or outputSchema: { \"name\": \"order\", \"ve
     Create {
         #[command(flatten)]
         files: Files,
-        /// Give each the version after its latest, whatever it says itself
+        /// Give each the version after its latest, ignoring the version in the file
         #[arg(long)]
         new_version: bool,
     },
     /// Replace versions of schemas that exist, all or none
     Update(Files),
-    /// Delete versions of a schema; definitions that name them check nothing by them any more
+    /// Delete versions of a schema; definitions that name them no longer validate
     Delete(Versions),
 }
 

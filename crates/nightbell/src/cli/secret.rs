@@ -21,7 +21,7 @@ use super::table::Table;
 pub(crate) enum Verb {
     /// List the names of all secrets
     List,
-    /// Store a secret, in the place of the one of this name
+    /// Store a secret, replacing the one of this name
     #[command(after_help = "\
 Examples:
   nightbell secret put PAGERDUTY_KEY                     asks for the value, without echo
@@ -32,7 +32,7 @@ A workflow uses it as ${workflow.secrets.PAGERDUTY_KEY}.")]
     Put(Put),
     /// Delete secrets
     Delete(Removal),
-    /// Tell whether there is a secret of this name; exits with 3 if there is none
+    /// Check whether a secret of this name exists; exits with 3 if not
     Exists {
         /// Name
         #[arg(value_name = "NAME")]
@@ -134,9 +134,11 @@ fn value_of(put: &Put) -> anyhow::Result<String> {
             text.push_str(&prompt::silent(&format!("Value of {}", put.name))?);
         }
         None => {
-            return Err(Failure::usage("there is nobody to ask for the value")
-                .with_hint("write `-f -` to read it from standard input, or `-f FILE`")
-                .into());
+            return Err(Failure::usage(
+                "standard input is not a terminal, so the value cannot be asked for",
+            )
+            .with_hint("write `-f -` to read it from standard input, or `-f FILE`")
+            .into());
         }
     }
     // Editors and `echo` add one; a value with several keeps the others.

@@ -14,15 +14,15 @@ use super::table::{Cell, Table};
 pub(crate) enum Verb {
     /// List silences
     List,
-    /// Make a silence; prints its name
+    /// Create a silence; prints its name
     #[command(after_help = "\
 Examples:
   nightbell silence add --match monitor=web --for 2h --comment deploying
   nightbell silence add --match team=data --hours \"Sat 02:00-04:00\" --tz Europe/Oslo --name weekly")]
     Add(Silence),
-    /// List the open incidents that a silence would hide, without making it
+    /// List the open incidents that a silence would hide, without creating it
     Preview(Silence),
-    /// Take silences back: what is open and was hidden is told now
+    /// Delete silences: open incidents that they have hidden are notified now
     Delete {
         /// Names of silences
         #[arg(required = true)]
@@ -39,7 +39,7 @@ pub(crate) struct Silence {
     /// Its name
     #[arg(long)]
     name: Option<String>,
-    /// From then on; now by default
+    /// Start [default: now]
     #[arg(long, conflicts_with = "hours")]
     from: Option<String>,
     /// Until then
@@ -48,13 +48,13 @@ pub(crate) struct Silence {
     /// For so long, such as 2h [default: 1h, unless --to or --hours is given]
     #[arg(long = "for", value_name = "SPAN", conflicts_with = "hours")]
     length: Option<String>,
-    /// Again and again, such as "Sat 02:00-04:00"
+    /// Recurring hours, such as "Sat 02:00-04:00"
     #[arg(long)]
     hours: Option<String>,
     /// The zone of these times
     #[arg(long)]
     tz: Option<String>,
-    /// Who wants it; you by default
+    /// Who creates it [default: you]
     #[arg(long, env = "USER")]
     by: Option<String>,
     /// Why, for people

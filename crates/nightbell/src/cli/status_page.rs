@@ -37,11 +37,11 @@ A file holds one page or a list of them; the page is at /status/NAME:
 \"public\" has to be said: with true anybody who reaches the server sees the page, without signing in.
 Names of monitors and keys are not on it, only labels.")]
     Create(Files),
-    /// Replace status pages that exist; what was posted stays
+    /// Replace status pages that exist; posts are kept
     Update(Files),
-    /// Delete status pages with what was posted on them
+    /// Delete status pages with their posts
     Delete(Removal),
-    /// List what was posted on a status page, the newest first
+    /// List the posts of a status page, newest first
     Posts {
         /// Name of the page
         name: String,
@@ -56,11 +56,11 @@ Examples:
         name: String,
         /// The text, - for standard input
         text: String,
-        /// Who posts it; you by default. The page does not show it
+        /// Who posts it [default: you]; not shown on the page
         #[arg(long, env = "USER")]
         by: Option<String>,
     },
-    /// Take a post back
+    /// Delete a post
     Unpost {
         /// Name of the page
         name: String,

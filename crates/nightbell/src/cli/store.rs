@@ -22,7 +22,7 @@ const STORE_HELP: &str =
 /// What is done with a store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make the tables of a store, or bring them to the version of this release
+    /// Create the tables of a store, or upgrade them to the version of this release
     ///
     /// `serve` does that, too. This is for a role that may do more than the server's, and to make the
     /// key that seals secrets, of which every server on a shared store needs the same.
@@ -33,17 +33,17 @@ Examples:
     Init {
         #[arg(value_name = "URL", help = STORE_HELP)]
         store: Option<String>,
-        /// Make a key that seals secrets in this file, unless it is there
+        /// Generate a key that seals secrets in this file, unless it exists
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
     },
     /// Copy a store whole into a new or empty one, from SQLite to PostgreSQL or back, or to the same
     ///
-    /// Stop the server first: a store in use is refused, as is a target that holds something. All of
-    /// it is copied: runs with their histories, schedules, monitors, incidents, definitions, queues,
-    /// samples, logs, the audit log and secrets as they are sealed. Then the target is read back and
-    /// compared. Until that is done no server opens the target; a copy that was broken off is begun
-    /// anew with --again. The source stays as it is.
+    /// Stop the server first: a store in use is refused, as is a target that holds something. All
+    /// of it is copied: runs with their histories, schedules, monitors, incidents, definitions,
+    /// queues, samples, logs, the audit ledger and secrets as they are sealed. Then the target is
+    /// read back and compared. Until that is done no server opens the target; a copy that was
+    /// broken off is begun anew with --again. The source stays as it is.
     #[command(after_help = "\
 Examples:
   nightbell store copy --from sqlite:nightbell.db --to postgres://nightbell@db.example.org/nightbell

@@ -29,9 +29,9 @@ pub(crate) enum Verb {
     Update(Files),
     /// Remove definitions of tasks
     Delete(Removal),
-    /// Take tasks out of a queue, as a worker does
+    /// Poll tasks from a queue, as a worker does
     #[command(after_help = "\
-Whoever takes a task must report on it, or it times out and is given to someone else.
+A polled task must be completed or failed, or it times out and is handed out again.
 
 Example, a worker in the shell:
   task=$(nightbell task poll greet --json | jq -r '.[0].taskId')
@@ -40,7 +40,7 @@ Example, a worker in the shell:
         /// Type of the task
         #[arg(value_name = "TYPE")]
         task_type: String,
-        /// How many to take at most
+        /// How many tasks to poll at most
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
         count: u32,
         /// How long to wait for the first one, in milliseconds, at most 5000
@@ -54,7 +54,7 @@ Example, a worker in the shell:
         #[arg(long)]
         domain: Option<String>,
     },
-    /// Report that a task has been done
+    /// Complete a task
     #[command(after_help = "\
 Examples:
   nightbell task complete TASK_ID --data '{\"n\": 1}'
@@ -65,7 +65,7 @@ Examples:
         #[command(flatten)]
         report: Report,
     },
-    /// Report that a task has failed
+    /// Fail a task
     Fail {
         #[command(flatten)]
         target: Target,
@@ -74,7 +74,7 @@ Examples:
         /// Why
         #[arg(long)]
         reason: Option<String>,
-        /// Do not try it again
+        /// Do not retry it (FAILED_WITH_TERMINAL_ERROR)
         #[arg(long)]
         terminal: bool,
     },

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// Only tests with this in their name
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Write the messages of tests with `messages: snapshot` in the place of comparing them
+    /// Write the messages of tests with `messages: snapshot` instead of comparing them
     #[arg(long)]
     accept: bool,
     /// Print what happened in each test, with virtual times
@@ -35,17 +35,18 @@ pub(crate) struct Arguments {
     /// Run again whenever a file changes, until the command is stopped
     #[arg(long, conflicts_with_all = ["junit", "fail_under"])]
     watch: bool,
-    /// Tell what of the definitions no test has seen; into FILE: JSON (`.json`), `LCOV` (`.info`, `.lcov`) or text
+    /// Report which parts of the definitions no test covers; into FILE: JSON (`.json`), `LCOV`
+    /// (`.info`, `.lcov`) or text
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[allow(clippy::option_option, reason = "asked for or not, and then with a file or without")]
     coverage: Option<Option<PathBuf>>,
-    /// Fail if less of the definitions was seen, in percent
+    /// Fail if the coverage is lower, in percent
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     fail_under: Option<f64>,
-    /// Files that are run at the same time [default: as many as there are processors]
+    /// Files that are run in parallel [default: the number of processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Write what came of it as `JUnit` XML
+    /// Write the results as `JUnit` XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }

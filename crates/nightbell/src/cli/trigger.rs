@@ -32,7 +32,7 @@ A file holds one trigger or a list of them:
     Create(Files),
     /// Replace triggers that exist
     Update(Files),
-    /// Delete triggers; what they have started goes on
+    /// Delete triggers; runs that they have started continue
     Delete(Removal),
 }
 

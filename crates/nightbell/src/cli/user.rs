@@ -35,15 +35,16 @@ is granted to them, or better to their groups; see `nightbell group` and `nightb
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Disable users: their sessions and keys count no more, at once
+    /// Disable users: their sessions end and their keys are refused at once
     Disable(Removal),
-    /// Let users in again who were disabled; their keys count again
+    /// Enable disabled users; their keys are valid again
     Enable {
         /// Names or ids
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Delete users: their sessions and keys end at once, and what acts as them does nothing any more
+    /// Delete users: their sessions and keys end at once, and runs that act as them are refused
+    /// further actions
     Delete(Removal),
     /// Change a password: your own, or with a name somebody else's; all sessions of the user end
     #[command(after_help = "\

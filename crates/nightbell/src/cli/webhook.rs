@@ -18,7 +18,7 @@ use super::table::Table;
 pub(crate) enum Verb {
     /// List webhooks, with the paths that they answer at
     List,
-    /// Print a webhook as JSON, with what came lately; its secret is not shown
+    /// Print a webhook as JSON, with its recent deliveries; its secret is not shown
     Get {
         /// Name or id of the webhook
         name: String,
@@ -33,7 +33,7 @@ A file holds one webhook or a list of them:
     Create(Files),
     /// Replace webhooks that exist, by their ids or names
     Update(Files),
-    /// Delete webhooks, by their names or ids; what they have started goes on
+    /// Delete webhooks, by their names or ids; runs that they have started continue
     Delete(Removal),
 }
 

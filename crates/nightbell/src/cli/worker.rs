@@ -18,7 +18,7 @@ pub(crate) enum Verb {
         #[arg(long = "hub", value_name = "NAME", env = "NIGHTBELL_TASK_HUB")]
         hub: Option<String>,
     },
-    /// List work that was handed out and not done: how often, why, and when it is tried again
+    /// List work items that were handed out and not completed: attempts, reason, and next attempt
     Unfinished {
         /// Only work of this task hub
         #[arg(long = "hub", value_name = "NAME", env = "NIGHTBELL_TASK_HUB")]

@@ -165,7 +165,7 @@ fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let server = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     tokio::spawn(async move {
         if let Err(error) = server.into_future().await {
-            tracing::warn!(%error, "a stand-in server ended");
+            tracing::warn!(%error, "stand-in server ended");
         }
     });
 }

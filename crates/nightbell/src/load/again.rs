@@ -220,7 +220,7 @@ async fn reload(
         Ok(()) => loaded.pending.clear(),
         Err(Failed::Store(why)) => {
             // Nothing is known of the files: what was told of them stays.
-            tracing::error!("the store did not take what files define, it is tried again: {why}");
+            tracing::error!("definitions of --load could not be stored; retrying: {why}");
             loaded.pending.extend(files);
             return;
         }
@@ -286,7 +286,7 @@ pub(super) async fn prune(
         Ok(pruned) => pruned,
         Err(problem) => {
             let reason = problem.message;
-            tracing::error!(%reason, "what no file defines any more could not be removed");
+            tracing::error!(%reason, "definitions that no file contains any more could not be removed");
             return;
         }
     };

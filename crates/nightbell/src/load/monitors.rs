@@ -271,7 +271,7 @@ pub(super) async fn beside<'a>(
 ) -> Known {
     let mut known = Known::default();
     if let Err(error) = engine.add_known(&mut known, "").await {
-        tracing::warn!(%error, "what monitors speak of cannot be compared with what there is");
+        tracing::warn!(%error, "references of monitors to workflows and schedules could not be checked");
         return Known::default();
     }
     for defined in definitions {

@@ -39,7 +39,7 @@ pub(super) async fn tell(engine: &Engine, of: Of, refused: &Mistakes) -> bool {
     engine.set_rejected_files(of.prefix(), shown.collect());
     let told = tell_incidents(engine, of.prefix(), refused).await;
     if let Err(error) = &told {
-        tracing::error!(%error, "Nightbell's own monitor could not be told of its files");
+        tracing::error!(%error, "state of the files could not be reported to Nightbell's own monitor");
     }
     told.is_ok()
 }

@@ -38,8 +38,8 @@ const SERVICE: &str = "cron";
 /// The options, as the original had them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Run this check once, page if it fails, and exit: 0 ok, 1 failed, 2 could not tell.
-    /// `cron` runs all of them as a service
+    /// Run this check once, page if it fails, and exit: 0 ok, 1 failed, 2 unknown. `cron` runs all
+    /// of them as a service
     #[arg(short, long, value_name = "NAME", default_value = SERVICE)]
     check: String,
     /// The checklist
@@ -297,7 +297,9 @@ impl Robopager {
             anyhow::Ok(())
         };
         if let Err(error) = told.await {
-            tracing::error!("Nightbell's own monitor could not be told of {shown}: {error:#}");
+            tracing::error!(
+                "state of {shown} could not be reported to Nightbell's own monitor: {error:#}"
+            );
         }
     }
 

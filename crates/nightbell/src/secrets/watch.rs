@@ -72,7 +72,7 @@ impl Announced {
         let incidents: Wrongs = wrong.iter().map(incident).collect();
         let heard = own::tell(engine, KEY, &incidents, "it can be read again").await;
         if let Err(error) = &heard {
-            tracing::error!(%error, "Nightbell's own monitor could not be told of secrets");
+            tracing::error!(%error, "state of secret backends could not be reported to Nightbell's own monitor");
         }
         self.is_complete = heard.is_ok();
         self.wrong = Some(wrong);

@@ -260,6 +260,6 @@ async fn report(engine: &Engine, id: &ExecutionId, sequence: u32, answer: &Answe
         metadata: None,
     };
     if let Err(error) = engine.report(id, report).await {
-        tracing::debug!(%error, "a staged task did not take its answer");
+        tracing::debug!(%error, "task of a test rejected its mocked result");
     }
 }

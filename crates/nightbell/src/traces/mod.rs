@@ -83,7 +83,7 @@ impl Exporter {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::debug!(%error, "runs to be exported cannot be read yet");
+                    tracing::debug!(%error, "runs to be exported could not be read; retrying");
                     self.failures += 1;
                     if !self.pause(None).await {
                         return;
@@ -108,7 +108,7 @@ impl Exporter {
             let noted = self.engine.note_exported(&page, batch.whole, batch.part).await;
             if let Err(error) = noted {
                 // It is noted with the next one; after a crash they are sent again.
-                tracing::debug!(%error, "how far runs are exported is not noted");
+                tracing::debug!(%error, "cursor of the trace export could not be stored");
             }
         }
         let is_more = page.has_more || batch.whole < page.runs.len() || !is_done;
@@ -194,14 +194,14 @@ impl Exporter {
                     figures.exported += (count as u64).saturating_sub(refused);
                     figures.refused += refused;
                     if figures.failing.take().is_some() {
-                        tracing::info!("traces are exported again");
+                        tracing::info!("trace export works again");
                     }
                     if refused > 0 {
                         figures.refusal = Some((now, format!("{refused} spans: {why}")));
                     }
                 });
                 if refused > 0 || !why.is_empty() {
-                    tracing::warn!(refused, %why, "the collector took a request with a remark");
+                    tracing::warn!(refused, %why, "collector accepted a request partially or with a warning");
                 }
                 true
             }
@@ -212,12 +212,12 @@ impl Exporter {
                     figures.requests.1 += 1;
                     figures.failing = None;
                 });
-                tracing::debug!(%why, count, "the collector refused a request: it is divided");
+                tracing::debug!(%why, count, "collector refused a request; it is divided");
                 false
             }
             Answer::Refused { why } => {
                 let run = page.runs.iter().find(|run| !run.is_left_out).map(|run| &run.id);
-                tracing::warn!(run = ?run, %why, "a span is not exported");
+                tracing::warn!(run = ?run, %why, "span dropped: it cannot be exported");
                 self.engine.note_trace_figures(|figures, now| {
                     figures.requests.1 += 1;
                     figures.refused += 1;
@@ -236,7 +236,7 @@ impl Exporter {
                 self.engine.note_trace_figures(|figures, now| {
                     figures.requests.1 += 1;
                     if figures.failing.is_none() {
-                        tracing::warn!(%why, "traces are not exported, and wait in the store");
+                        tracing::warn!(%why, "trace export failed; ended runs wait in the store");
                     }
                     let since = figures.failing.as_ref().map_or(now, |(since, _)| *since);
                     figures.failing = Some((since, why));
@@ -281,7 +281,7 @@ fn readable<R>(read: Result<Option<R>, Error>) -> Result<Option<R>, Error> {
     match read {
         Err(error) if error.is_transient() || matches!(error, Error::Closing) => Err(error),
         Err(error) => {
-            tracing::warn!(%error, "a run is not exported");
+            tracing::warn!(%error, "run dropped from trace export: it could not be read");
             Ok(None)
         }
         read => read,

@@ -335,7 +335,7 @@ async fn wrong_keys_are_answered_late_and_right_ones_at_once() {
     for late in late {
         assert_eq!(late.await.expect("it ends"), 401);
     }
-    assert!(server.live.log_text().contains("many wrong keys"), "{}", server.live.log_text());
+    assert!(server.live.log_text().contains("many invalid keys"), "{}", server.live.log_text());
 }
 
 #[test]

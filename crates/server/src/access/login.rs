@@ -41,16 +41,16 @@ struct Login {
     password: Zeroizing<String>,
 }
 
-/// Opens a session for a user: a token that lives an hour, and what renews it.
+/// Signs a user in: returns an access token, valid for an hour, and a renewal secret.
 #[utoipa::path(
     operation_id = "access_login",
     post, path = "/api/access/login", tag = "access", request_body = Login,
     responses(
         (status = 200, description = "The token, and `renewal`, a secret", body = serde_json::Value),
-        (status = 401, description = "Name and password do not belong together, or the user is disabled"),
+        (status = 401, description = "Wrong name or password, or the user is disabled"),
         (status = 404, description = "Access control is off"),
-        (status = 429, description = "Too many passwords were wrong; try again later"),
-        (status = 503, description = "Too many sign in at this moment"),
+        (status = 429, description = "Too many wrong passwords; try again later"),
+        (status = 503, description = "Too many sign-ins at the same time"),
     )
 )]
 async fn login(
@@ -87,7 +87,7 @@ struct Renewal {
     renewal: String,
 }
 
-/// Gives another token for a session.
+/// Issues another access token for a session.
 #[utoipa::path(
     post, path = "/api/access/renew", tag = "access", request_body = Renewal,
     responses(
@@ -117,15 +117,15 @@ async fn renew(
 struct Logout {
     /// The secret `renewal` of the login.
     renewal: String,
-    /// Whether all sessions of its user end, those of browsers too.
+    /// Whether all sessions of the user end, including those of browsers.
     #[serde(default)]
     everywhere: bool,
 }
 
-/// Ends a session, and its tokens with it; one that has ended already is no error.
+/// Ends a session and its tokens. Ending a session twice is not an error.
 #[utoipa::path(
     post, path = "/api/access/logout", tag = "access", request_body = Logout,
-    responses((status = 204, description = "It has ended"))
+    responses((status = 204, description = "Session ended"))
 )]
 async fn logout(
     State(authorizer): State<Arc<Authorizer>>,
@@ -149,23 +149,23 @@ async fn logout(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordChange {
-    /// What it is.
+    /// The kind of object.
     #[schema(value_type = String)]
     current: Zeroizing<String>,
-    /// What it becomes.
+    /// The new password.
     #[schema(value_type = String)]
     new: Zeroizing<String>,
 }
 
-/// Changes the password of the user who asks. All sessions end, this one too.
+/// Changes the caller's own password. All sessions of the user end, this one included.
 #[utoipa::path(
     post, path = "/api/access/password", tag = "access", request_body = PasswordChange,
     responses(
-        (status = 204, description = "It is changed"),
-        (status = 400, description = "The new one breaks the rule, or no user asks"),
-        (status = 401, description = "The current one is wrong"),
+        (status = 204, description = "Changed"),
+        (status = 400, description = "The new password breaks the rule, or the caller is not a user"),
+        (status = 401, description = "The current password is wrong"),
         (status = 409, description = "The user was disabled or given another password meanwhile"),
-        (status = 429, description = "Too many passwords were wrong; try again later"),
+        (status = 429, description = "Too many wrong passwords; try again later"),
     )
 )]
 async fn change_password(

@@ -185,7 +185,7 @@ pub(crate) async fn author_may(
     let author = engine.author_of(kind, name);
     match engine.must_allow(author.as_deref(), permission, on).await {
         Err(engine::Error::Rejected(why)) => {
-            tracing::warn!(kind = kind.as_str(), name, %why, "its author may not do this");
+            tracing::warn!(kind = kind.as_str(), name, %why, "document not in force: its author is not allowed to do this");
             Ok(false)
         }
         allowed => allowed.map(|()| true).map_err(Problem::from),
@@ -416,10 +416,10 @@ impl Authorizer {
             match engine.access().end_bootstrap(&principal.id, engine.now()).await {
                 Ok(()) => tracing::info!(
                     administrator = %principal.name,
-                    "an administrator has come in: the bootstrap key counts no more, and its file may \
+                    "an administrator has signed in: the bootstrap key is no longer valid, and its file may \
                      be deleted"
                 ),
-                Err(error) => tracing::error!(%error, "the bootstrap key could not be ended"),
+                Err(error) => tracing::error!(%error, "bootstrap key could not be revoked"),
             }
         });
     }
@@ -479,7 +479,7 @@ impl Authorizer {
         if let Some(Proved::Known(who)) = proved {
             return Ok(who);
         }
-        tracing::warn!(%application, "a workload is known, and its application is not there or disabled");
+        tracing::warn!(%application, "token of a workload refused: its application does not exist or is disabled");
         Err(invalid("there is no application for this workload, or it is disabled"))
     }
 

@@ -446,16 +446,17 @@ impl Authorizer {
     }
 }
 
-/// Opens a session for a key, or for a name and a password: the cookie is in the answer. A form with these
-/// and `next` is led on to that page, or back with `failed`; JSON is answered with the session.
+/// Signs in to the console with a key, or with a name and a password; the response sets the session
+/// cookie. A form with `next` is redirected to that page, or back with `failed`; JSON is answered
+/// with the session.
 #[utoipa::path(
     post, path = "/console/login", tag = "console", request_body = serde_json::Value,
     responses(
-        (status = 303, description = "Of a form: where to go on"),
-        (status = 200, description = "Of JSON: the session's `csrf`", body = serde_json::Value),
-        (status = 401, description = "Of JSON: the key does not count, or name and password do not belong together"),
+        (status = 303, description = "For forms: redirect to the page to continue with"),
+        (status = 200, description = "For JSON: the session's `csrf`", body = serde_json::Value),
+        (status = 401, description = "For JSON: invalid key, or wrong name or password"),
         (status = 404, description = "Access control is off"),
-        (status = 429, description = "Of JSON: too many passwords were wrong"),
+        (status = 429, description = "For JSON: too many wrong passwords"),
     )
 )]
 async fn sign_in(
@@ -501,11 +502,11 @@ async fn sign_in(
     Ok(response)
 }
 
-/// Ends the session; a form or JSON with `everywhere` ends all sessions of whoever asks, those of the
-/// command line too.
+/// Ends the session; a form or JSON with `everywhere` ends all sessions of the caller, those of the
+/// command line included.
 #[utoipa::path(
     post, path = "/console/logout", tag = "console", request_body = serde_json::Value,
-    responses((status = 303, description = "It has ended"))
+    responses((status = 303, description = "Session ended; redirect to the login page"))
 )]
 async fn sign_out(
     State(authorizer): State<Arc<Authorizer>>,
@@ -530,10 +531,10 @@ async fn sign_out(
     response
 }
 
-/// Tells whose session it is, and what it may do.
+/// Shows the user of the session and their permissions.
 #[utoipa::path(
     get, path = "/console/session", tag = "console",
-    responses((status = 200, description = "Who asks, and the token for X-CSRF", body = serde_json::Value))
+    responses((status = 200, description = "The authenticated caller, and the token for the header X-CSRF", body = serde_json::Value))
 )]
 async fn session(
     State(authorizer): State<Arc<Authorizer>>,

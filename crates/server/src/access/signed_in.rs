@@ -23,8 +23,8 @@ pub(crate) fn routes() -> Routes {
     Routes::new().on(Permission::Admin, routes!(list_sessions, end_sessions))
 }
 
-/// Lists the sessions of browsers and command lines: whose, since when, and when they were used last.
-/// Requests with a key in a header have none.
+/// Lists the sessions of browsers and command lines: user, start, and last use. Requests with a key
+/// in a header have no session.
 #[utoipa::path(
     get, path = "/api/access/sessions", tag = "access",
     responses((status = 200, description = "`who` (`user:ID` or `key:ID`), `kind` (`browser` or `command-line`), \
@@ -52,16 +52,17 @@ async fn list_sessions(
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct EndParams {
-    /// Whose, as the list says it: `user:ID` or `key:ID`.
+    /// Whose sessions, in the form of the list: `user:ID` or `key:ID`.
     who: String,
 }
 
-/// Ends all sessions of somebody: their browsers and command lines have to sign in anew. Keys stay good.
+/// Ends all sessions of a user: their browsers and command lines have to sign in again. Keys stay
+/// valid.
 #[utoipa::path(
     delete, path = "/api/access/sessions", tag = "access", params(EndParams),
     responses(
-        (status = 200, description = "They have ended; how many there were", body = serde_json::Value),
-        (status = 404, description = "They have no session"),
+        (status = 200, description = "The sessions were ended; their number", body = serde_json::Value),
+        (status = 404, description = "The user has no session"),
     )
 )]
 async fn end_sessions(

@@ -211,13 +211,13 @@ impl Codes {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 struct Beginning {
-    /// The page of the console to see afterwards.
+    /// The page of the console to open afterwards.
     next: String,
-    /// Of the command line: the port on which it waits, on the machine of the browser.
+    /// For the command line: the port on which it waits, on the machine of the browser.
     port: Option<u16>,
-    /// Of the command line: the SHA-256 of its verifier, in base64url.
+    /// For the command line: the SHA-256 of its verifier, in base64url.
     challenge: String,
-    /// Of the command line: what it recognizes its login by.
+    /// For the command line: its state parameter, which is returned unchanged.
     state: String,
 }
 
@@ -243,8 +243,8 @@ impl Beginning {
     operation_id = "sso_begin",
     get, path = "/console/sso", tag = "console", params(Beginning),
     responses(
-        (status = 303, description = "To the provider; or to the login page, with why not"),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 303, description = "Redirect to the provider, or to the login page with the reason"),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn begin(
@@ -276,23 +276,23 @@ async fn begin(
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
 struct Brought {
-    /// What the provider gives a token for.
+    /// The authorization code.
     code: String,
-    /// What the login was begun with.
+    /// The state parameter of the login.
     state: String,
-    /// Why there is no code.
+    /// The error of the provider, in place of a code.
     error: String,
-    /// Who answers (RFC 9207).
+    /// The issuer of the response (RFC 9207).
     iss: Option<String>,
 }
 
-/// Takes a browser that comes back from the provider, and opens a session.
+/// Receives the browser back from the provider, and opens a session.
 #[utoipa::path(
     operation_id = "sso_callback",
     get, path = "/console/sso/callback", tag = "console", params(Brought),
     responses(
-        (status = 303, description = "On to the page that was asked for; or to the login page, with why not"),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 303, description = "Redirect to the requested page, or to the login page with the reason"),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn come_back(
@@ -372,7 +372,7 @@ impl Authorizer {
                 Ok(who)
             }
             Err(error) => {
-                tracing::warn!(%error, user = shown, "the provider has vouched for somebody who is not let in");
+                tracing::warn!(%error, user = shown, "user authenticated by the OpenID provider is not admitted");
                 self.note_login("anonymous", "anonymous", peer, "refused");
                 Err(match error {
                     AccessError::Taken(name, _) => taken(&name),
@@ -385,7 +385,7 @@ impl Authorizer {
     /// Notes why nobody has signed in. What is secret or only for the provider's operators is in the log
     /// alone.
     fn refuse(&self, failed: Failed, peer: Option<Peer>) -> Problem {
-        tracing::warn!(%failed, "nobody has signed in by the provider");
+        tracing::warn!(%failed, "sign-in by the OpenID provider failed");
         self.note_login("anonymous", "anonymous", peer, "refused");
         problem_of(failed)
     }
@@ -469,13 +469,13 @@ fn sso_of(authorizer: &Authorizer) -> Result<&Sso, Problem> {
     })
 }
 
-/// Tells by which provider people sign in, and where that begins.
+/// Shows the OpenID provider for sign-in, and where the sign-in begins.
 #[utoipa::path(
     operation_id = "sso_describe",
     get, path = "/api/access/sso", tag = "access",
     responses(
-        (status = 200, description = "`label`, and `url`, where it begins", body = serde_json::Value),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 200, description = "`label`, and `url`, where the sign-in begins", body = serde_json::Value),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn describe(State(authorizer): State<Arc<Authorizer>>) -> Result<Json<Value>, Problem> {
@@ -490,20 +490,21 @@ async fn describe(State(authorizer): State<Arc<Authorizer>>) -> Result<Json<Valu
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Redeemed {
-    /// The code with which the browser was led to it.
+    /// The code that the browser has brought to the command line.
     code: String,
-    /// What it has begun with.
+    /// The verifier of the login.
     verifier: String,
 }
 
-/// Opens a session of the command line: a token that lives an hour, and what renews it.
+/// Opens a session of the command line: returns an access token, valid for an hour, and a renewal
+/// secret.
 #[utoipa::path(
     operation_id = "sso_redeem",
     post, path = "/api/access/sso", tag = "access", request_body = Redeemed,
     responses(
         (status = 200, description = "The token, and `renewal`, a secret", body = serde_json::Value),
         (status = 401, description = "The code is unknown, older than a minute or was used, or the verifier is another's"),
-        (status = 404, description = "Nobody signs in by a provider here"),
+        (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn redeem(

@@ -61,7 +61,7 @@ impl Throttle {
         *count = count.saturating_add(1);
         *last = now;
         if *count == FREE + 1 {
-            tracing::warn!(%address, "many wrong keys or tokens come from this address; it is slowed down");
+            tracing::warn!(%address, "many invalid keys or tokens from this address; its requests are throttled");
         }
         (STEP * count.saturating_sub(FREE)).min(WAIT_MAX)
     }

@@ -495,7 +495,7 @@ async fn connect(address: &str) -> io::Result<SendRequest<Body>> {
         builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "the link to the leader ended");
+            tracing::debug!(%error, "connection to the leader ended");
         }
     });
     Ok(sender)

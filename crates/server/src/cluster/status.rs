@@ -55,8 +55,8 @@ pub(crate) fn routes() -> Routes {
 #[utoipa::path(
     get, path = "/api/cluster", tag = "operations", operation_id = "clusterStatus",
     responses(
-        (status = 200, description = "The servers; one without cluster has none beside itself", body = serde_json::Value),
-        (status = 503, description = "The database does not say"),
+        (status = 200, description = "The servers of the cluster; a server without one lists itself alone", body = serde_json::Value),
+        (status = 503, description = "The database cannot be reached"),
     )
 )]
 async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
@@ -68,16 +68,16 @@ async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "clustered": true, "nodes": shown })))
 }
 
-/// Lets another server lead, as before an upgrade of the one that leads.
+/// Hands leadership over to another server, for example before an upgrade.
 ///
-/// The server that leads finishes what is being done and gives the store back; another one leads within a
-/// second, and requests wait for it. The one that led follows then.
+/// The leader finishes the requests in flight and releases the store; another server leads within a
+/// second, and requests wait for it. The former leader then follows.
 #[utoipa::path(
     post, path = "/api/cluster/drain", tag = "operations", operation_id = "drainCluster",
     responses(
         (status = 202, description = "The server that hands over, by its incarnation", body = serde_json::Value),
         (status = 409, description = "There is no other server that could lead"),
-        (status = 503, description = "The database does not say"),
+        (status = 503, description = "The database cannot be reached"),
     )
 )]
 async fn drain(State(api): State<Api>) -> Result<(StatusCode, Json<Value>), Problem> {

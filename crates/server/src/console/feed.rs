@@ -87,9 +87,10 @@ fn topics(what: &Changed) -> &'static [&'static str] {
     }
 }
 
-/// Tells what is committed from now on, or since the event that `Last-Event-ID` names. `topics` are
-/// `run`, `monitor`, `incident`, `schedule`, `firing`, `entity` and `change` (of definitions, secrets,
-/// silences, accounts), apart by commas; `id` names one machine. The event `reload` says that something may have been missed.
+/// Streams what is committed from now on, or since the event that `Last-Event-ID` names
+/// (server-sent events). `topics` are `run`, `monitor`, `incident`, `schedule`, `firing`, `entity`
+/// and `change` (of definitions, secrets, silences, accounts), separated by commas; `id` names one
+/// machine. The event `reload` says that something may have been missed.
 #[utoipa::path(
     get, path = "/console/feed", tag = "console",
     params(

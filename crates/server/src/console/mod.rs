@@ -242,7 +242,7 @@ impl Ask for Inside {
     }
 }
 
-/// The start of the console: what rings, is late, is stuck.
+/// The start page of the console: open incidents, late heartbeats, stuck runs.
 #[utoipa::path(
     get, path = "/console", tag = "console",
     responses((status = 303, description = "The console is at /console/"))
@@ -256,7 +256,7 @@ fn moved() -> Response {
     (StatusCode::SEE_OTHER, to).into_response()
 }
 
-/// What rings, is late, is stuck.
+/// Open incidents, late heartbeats, stuck runs.
 #[utoipa::path(
     get, path = "/console/", tag = "console",
     responses((status = 200, description = "The page", content_type = "text/html", body = String))
@@ -289,12 +289,12 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     Visit { is_part: request.headers().contains_key(PART), ..visit }
 }
 
-/// What a form of the console asks for.
+/// Performs an action that a form of the console submits.
 #[utoipa::path(
     post, path = "/console/{*page}", tag = "console",
     params(("page" = String, Path, description = "What the form does")),
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 303, description = "It was done; the page to look at now"))
+    responses((status = 303, description = "Done; redirect to the page that shows the result"))
 )]
 async fn form(State(shared): State<Shared>, request: Request) -> Response {
     let asked = Visiting::of(&request);
@@ -312,7 +312,7 @@ async fn form(State(shared): State<Shared>, request: Request) -> Response {
     shared.console.answer(&shared, visit, &asked).await
 }
 
-/// The form that asks who it is.
+/// The sign-in form.
 #[utoipa::path(
     get, path = "/console/login", tag = "console",
     responses((status = 200, description = "The page", content_type = "text/html", body = String))
@@ -321,13 +321,13 @@ async fn login(State(shared): State<Shared>, request: Request) -> Response {
     shown(&shared, request).await
 }
 
-/// What pages load; its name changes with its content.
+/// A static asset of the console; its name changes with its content.
 #[utoipa::path(
     get, path = "/console/assets/{name}", tag = "console",
     params(("name" = String, Path, description = "The name, with a hash")),
     responses(
         (status = 200, description = "The file"),
-        (status = 404, description = "There is none of this name: another version was installed"),
+        (status = 404, description = "No such asset: another version is installed"),
     )
 )]
 async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {

@@ -89,7 +89,7 @@ impl Caller {
         value(&self.parameters, name)
     }
 
-    /// Every value of a parameter; one may hold several, apart by commas.
+    /// Every value of a parameter; one may hold several, separated by commas.
     pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &str> {
         let named =
             self.parameters.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));

@@ -31,7 +31,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Run, routes!(make_primary))
 }
 
-/// Tells an instance of an event; the body is what there is to say.
+/// Raises an event for an instance; the body is its payload.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/raiseEvent/{event}", tag = "durable",
     request_body = serde_json::Value,
@@ -40,9 +40,9 @@ pub(super) fn routes() -> Routes {
         ("event" = String, Path, description = "The name of the event, in any case"),
     ),
     responses(
-        (status = 202, description = "It is told"),
-        (status = 400, description = "The body is no JSON"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Accepted"),
+        (status = 400, description = "The body is not JSON"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "The instance has ended"),
     )
 )]
@@ -67,7 +67,7 @@ async fn raise_event(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Ends an instance and what it has started and waits for.
+/// Terminates an instance and the sub-orchestrations that it waits for.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/terminate", tag = "durable",
     params(
@@ -75,8 +75,8 @@ async fn raise_event(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It ends"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Termination accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended"),
     )
 )]
@@ -96,7 +96,7 @@ async fn terminate_instance(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Lets an instance do nothing more until it is resumed.
+/// Suspends an instance until it is resumed.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/suspend", tag = "durable",
     params(
@@ -104,8 +104,8 @@ async fn terminate_instance(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It is suspended"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Suspension accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended"),
         (status = 500, description = "It is suspended already"),
     )
@@ -118,7 +118,7 @@ async fn suspend_instance(
     set_suspended(&api.engine, &caller, &id, true).await
 }
 
-/// Lets a suspended instance go on.
+/// Resumes a suspended instance.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/resume", tag = "durable",
     params(
@@ -126,8 +126,8 @@ async fn suspend_instance(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It goes on"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Resume accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended"),
         (status = 500, description = "It is not suspended"),
     )
@@ -168,7 +168,7 @@ async fn set_suspended(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Lets an instance that has failed try again from where it failed.
+/// Rewinds a failed instance: it continues from where it failed.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/rewind", tag = "durable",
     params(
@@ -176,8 +176,8 @@ async fn set_suspended(
         ("reason" = Option<String>, Query, description = "Why, for the record"),
     ),
     responses(
-        (status = 202, description = "It tries again"),
-        (status = 404, description = "There is no such instance"),
+        (status = 202, description = "Rewind accepted"),
+        (status = 404, description = "No such instance"),
         (status = 410, description = "It has ended without failing"),
         (status = 412, description = "It has not ended"),
     )
@@ -209,7 +209,7 @@ async fn rewind_instance(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Starts again what an instance was started with, under a new id or its own.
+/// Restarts an instance with its original input, under a new id or its own.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/instances/{id}/restart", tag = "durable",
     params(
@@ -218,9 +218,9 @@ async fn rewind_instance(
         ("timeout" = Option<f64>, Query, description = "Wait so many seconds for the end"),
     ),
     responses(
-        (status = 202, description = "It is begun: links to follow and steer it", body = serde_json::Value),
-        (status = 400, description = "There is no such instance"),
-        (status = 409, description = "It has not ended, so that its id is not free"),
+        (status = 202, description = "Started: URLs to query and control the instance", body = serde_json::Value),
+        (status = 400, description = "No such instance"),
+        (status = 409, description = "It has not ended, so its id is in use"),
     )
 )]
 async fn restart_instance(
@@ -262,7 +262,7 @@ async fn restart_instance(
 /// Does nothing: there is one server, which is the primary one.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/makeprimary", tag = "durable",
-    responses((status = 200, description = "It is"))
+    responses((status = 200, description = "Nothing to do"))
 )]
 async fn make_primary() -> StatusCode {
     StatusCode::OK

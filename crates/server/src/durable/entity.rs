@@ -44,7 +44,7 @@ fn entity_id(name: &str, key: &str) -> Result<String, Refusal> {
     Ok(format!("@{name}@{key}"))
 }
 
-/// Shows what an entity holds.
+/// Shows the state of an entity.
 #[utoipa::path(
     get, path = "/runtime/webhooks/durabletask/entities/{name}/{key}", tag = "durable",
     params(
@@ -52,8 +52,8 @@ fn entity_id(name: &str, key: &str) -> Result<String, Refusal> {
         ("key" = String, Path, description = "Its key; $ for an empty one"),
     ),
     responses(
-        (status = 200, description = "What it holds", body = serde_json::Value),
-        (status = 404, description = "It holds nothing"),
+        (status = 200, description = "The state of the entity", body = serde_json::Value),
+        (status = 404, description = "The entity does not exist or has no state"),
     )
 )]
 async fn entity(
@@ -69,7 +69,7 @@ async fn entity(
     }
 }
 
-/// Tells an entity to do something; the body is with what.
+/// Signals an entity: the body is the input of the operation.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/entities/{name}/{key}", tag = "durable",
     request_body = serde_json::Value,
@@ -79,8 +79,8 @@ async fn entity(
         ("op" = Option<String>, Query, description = "The operation"),
     ),
     responses(
-        (status = 202, description = "It is told"),
-        (status = 400, description = "The body is no JSON"),
+        (status = 202, description = "Accepted"),
+        (status = 400, description = "The body is not JSON"),
     )
 )]
 async fn signal_entity(
@@ -95,7 +95,7 @@ async fn signal_entity(
     signal(&api.engine, &caller, &entity_id(&name, &key)?, &operation, input).await
 }
 
-/// Tells the entity with an empty key to do something; the body is with what.
+/// Signals the entity with an empty key: the body is the input of the operation.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/entities/{name}", tag = "durable",
     request_body = serde_json::Value,
@@ -104,8 +104,8 @@ async fn signal_entity(
         ("op" = Option<String>, Query, description = "The operation"),
     ),
     responses(
-        (status = 202, description = "It is told"),
-        (status = 400, description = "The body is no JSON"),
+        (status = 202, description = "Accepted"),
+        (status = 400, description = "The body is not JSON"),
     )
 )]
 async fn signal_entity_without_key(
@@ -118,11 +118,11 @@ async fn signal_entity_without_key(
     signal_entity(state, caller, Path((name, EMPTY_KEY.to_owned())), headers, body).await
 }
 
-/// Tells the entity with an empty key to delete itself.
+/// Signals the entity with an empty key to delete its state.
 #[utoipa::path(
     delete, path = "/runtime/webhooks/durabletask/entities/{name}", tag = "durable",
     params(("name" = String, Path, description = "The name of the entity, in any case")),
-    responses((status = 202, description = "It is told"))
+    responses((status = 202, description = "Accepted"))
 )]
 async fn delete_entity_without_key(
     state: State<Api>,
@@ -132,14 +132,14 @@ async fn delete_entity_without_key(
     delete_entity(state, caller, Path((name, EMPTY_KEY.to_owned()))).await
 }
 
-/// Tells an entity to delete itself.
+/// Signals an entity to delete its state.
 #[utoipa::path(
     delete, path = "/runtime/webhooks/durabletask/entities/{name}/{key}", tag = "durable",
     params(
         ("name" = String, Path, description = "The name of the entity, in any case"),
         ("key" = String, Path, description = "Its key; $ for an empty one"),
     ),
-    responses((status = 202, description = "It is told"))
+    responses((status = 202, description = "Accepted"))
 )]
 async fn delete_entity(
     State(api): State<Api>,
@@ -208,7 +208,7 @@ struct Name {
         ("fetchState" = Option<bool>, Query, description = "Show what they hold; default false"),
         ("top" = Option<u64>, Query, description = "Entities in a page; default 100, at most 1000"),
     ),
-    responses((status = 200, description = "The page; the header tells where it goes on", body = Vec<serde_json::Value>))
+    responses((status = 200, description = "One page; the response header has the continuation token of the next one", body = Vec<serde_json::Value>))
 )]
 async fn entities(
     State(api): State<Api>,
@@ -222,7 +222,7 @@ async fn entities(
 #[utoipa::path(
     get, path = "/runtime/webhooks/durabletask/entities/{name}", tag = "durable",
     params(("name" = String, Path, description = "The name of the entities, in any case")),
-    responses((status = 200, description = "The page; the header tells where it goes on", body = Vec<serde_json::Value>))
+    responses((status = 200, description = "One page; the response header has the continuation token of the next one", body = Vec<serde_json::Value>))
 )]
 async fn entities_named(
     State(api): State<Api>,

@@ -34,7 +34,7 @@ const PAGE: u64 = 100;
 /// Instances in a page at most.
 const PAGE_MAX: u64 = 1000;
 
-/// Shows where an instance stands.
+/// Shows the status of an instance.
 #[utoipa::path(
     get, path = "/runtime/webhooks/durabletask/instances/{id}", tag = "durable",
     params(
@@ -48,10 +48,10 @@ const PAGE_MAX: u64 = 1000;
             description = "Answer 500 if it has failed; default false"),
     ),
     responses(
-        (status = 202, description = "It has not ended", body = serde_json::Value),
-        (status = 200, description = "It has ended", body = serde_json::Value),
-        (status = 404, description = "There is none"),
-        (status = 500, description = "It has failed, and the caller asked to be told so"),
+        (status = 202, description = "Not ended yet", body = serde_json::Value),
+        (status = 200, description = "Ended: the final status", body = serde_json::Value),
+        (status = 404, description = "Not found"),
+        (status = 500, description = "The instance failed, and the caller asked for that to be an error"),
     )
 )]
 async fn instance(
@@ -99,7 +99,7 @@ async fn instance(
         ("top" = Option<u64>, Query, description = "Instances in a page; default 100, at most 1000"),
         ("x-ms-continuation-token" = Option<String>, Header, description = "Where the last page ended"),
     ),
-    responses((status = 200, description = "The page; the header tells where it goes on", body = Vec<serde_json::Value>))
+    responses((status = 200, description = "One page; the response header has the continuation token of the next one", body = Vec<serde_json::Value>))
 )]
 async fn instances(
     State(api): State<Api>,

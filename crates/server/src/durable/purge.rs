@@ -39,8 +39,8 @@ struct Purged {
     delete, path = "/runtime/webhooks/durabletask/instances/{id}", tag = "durable",
     params(("id" = String, Path, description = "The id of the instance or entity")),
     responses(
-        (status = 200, description = "It is removed", body = Purged),
-        (status = 404, description = "There is no such instance"),
+        (status = 200, description = "Removed", body = Purged),
+        (status = 404, description = "No such instance"),
         (status = 412, description = "It has not ended"),
     )
 )]
@@ -78,7 +78,7 @@ async fn purge_instance(
     Ok(AsJson(Purged { instances_deleted }))
 }
 
-/// Removes every instance that has ended and was created in a stretch of time.
+/// Removes every instance that has ended and was created in a period of time.
 #[utoipa::path(
     delete, path = "/runtime/webhooks/durabletask/instances", tag = "durable",
     params(
@@ -88,9 +88,9 @@ async fn purge_instance(
         ("instanceIdPrefix" = Option<String>, Query, description = "Only ids that begin so"),
     ),
     responses(
-        (status = 200, description = "They are removed", body = Purged),
+        (status = 200, description = "Removed", body = Purged),
         (status = 400, description = "createdTimeFrom is missing, or a bound or status cannot be read"),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn purge_instances(

@@ -118,8 +118,8 @@ pub(crate) async fn begin(
         ("timeout" = Option<f64>, Query, description = "Wait so many seconds for the end"),
     ),
     responses(
-        (status = 202, description = "It is begun: links to follow and steer it", body = serde_json::Value),
-        (status = 200, description = "It has ended in time: its output", body = serde_json::Value),
+        (status = 202, description = "Started: URLs to query and control the instance", body = serde_json::Value),
+        (status = 200, description = "The orchestration ended within the timeout: its output", body = serde_json::Value),
         (status = 400, description = "The input does not fit, or there is no such version"),
     )
 )]
@@ -132,7 +132,8 @@ async fn start_new(
     start(&api.engine, &caller, name, None, &body).await
 }
 
-/// Starts an instance under an id of the caller's; one that has ended under it gives way.
+/// Starts an instance under an id that the caller chooses; an ended instance of that id is
+/// replaced.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/orchestrators/{name}/{id}", tag = "durable",
     request_body = serde_json::Value,
@@ -143,8 +144,8 @@ async fn start_new(
         ("timeout" = Option<f64>, Query, description = "Wait so many seconds for the end"),
     ),
     responses(
-        (status = 202, description = "It is begun: links to follow and steer it", body = serde_json::Value),
-        (status = 200, description = "It has ended in time: its output", body = serde_json::Value),
+        (status = 202, description = "Started: URLs to query and control the instance", body = serde_json::Value),
+        (status = 200, description = "The orchestration ended within the timeout: its output", body = serde_json::Value),
         (status = 400, description = "The input does not fit, or there is no such version"),
         (status = 409, description = "An instance of that id has not ended"),
     )

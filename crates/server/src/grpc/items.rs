@@ -100,11 +100,11 @@ async fn too_large(engine: &Engine, item: &WorkItem, bytes: usize) {
          less, continue as new more often, or use a worker that streams histories"
     );
     let token = item.token().clone();
-    tracing::warn!(machine = %token.machine(), bytes, "a work item is too large to be sent");
+    tracing::warn!(machine = %token.machine(), bytes, "work item too large to be sent; it is failed");
     let mut failure = FailureDetails::new("WorkItemTooLarge", words);
     failure.non_retriable = true;
     let failed = engine.fail_work(token.clone(), Box::new(failure)).await;
     if let Err(error) = failed {
-        tracing::warn!(machine = %token.machine(), error = %status::of(error), "it could not be failed");
+        tracing::warn!(machine = %token.machine(), error = %status::of(error), "oversized work item could not be failed");
     }
 }

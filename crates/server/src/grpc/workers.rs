@@ -36,8 +36,8 @@ async fn list(State(api): State<Api>, Query(which): Query<Which>) -> Json<Vec<Co
     Json(workers.iter().map(Connected::of).collect())
 }
 
-/// Lists work that was handed out and not done: what is tried again, longest first, then what was given
-/// up since the server started.
+/// Lists work items that were handed out and not completed: those that are retried, longest first,
+/// then those that were given up since the server started.
 #[utoipa::path(
     get, path = "/api/workers/unfinished", tag = "workers", params(Which),
     responses((status = 200, description = "The work", body = Vec<Tried>))
@@ -68,16 +68,16 @@ struct Tried {
     reason: String,
     /// The worker that tried last; may be empty.
     worker_id: String,
-    /// Every worker that is connected and takes such work has given it back.
+    /// Every connected worker that accepts such work items has abandoned it.
     refused_by_all: bool,
     /// When the first attempt failed, in milliseconds since 1970.
     since: i64,
-    /// When the last one did.
+    /// When the last attempt failed.
     last_at: i64,
     /// When it is offered again; absent if it was given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_at: Option<i64>,
-    /// It has failed: there is no further attempt.
+    /// It was given up: there is no further attempt.
     given_up: bool,
 }
 
@@ -105,19 +105,19 @@ impl Tried {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Connected {
-    /// What it calls itself; may be empty.
+    /// The id that the worker reports; may be empty.
     worker_id: String,
     /// The task hub that it works for.
     task_hub: String,
-    /// What software it is; may be empty.
+    /// Its user agent; may be empty.
     user_agent: String,
     /// When its stream began, in milliseconds since 1970.
     since: i64,
-    /// Pieces of work sent to it so far.
+    /// Work items sent to it so far.
     handed: u64,
-    /// Pieces of work sent to it and not answered.
+    /// Work items sent to it and not answered.
     outstanding: usize,
-    /// What it does, by kind of work.
+    /// What it accepts, by kind of work item.
     work: [Share; 3],
 }
 
@@ -127,13 +127,13 @@ struct Connected {
 struct Share {
     /// `orchestration`, `activity` or `entity`.
     kind: &'static str,
-    /// The names that it takes, with their versions; absent = every name.
+    /// The names that it accepts, with their versions; absent = every name.
     #[serde(skip_serializing_if = "Option::is_none")]
     names: Option<Vec<String>>,
-    /// How many it takes at a time; absent = any number.
+    /// How many it accepts at a time; absent = any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<usize>,
-    /// Pieces of work sent to it and not answered.
+    /// Work items sent to it and not answered.
     outstanding: usize,
 }
 

@@ -24,13 +24,13 @@ pub(super) fn routes() -> Routes {
     Routes::new().on(Need::Proof, routes!(ask, act))
 }
 
-/// Shows what a message told, and how to acknowledge it. Changes nothing.
+/// Shows the incident of a notification, and how to acknowledge it. Changes nothing.
 #[utoipa::path(
     operation_id = "show_message", get, path = "/a/{token}", tag = "incidents",
     params(("token" = String, Path, description = "From the message")),
     responses(
         (status = 200, description = "A page for browsers, else JSON", body = serde_json::Value),
-        (status = 404, description = "It belongs to no message, or to one that is too old"),
+        (status = 404, description = "The token is unknown or too old"),
     )
 )]
 async fn ask(
@@ -50,15 +50,15 @@ async fn ask(
     answer(&shared, &headers, &Answering::Asked { title, sent_at, count }, shown)
 }
 
-/// Acknowledges what a message told. Each message counts once.
+/// Acknowledges the incident of a notification. Each notification counts once.
 #[utoipa::path(
     operation_id = "answer_message", post, path = "/a/{token}", tag = "incidents",
     params(("token" = String, Path, description = "From the message")),
     responses(
         (status = 200, description = "`taken`, with the incidents, or why it changes nothing; a page for \
             browsers", body = serde_json::Value),
-        (status = 404, description = "It belongs to no message, or to one that is too old"),
-        (status = 503, description = "The store cannot be reached"),
+        (status = 404, description = "The token is unknown or too old"),
+        (status = 503, description = "The store is unavailable"),
     )
 )]
 async fn act(

@@ -264,12 +264,12 @@ async fn webhooks(State(api): State<Api>) -> Result<Json<Vec<Webhook>>, Problem>
     Ok(Json(all(&api.engine).await?.values().cloned().map(Webhook::shown).collect()))
 }
 
-/// Creates a webhook and answers it with its id: payloads go to `/webhook/{id}`.
+/// Creates a webhook and returns it with its id: payloads go to `/webhook/{id}`.
 #[utoipa::path(
     post, path = "/api/metadata/webhook", tag = "webhook", request_body = serde_json::Value,
     responses(
         (status = 200, description = "The webhook", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn create_webhook(
@@ -289,13 +289,13 @@ async fn create_webhook(
     Ok(Json(hook.shown()))
 }
 
-/// Shows a webhook and what came to it lately.
+/// Shows a webhook and its recent deliveries.
 #[utoipa::path(
     get, path = "/api/metadata/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
         (status = 200, description = "The webhook", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn webhook(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Webhook>, Problem> {
@@ -307,13 +307,13 @@ async fn webhook(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<
     Ok(Json(hook))
 }
 
-/// Replaces a webhook; a secret that is left out or written as `***` stays.
+/// Replaces a webhook; a secret that is left out or written as `***` is kept.
 #[utoipa::path(
     put, path = "/api/metadata/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
         (status = 200, description = "The webhook", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn update_webhook(
@@ -331,13 +331,13 @@ async fn update_webhook(
     Ok(Json(hook.shown()))
 }
 
-/// Forgets a webhook, its tags and its history.
+/// Deletes a webhook, its tags and its history.
 #[utoipa::path(
     delete, path = "/api/metadata/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_webhook(
@@ -367,11 +367,11 @@ async fn webhook_tags(
     tags::of(&api.engine, Resource::Webhook, &id).await.map(Json)
 }
 
-/// Adds tags to a webhook; those of the same key give way.
+/// Adds tags to a webhook; those of the same key are replaced.
 #[utoipa::path(
     put, path = "/api/metadata/webhook/{id}/tags", tag = "webhook", request_body = Vec<Tag>,
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "They are added"))
+    responses((status = 200, description = "Tags added"))
 )]
 async fn put_webhook_tags(
     State(api): State<Api>,
@@ -388,7 +388,7 @@ async fn put_webhook_tags(
 #[utoipa::path(
     delete, path = "/api/metadata/webhook/{id}/tags", tag = "webhook", request_body = Vec<Tag>,
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "They are removed"))
+    responses((status = 200, description = "Removed"))
 )]
 async fn delete_webhook_tags(
     State(api): State<Api>,

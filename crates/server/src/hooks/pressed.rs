@@ -110,7 +110,7 @@ pub(super) async fn twilio(
         Ok(acked) if acked.taken > 0 => says("Acknowledged. Thank you."),
         Ok(_) => says("Nothing is left to acknowledge."),
         Err(AckError::Engine(error)) => {
-            tracing::error!(%error, "a key pressed on the phone could not be taken");
+            tracing::error!(%error, "key pressed during a phone call could not be processed");
             says("It could not be acknowledged, as the server has a problem. It stays open.")
         }
         Err(AckError::Unknown | AckError::Expired) => {

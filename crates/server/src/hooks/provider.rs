@@ -76,19 +76,19 @@ struct Done {
     at: Timestamp,
 }
 
-/// Takes what a provider tells of an incident: acknowledged, no longer acknowledged, resolved; of
-/// Slack that a button, of Twilio that a key was pressed.
+/// Receives changes of an incident from a provider (acknowledged, unacknowledged, resolved),
+/// pressed buttons from Slack, and pressed keys from Twilio.
 #[utoipa::path(
     post, path = "/hooks/{receiver}", tag = "incidents", request_body = serde_json::Value,
     params(("receiver" = String, Path, description = "The name of the receiver")),
     responses(
-        (status = 200, description = "`taken`, with the incident, or why it changes nothing",
+        (status = 200, description = "`taken`, with the incident, or the reason why nothing changes",
             body = serde_json::Value),
-        (status = 400, description = "The body is no webhook of the provider's"),
-        (status = 401, description = "The sender gave no proof of who it is"),
-        (status = 403, description = "The proof is wrong"),
-        (status = 404, description = "There is no receiver of this name with a `webhook_secret`"),
-        (status = 503, description = "The secret is not there, or the store cannot be reached"),
+        (status = 400, description = "The body is not a webhook of this provider"),
+        (status = 401, description = "The sender did not authenticate"),
+        (status = 403, description = "The sender's authentication is wrong"),
+        (status = 404, description = "No receiver of this name has a `webhook_secret`"),
+        (status = 503, description = "The secret is missing, or the store is unavailable"),
     )
 )]
 async fn hear(
@@ -281,7 +281,7 @@ async fn take(engine: &Engine, listener: &Listener, done: Done) -> Result<Value,
         ProviderAction::Resolve => IncidentState::Resolved,
     };
     tracing::info!(receiver = listener.name, incident = %record.key, state = state.as_str(),
-        "heard from a provider");
+        "incident changed by its provider");
     Ok(json!({ "taken": true, "incident": record.key, "state": state }))
 }
 

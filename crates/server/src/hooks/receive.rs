@@ -46,33 +46,33 @@ const TASKS_MAX: usize = 1000;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Delivery {
-    /// Names the delivery.
+    /// The id of the delivery.
     event_id: String,
-    /// Something came of it.
+    /// It started a workflow or completed a task.
     matched: bool,
     /// Executions that it started, and those in which a task waited for it.
     workflow_ids: Vec<String>,
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
-    /// The payload, cut.
+    /// The payload, truncated.
     payload: String,
-    /// When it came, in milliseconds.
+    /// When it was received, in milliseconds since 1970.
     time_stamp: i64,
 }
 
-/// Takes a payload for a webhook: verifies its sender, starts workflows, and completes the tasks
-/// that wait for it. A signed delivery that came before is answered with `duplicate`, and does
-/// nothing.
+/// Receives a payload for a webhook: verifies its sender, starts workflows, and completes the tasks
+/// that wait for it. A signed delivery that was received before is answered with `duplicate`, and
+/// does nothing.
 #[utoipa::path(
     post, path = "/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
     responses(
-        (status = 200, description = "What came of it", body = serde_json::Value),
-        (status = 401, description = "The sender gave no proof of who it is"),
-        (status = 403, description = "The proof is wrong"),
-        (status = 404, description = "There is no such webhook"),
-        (status = 409, description = "The same delivery is being taken at this moment"),
+        (status = 200, description = "The outcome", body = serde_json::Value),
+        (status = 401, description = "The sender did not authenticate"),
+        (status = 403, description = "The sender's authentication is wrong"),
+        (status = 404, description = "No such webhook"),
+        (status = 409, description = "The same delivery is being processed"),
     )
 )]
 async fn receive(
@@ -117,7 +117,7 @@ async fn receive(
         Arrival::New(taking) => Some(taking),
         Arrival::Unknowable => None,
         Arrival::Seen(event_id) => {
-            tracing::info!(webhook = hook.name, event_id, "a delivery came again; nothing is done");
+            tracing::info!(webhook = hook.name, event_id, "duplicate webhook delivery ignored");
             let told = json!({
                 "eventId": event_id, "matched": false, "workflowIds": [], "problems": [],
                 "duplicate": true,
@@ -146,11 +146,11 @@ async fn receive(
     Ok(AsJson(told).into_response())
 }
 
-/// Does the same.
+/// The same at Conductor's other path.
 #[utoipa::path(
     post, path = "/api/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "What came of it", body = serde_json::Value))
+    responses((status = 200, description = "The outcome", body = serde_json::Value))
 )]
 async fn api_receive(
     state: State<Api>,
@@ -163,8 +163,8 @@ async fn api_receive(
     receive(state, writing, under_way, path, headers, body).await
 }
 
-/// Answers a provider that asks whether somebody is there: Twitter's `crc_token` is signed, all
-/// else is a plain yes.
+/// Answers a provider's test of the address: Twitter's `crc_token` is signed, everything else gets
+/// a plain 200.
 #[utoipa::path(
     get, path = "/webhook/{id}", tag = "webhook",
     params(
@@ -172,9 +172,9 @@ async fn api_receive(
         ("crc_token" = Option<String>, Query, description = "To be signed, by Twitter's verifier"),
     ),
     responses(
-        (status = 200, description = "Somebody is there", body = serde_json::Value),
+        (status = 200, description = "The webhook exists", body = serde_json::Value),
         (status = 400, description = "`crc_token` could be a payload, and is not signed"),
-        (status = 404, description = "There is no such webhook"),
+        (status = 404, description = "No such webhook"),
     )
 )]
 async fn challenge(
@@ -197,11 +197,11 @@ async fn challenge(
     }
 }
 
-/// Does the same.
+/// The same at Conductor's other path.
 #[utoipa::path(
     get, path = "/api/webhook/{id}", tag = "webhook",
     params(("id" = String, Path, description = "The id of the webhook")),
-    responses((status = 200, description = "Somebody is there", body = serde_json::Value))
+    responses((status = 200, description = "The webhook exists", body = serde_json::Value))
 )]
 async fn api_challenge(
     state: State<Api>,
@@ -225,7 +225,7 @@ pub(super) fn doubted(doubt: Doubt) -> Problem {
         Doubt::Unproven(why) => Problem::new(StatusCode::UNAUTHORIZED, "unverified", why),
         Doubt::Wrong(why) => Problem::new(StatusCode::FORBIDDEN, "unverified", why),
         Doubt::Unusable(why) => {
-            tracing::warn!(why, "a webhook cannot verify its senders");
+            tracing::warn!(why, "webhook cannot verify its senders");
             let message = "the webhook cannot verify its senders: see the server's log";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "webhook-unusable", message)
         }
@@ -344,7 +344,7 @@ async fn deliver(
                     webhook = hook.name,
                     workflow = name,
                     why = problem.message,
-                    "a webhook could not start a workflow"
+                    "webhook could not start a workflow"
                 );
                 delivery.problems.push(format!("{name}: {}", problem.message));
             }
@@ -371,7 +371,10 @@ fn waiting_for<'h>(engine: &Engine, hook: &'h Webhook, payload: &Value) -> Vec<(
                 found.push((task, workflow.as_str()));
             }
             if found.len() >= TASKS_MAX {
-                tracing::warn!(webhook = hook.name, "a payload fits more tasks than it may end");
+                tracing::warn!(
+                    webhook = hook.name,
+                    "webhook payload matches more waiting tasks than one delivery may complete"
+                );
                 return found;
             }
         }

@@ -27,17 +27,17 @@ pub(super) fn routes() -> Routes {
 /// The version of Alertmanager whose API this is; programs ask for it.
 const VERSION: &str = "0.27.0";
 
-/// Takes alerts as Prometheus sends them: new ones, the same again, and those that are over.
+/// Receives alerts as Prometheus sends them: new, repeated and resolved ones.
 #[utoipa::path(
     operation_id = "inbound_add_alerts", post, path = "/inbound/{key}/api/v2/alerts", tag = "inbound",
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 200, description = "All were taken"),
-        (status = 400, description = "What is wrong with some; all others were taken"),
+        (status = 200, description = "All were accepted"),
+        (status = 400, description = "Some alerts are invalid; all others were accepted"),
         (status = 404, description = "No monitor has this key"),
         (status = 413, description = "Too many in one request"),
-        (status = 429, description = "Some were not taken, because too many fire"),
+        (status = 429, description = "Some were refused, because too many alerts are firing"),
     )
 )]
 async fn add_alerts(
@@ -163,7 +163,7 @@ fn select(monitor: &Monitor, wanted: &Wanted, engine: &Engine) -> Vec<shown::Sho
     shown.filter(is_wanted).collect()
 }
 
-/// Lists the alerts that fire.
+/// Lists the firing alerts.
 #[utoipa::path(
     operation_id = "inbound_alerts", get, path = "/inbound/{key}/api/v2/alerts", tag = "inbound",
     params(
@@ -176,8 +176,8 @@ fn select(monitor: &Monitor, wanted: &Wanted, engine: &Engine) -> Vec<shown::Sho
     ),
     responses(
         (status = 200, description = "The alerts", body = Vec<serde_json::Value>),
-        (status = 400, description = "A filter is none"),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 400, description = "A filter is invalid"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]
@@ -193,13 +193,13 @@ async fn alerts(
     Ok(AsJson(found.into_iter().map(|alert| alert.value).collect()))
 }
 
-/// Lists the alerts that fire as receivers are told of them: in groups.
+/// Lists the firing alerts in groups, as receivers are notified of them.
 #[utoipa::path(
     operation_id = "inbound_groups", get, path = "/inbound/{key}/api/v2/alerts/groups", tag = "inbound",
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "The groups", body = Vec<serde_json::Value>),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]
@@ -214,13 +214,13 @@ async fn groups(
     Ok(AsJson(api.engine.monitor(&inbound.monitor, look).await?.unwrap_or_default()))
 }
 
-/// Says which API this is.
+/// Shows the status and version of this API.
 #[utoipa::path(
     operation_id = "inbound_status", get, path = "/inbound/{key}/api/v2/status", tag = "inbound",
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "The version", body = serde_json::Value),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]
@@ -241,13 +241,13 @@ async fn status(
     })))
 }
 
-/// Lists the receivers that alerts of the monitor may be told.
+/// Lists the receivers to which alerts of the monitor may be sent.
 #[utoipa::path(
     operation_id = "inbound_receivers", get, path = "/inbound/{key}/api/v2/receivers", tag = "inbound",
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "Their names", body = Vec<serde_json::Value>),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]

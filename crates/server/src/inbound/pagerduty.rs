@@ -62,17 +62,17 @@ struct Event {
     alert: Alert,
 }
 
-/// Takes an event of version 2: trigger, acknowledge or resolve.
+/// Receives an event of the Events API v2: trigger, acknowledge or resolve.
 #[utoipa::path(
     operation_id = "inbound_enqueue", post, path = "/inbound/{key}/v2/enqueue", tag = "inbound",
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 202, description = "It was taken, under this dedup_key", body = serde_json::Value),
-        (status = 400, description = "What is wrong with the event", body = serde_json::Value),
+        (status = 202, description = "Accepted under this `dedup_key`", body = serde_json::Value),
+        (status = 400, description = "Invalid event; the response says why", body = serde_json::Value),
         (status = 404, description = "No monitor has this key"),
         (status = 413, description = "The event is larger than 512 KiB"),
-        (status = 429, description = "It was not taken, because too many fire"),
+        (status = 429, description = "Refused, because too many alerts are firing"),
     )
 )]
 async fn enqueue(
@@ -90,19 +90,19 @@ async fn enqueue(
     Ok((StatusCode::ACCEPTED, AsJson(told)).into_response())
 }
 
-/// Takes an event of version 1.
+/// Receives an event of the Events API v1.
 #[utoipa::path(
     operation_id = "inbound_create_event", post,
     path = "/inbound/{key}/generic/2010-04-15/create_event.json", tag = "inbound",
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 200, description = "It was taken, under this incident_key",
+        (status = 200, description = "Accepted under this `incident_key`",
             body = serde_json::Value),
-        (status = 400, description = "What is wrong with the event", body = serde_json::Value),
+        (status = 400, description = "Invalid event; the response says why", body = serde_json::Value),
         (status = 404, description = "No monitor has this key"),
         (status = 413, description = "The event is larger than 512 KiB"),
-        (status = 429, description = "It was not taken, because too many fire"),
+        (status = 429, description = "Refused, because too many alerts are firing"),
     )
 )]
 async fn create_event(

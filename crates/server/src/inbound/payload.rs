@@ -30,19 +30,19 @@ pub(super) fn routes() -> Routes {
         .on(Need::Proof, routes!(any_json))
 }
 
-/// Takes the webhook of an Alertmanager (version 4), or of Grafana's alerting.
+/// Receives the webhook of an Alertmanager (version 4), or of Grafana's alerting.
 ///
-/// Who sends it tells once that an alert fires, and again hours later: it fires until it is said to be
-/// over.
+/// The sender reports a firing alert once, and repeats it after hours: it fires until it is
+/// reported as resolved.
 #[utoipa::path(
     operation_id = "inbound_webhook", post, path = "/inbound/{key}/webhook", tag = "inbound",
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 200, description = "How many alerts were taken", body = serde_json::Value),
-        (status = 400, description = "It is no such webhook, or some of its alerts are none; all others were taken"),
+        (status = 200, description = "The number of alerts accepted", body = serde_json::Value),
+        (status = 400, description = "Not a webhook of this kind, or some of its alerts are invalid; all others were accepted"),
         (status = 404, description = "No monitor has this key"),
-        (status = 429, description = "Some were not taken, because too many fire"),
+        (status = 429, description = "Some were refused, because too many alerts are firing"),
     )
 )]
 async fn webhook(
@@ -114,16 +114,16 @@ fn of_webhook_one(alert: &Value) -> Result<Alert, String> {
     Ok(alert)
 }
 
-/// Takes the formatted webhook that was made for Grafana `OnCall`.
+/// Receives the formatted webhook that was made for Grafana `OnCall`.
 #[utoipa::path(
     operation_id = "inbound_oncall", post, path = "/inbound/{key}/oncall", tag = "inbound",
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 200, description = "It was taken", body = serde_json::Value),
-        (status = 400, description = "It names no alert"),
+        (status = 200, description = "Accepted", body = serde_json::Value),
+        (status = 400, description = "It does not name an alert"),
         (status = 404, description = "No monitor has this key"),
-        (status = 429, description = "It was not taken, because too many fire"),
+        (status = 429, description = "Refused, because too many alerts are firing"),
     )
 )]
 async fn oncall(
@@ -168,19 +168,20 @@ fn of_oncall(body: &Value) -> Result<Alert, String> {
     Ok(alert)
 }
 
-/// Takes any JSON, of which the jq program `map` of the monitor makes alerts: objects with `labels` or
-/// `key`, `status` (firing or resolved), `severity`, `text`, `annotations` and `endsAt`.
+/// Receives any JSON, which the jq program `map` of the monitor turns into alerts: objects with
+/// `labels` or `key`, `status` (firing or resolved), `severity`, `text`, `annotations` and
+/// `endsAt`.
 #[utoipa::path(
     operation_id = "inbound_json", post, path = "/inbound/{key}/json", tag = "inbound",
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
-        (status = 200, description = "How many alerts were taken", body = serde_json::Value),
-        (status = 400, description = "The program fails on it, or what it makes is no alert"),
+        (status = 200, description = "The number of alerts accepted", body = serde_json::Value),
+        (status = 400, description = "The mapping program fails on it, or its result is not an alert"),
         (status = 404, description = "No monitor has this key"),
-        (status = 409, description = "The monitor has no program for it"),
-        (status = 429, description = "Some were not taken, because too many fire"),
-        (status = 503, description = "Too much is being evaluated at the moment"),
+        (status = 409, description = "The monitor has no `map` program for it"),
+        (status = 429, description = "Some were refused, because too many alerts are firing"),
+        (status = 503, description = "Too many evaluations are running"),
     )
 )]
 async fn any_json(

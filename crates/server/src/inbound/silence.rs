@@ -115,7 +115,7 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
     }))
 }
 
-/// Lists the silences that concern the monitor.
+/// Lists the silences that match the monitor.
 #[utoipa::path(
     operation_id = "inbound_silences", get, path = "/inbound/{key}/api/v2/silences", tag = "inbound",
     params(
@@ -125,8 +125,8 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
     ),
     responses(
         (status = 200, description = "The silences", body = Vec<serde_json::Value>),
-        (status = 400, description = "A filter is none"),
-        (status = 403, description = "The key only lets alerts in"),
+        (status = 400, description = "A filter is invalid"),
+        (status = 403, description = "The key is for sending alerts only"),
         (status = 404, description = "No monitor has this key"),
     )
 )]
@@ -150,16 +150,16 @@ async fn silences(
     Ok(AsJson(shown.collect()))
 }
 
-/// Makes a silence, or changes the one of its id.
+/// Creates a silence, or updates the one with its id.
 #[utoipa::path(
     operation_id = "inbound_put_silence", post, path = "/inbound/{key}/api/v2/silences", tag = "inbound",
     request_body = serde_json::Value,
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "Its id", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it, or cannot be said here"),
-        (status = 403, description = "The key does not let anybody silence"),
-        (status = 404, description = "No monitor has this key, or there is no silence of this id"),
+        (status = 400, description = "Invalid, or not supported here; the response says why"),
+        (status = 403, description = "The key does not allow silences"),
+        (status = 404, description = "No monitor has this key, or no such silence"),
         (status = 409, description = "Too many silences were made with this monitor's keys"),
     )
 )]
@@ -256,8 +256,8 @@ fn matcher_of(matcher: &Value) -> Result<LabelMatcher, String> {
     ),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 403, description = "The key only lets alerts in"),
-        (status = 404, description = "There is none of this id, or no monitor has this key"),
+        (status = 403, description = "The key is for sending alerts only"),
+        (status = 404, description = "No such id, or no monitor has this key"),
     )
 )]
 async fn silence(
@@ -273,7 +273,7 @@ async fn silence(
     Ok(AsJson(shown.ok_or_else(|| unknown(&id))?))
 }
 
-/// Ends a silence.
+/// Expires a silence.
 #[utoipa::path(
     operation_id = "inbound_expire_silence", delete, path = "/inbound/{key}/api/v2/silence/{id}",
     tag = "inbound",
@@ -282,8 +282,8 @@ async fn silence(
         ("id" = String, Path, description = "The id of the silence"),
     ),
     responses(
-        (status = 200, description = "It is over"),
-        (status = 403, description = "The key does not let anybody silence"),
+        (status = 200, description = "Ended"),
+        (status = 403, description = "The key does not allow silences"),
         (status = 404, description = "No silence of this id was made with this key"),
     )
 )]

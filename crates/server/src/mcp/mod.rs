@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new().on(Permission::Read, routes!(message))
 }
 
-/// A message of the Model Context Protocol. `allow` names the tools that act and are to be there, apart by
+/// A message of the Model Context Protocol. `allow` names the acting tools to offer, separated by
 /// commas: acknowledge, check, preview, retry.
 #[utoipa::path(
     operation_id = "mcp", post, path = "/mcp", tag = "operations",
@@ -38,8 +38,8 @@ pub(crate) fn routes() -> Routes {
     request_body = serde_json::Value,
     responses(
         (status = 200, description = "The answer", body = serde_json::Value),
-        (status = 202, description = "A notification: there is no answer"),
-        (status = 400, description = "It is no message, or of a protocol that is not spoken"),
+        (status = 202, description = "A notification: no response body"),
+        (status = 400, description = "Not a message, or of a protocol version that is not supported"),
     )
 )]
 async fn message(State(shared): State<Shared>, request: Request) -> Response {

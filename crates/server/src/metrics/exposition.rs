@@ -184,7 +184,7 @@ mod tests {
         histogram.observe(Duration::from_secs(1));
         histogram.observe(Duration::from_mins(1));
         let mut page = Page::new(format);
-        page.info("nightbell_build_info", "What runs", &[("version", "1.2")]);
+        page.info("nightbell_build_info", "Version of the server", &[("version", "1.2")]);
         let mut queues = page.gauge("nightbell_queue_waiting", "Tasks that wait");
         queues.add(&[("queue", "a\"b\\c\nd"), ("kind", "é")], 7);
         page.counter("nightbell_wakes_total", "Wakes").only(u64::MAX);

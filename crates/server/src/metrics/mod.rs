@@ -66,8 +66,8 @@ async fn metrics(
 
 /// What runs, and as what.
 fn write_role(page: &mut Page, version: &'static str, leads: bool) {
-    page.info("nightbell_build_info", "What runs", &[("version", version)]);
-    let help = "1 if this server owns the store, 0 if it hands requests on to the one that does";
+    page.info("nightbell_build_info", "Version of the server", &[("version", version)]);
+    let help = "1 if this server is the leader, 0 if it forwards requests to the leader";
     page.gauge("nightbell_cluster_leader", help).only(u8::from(leads));
 }
 
@@ -90,11 +90,11 @@ pub(crate) fn of_follower(
     let format = Format::wanted(headers);
     let mut page = Page::new(format);
     write_role(&mut page, version, false);
-    let help = "Connections to the server that owns the store";
+    let help = "Connections to the leader";
     page.gauge("nightbell_cluster_links", help).only(following.links);
-    let help = "Requests handed on that are not answered yet";
+    let help = "Requests forwarded to the leader that are in flight";
     page.gauge("nightbell_cluster_requests_forwarding", help).only(following.forwarding);
-    let help = "Requests handed on to the server that owns the store, by what became of them";
+    let help = "Requests forwarded to the leader, by outcome";
     let mut counted = page.counter("nightbell_cluster_requests_forwarded_total", help);
     for (outcome, count) in following.forwarded {
         counted.add(&[("outcome", outcome)], count);
@@ -105,7 +105,7 @@ pub(crate) fn of_follower(
 
 /// What was refused because a principal asked for too much.
 fn write_quotas(page: &mut Page, engine: &Engine, authorizer: &Authorizer) {
-    let help = "Requests that were refused because a quota of their principal was used up";
+    let help = "Requests refused because a quota of their principal was exceeded";
     let mut refused = page.counter("nightbell_quota_refusals_total", help);
     for (quota, count) in authorizer.refused_by_quota() {
         refused.add(&[("quota", quota)], count);
@@ -116,15 +116,15 @@ fn write_quotas(page: &mut Page, engine: &Engine, authorizer: &Authorizer) {
 /// How the export of runs as traces goes; zeros if there is no collector.
 fn write_traces(page: &mut Page, engine: &Engine) {
     let figures = engine.trace_figures().unwrap_or_default();
-    let help = "Spans of ended runs by what the collector did with them";
+    let help = "Spans of ended runs, by the collector's response";
     let mut spans = page.counter("nightbell_trace_spans_total", help);
     spans.add(&[("outcome", "exported")], figures.exported);
     spans.add(&[("outcome", "refused")], figures.refused);
-    let help = "Requests to the collector of traces by outcome";
+    let help = "Requests to the trace collector, by outcome";
     let mut requests = page.counter("nightbell_trace_requests_total", help);
     requests.add(&[("outcome", "taken")], figures.requests.0);
     requests.add(&[("outcome", "failed")], figures.requests.1);
-    let help = "How long the first run that waits to be exported has ended; 0 if none waits";
+    let help = "Time since the end of the oldest run that waits to be exported; 0 if none waits";
     let millis = figures.oldest.map_or(0, |oldest| engine.now().since(oldest).max(0));
     page.gauge("nightbell_trace_export_lag_seconds", help).only(millis as f64 / 1000.0);
 }
@@ -134,12 +134,16 @@ type Read = fn(&Statistics) -> u64;
 
 fn write_store(page: &mut Page, engine: &Engine, statistics: Option<&Statistics>) {
     let up = u8::from(statistics.is_some());
-    page.gauge("nightbell_store_up", "1 if the store answers questions").only(up);
+    page.gauge("nightbell_store_up", "1 if the store answers queries").only(up);
     let sizes: [(&'static str, &str, Read); 6] = [
-        ("nightbell_executions", "Executions of graphs stored", |it| it.executions),
-        ("nightbell_executions_running", "Executions of graphs not ended", |it| it.running),
-        ("nightbell_instances", "Instances of code stored", |it| it.instances),
-        ("nightbell_instances_running", "Instances of code not ended", |it| it.instances_running),
+        ("nightbell_executions", "Workflow executions stored", |it| it.executions),
+        ("nightbell_executions_running", "Workflow executions that have not ended", |it| {
+            it.running
+        }),
+        ("nightbell_instances", "Orchestration instances stored", |it| it.instances),
+        ("nightbell_instances_running", "Orchestration instances that have not ended", |it| {
+            it.instances_running
+        }),
         ("nightbell_entities", "Entities stored", |it| it.entities),
         ("nightbell_store_bytes", "Size of the store's files", |it| it.bytes),
     ];
@@ -162,12 +166,12 @@ fn write_store(page: &mut Page, engine: &Engine, statistics: Option<&Statistics>
     let help = "Writes that failed because the store was unavailable";
     page.counter("nightbell_store_write_failures_total", help).only(engine.write_failures());
     let times = engine.store().write_times();
-    let help = "How long transactions took, from their first statement until they were durable";
+    let help = "Duration of transactions, from their first statement until they were durable";
     let mut transactions = page.histogram("nightbell_store_transaction_duration_seconds", help);
     if let Some(times) = times {
         transactions.observed(&[], &times.transactions.observed());
     }
-    let help = "How long the ends of transactions took: appending to the log, and fsync";
+    let help = "Duration of the ends of transactions: appending to the log, and fsync";
     let mut syncs = page.histogram("nightbell_store_sync_duration_seconds", help);
     if let Some(times) = times {
         syncs.observed(&[], &times.syncs.observed());
@@ -179,23 +183,23 @@ fn write_engine(page: &mut Page, engine: &Engine) {
     let counted = [
         (
             "nightbell_workflows_started_total",
-            "Executions begun, of graphs and of code",
+            "Workflow executions and orchestration instances started",
             &counters.started,
         ),
         (
             "nightbell_workflows_completed_total",
-            "Executions ended as completed, of graphs and of code",
+            "Workflow executions and orchestration instances that completed",
             &counters.completed,
         ),
         (
             "nightbell_workflows_failed_total",
-            "Executions ended in any other way, of graphs and of code",
+            "Workflow executions and orchestration instances that ended otherwise",
             &counters.failed,
         ),
         ("nightbell_decisions_total", "Decisions committed", &counters.commits),
         (
             "nightbell_conflicts_total",
-            "Decisions made again because of a conflict",
+            "Decisions repeated because of a conflict",
             &counters.conflicts,
         ),
         ("nightbell_tasks_polled_total", "Tasks handed to workers", &counters.polled),
@@ -209,18 +213,18 @@ fn write_engine(page: &mut Page, engine: &Engine) {
     let help = "Executions left alone after an internal error";
     page.gauge("nightbell_executions_quarantined", help).only(engine.quarantined_count());
     let evaluations = engine.evaluations();
-    let help = "Evaluations of scripts, programs and schemas by where they stand";
+    let help = "Evaluations of scripts, jq programs and schemas, by state";
     let mut standing = page.gauge("nightbell_evaluations", help);
     standing.add(&[("state", "busy")], evaluations.busy);
     standing.add(&[("state", "waiting")], evaluations.waiting);
     standing.add(&[("state", "stuck")], evaluations.stuck);
-    let help = "Evaluations that were given up because they did not end";
+    let help = "Evaluations that were abandoned because they did not end";
     page.counter("nightbell_evaluations_given_up_total", help).only(evaluations.given_up);
     let meters = engine.meters();
-    let help = "How long commits took, from the decision until they were durable";
+    let help = "Duration of commits, from the decision until they were durable";
     let commits = meters.commits.observed();
     page.histogram("nightbell_commit_duration_seconds", help).observed(&[], &commits);
-    let help = "How long after its instant a timer was acted on";
+    let help = "Delay between the due time of a timer and its processing";
     let timers = meters.timers.observed();
     page.histogram("nightbell_timer_lateness_seconds", help).observed(&[], &timers);
 }

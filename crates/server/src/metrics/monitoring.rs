@@ -29,7 +29,7 @@ fn write_monitors(page: &mut Page, engine: &Engine, figures: &Figures) {
     }
     let help = "Checks that were due and did not run";
     page.counter("nightbell_checks_missed_total", help).only(figures.checks_missed);
-    let help = "How long after they were due checks began";
+    let help = "Delay between the due time of a check and its start";
     let checks = engine.meters().checks.observed();
     page.histogram("nightbell_check_lateness_seconds", help).observed(&[], &checks);
 }
@@ -54,18 +54,18 @@ fn write_deliveries(
         deliveries.add(&[("receiver", receiver), ("outcome", outcome)], count);
     }
     let meters = engine.meters();
-    let help = "How long attempts to tell a receiver took, by how they ended";
+    let help = "Duration of delivery attempts, by outcome";
     let mut attempts = page.histogram("nightbell_delivery_duration_seconds", help);
     for told in AttemptOutcome::ALL {
         let observed = meters.deliveries[told as usize].observed();
         attempts.observed(&[("outcome", told.as_str())], &observed);
     }
-    let help = "How long after a notification was owed its receiver had it";
+    let help = "Time from when a notification was due until its receiver accepted it";
     let latency = meters.notifications.observed();
     page.histogram("nightbell_delivery_latency_seconds", help).observed(&[], &latency);
-    let help = "Receivers that take no notifications";
+    let help = "Receivers that do not accept notifications";
     page.gauge("nightbell_receivers_broken", help).only(engine.broken_count());
-    let help = "1 if the receiver takes no notifications";
+    let help = "1 if the receiver does not accept notifications";
     let mut broken = page.gauge("nightbell_receiver_broken", help);
     for (receiver, is_broken) in receivers {
         broken.add(&[("receiver", receiver)], u8::from(*is_broken));
@@ -79,7 +79,7 @@ fn write_schedules(page: &mut Page, figures: &Figures) {
     let outcomes = ["EXECUTED", "FAILED", "MISSED", "SKIPPED"];
     let mut counts: BTreeMap<&str, u64> = outcomes.map(|outcome| (outcome, 0)).into();
     counts.extend(figures.firings.iter().map(|(outcome, count)| (&**outcome, *count)));
-    let help = "Firings of schedules by outcome";
+    let help = "Firings of schedules, by outcome";
     let mut firings = page.counter("nightbell_schedule_firings_total", help);
     for (outcome, count) in counts {
         firings.add(&[("outcome", &outcome.to_lowercase())], count);
@@ -88,12 +88,12 @@ fn write_schedules(page: &mut Page, figures: &Figures) {
     let instants: [(&'static str, &str, Instant); 2] = [
         (
             "nightbell_schedule_last_run_timestamp_seconds",
-            "Instant of the schedule's last run, in seconds since 1970",
+            "Time of the schedule's last run, in seconds since the Unix epoch",
             |runs| runs.last,
         ),
         (
             "nightbell_schedule_next_run_timestamp_seconds",
-            "Instant of the schedule's next run, in seconds since 1970",
+            "Time of the schedule's next run, in seconds since the Unix epoch",
             |runs| runs.next,
         ),
     ];
@@ -117,14 +117,14 @@ fn write_health(page: &mut Page, engine: &Engine, health: &Health) {
         let bad = health.problems.iter().any(|problem| problem.code == kind);
         problems.add(&[("kind", kind)], u8::from(bad));
     }
-    let help = "Files of definitions that are refused now";
+    let help = "Definition files that are currently rejected";
     page.gauge("nightbell_files_rejected", help).only(health.rejected.len());
-    let help = "Times that the clock was set forward or back, or the server stalled";
+    let help = "Number of times that the clock was set forward or back, or the server stalled";
     let mut events = page.counter("nightbell_clock_events_total", help);
     for (kind, count) in engine.clock_events() {
         events.add(&[("kind", kind)], count);
     }
-    let free = page.gauge("nightbell_disk_free_bytes", "Free room on the disk of the store");
+    let free = page.gauge("nightbell_disk_free_bytes", "Free space on the disk of the store");
     if let Some(space) = health.space {
         free.only(space.free);
     }

@@ -18,9 +18,10 @@ pub(crate) fn began() -> Duration {
 pub(super) fn write(page: &mut Page) {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
-    page.counter("process_cpu_seconds_total", "Time on processors, user and system").only(cpu);
+    page.counter("process_cpu_seconds_total", "User and system CPU time").only(cpu);
     let began = began().as_secs_f64();
-    page.gauge("process_start_time_seconds", "When it began to serve, since 1970").only(began);
+    page.gauge("process_start_time_seconds", "Start time of the process since the Unix epoch")
+        .only(began);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let of_status = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -28,13 +29,13 @@ pub(super) fn write(page: &mut Page) {
     };
     let kib = |name| of_status(name).map(|kib| kib << 10);
     let gauges = [
-        ("process_resident_memory_bytes", "Memory in use", kib("VmRSS:")),
-        ("process_virtual_memory_bytes", "Addresses in use", kib("VmSize:")),
+        ("process_resident_memory_bytes", "Resident memory size", kib("VmRSS:")),
+        ("process_virtual_memory_bytes", "Virtual memory size", kib("VmSize:")),
         ("process_threads", "Threads", of_status("Threads:")),
-        ("process_open_fds", "File descriptors in use", open_files()),
+        ("process_open_fds", "Number of open file descriptors", open_files()),
         (
             "process_max_fds",
-            "File descriptors that it may use",
+            "Maximum number of open file descriptors",
             getrlimit(Resource::Nofile).current,
         ),
     ];

@@ -16,11 +16,11 @@ pub(super) fn write(page: &mut Page, engine: &Engine) {
     for state in &states {
         waiting.add(&[("queue", &state.name)], state.waiting);
     }
-    let mut held = page.gauge("nightbell_queue_held", "Tasks that are held, by queue");
+    let mut held = page.gauge("nightbell_queue_held", "Tasks that are in progress, by queue");
     for state in &states {
         held.add(&[("queue", &state.name)], state.held);
     }
-    let help = "How long the task has been ready that has waited the longest, by queue";
+    let help = "Waiting time of the oldest ready task, by queue";
     let mut oldest = page.gauge("nightbell_queue_oldest_age_seconds", help);
     let now = engine.now();
     // What waits for a payload from outside may do so for days.
@@ -28,7 +28,7 @@ pub(super) fn write(page: &mut Page, engine: &Engine) {
         let millis = state.oldest.map_or(0, |at| now.since(at).max(0));
         oldest.add(&[("queue", &state.name)], millis as f64 / 1000.0);
     }
-    let help = "How long tasks waited from when they were ready until they were handed out";
+    let help = "Time from when tasks were ready until they were handed out";
     let mut waits = page.histogram("nightbell_queue_wait_seconds", help);
     for (name, taker) in [("worker", Taker::Worker), ("server", Taker::Server)] {
         waits.observed(&[("taker", name)], &engine.queues().waited(taker));

@@ -56,7 +56,7 @@ impl Traffic {
         for (labels, observed) in &seen {
             requests.add(&labels.pairs(), observed.count());
         }
-        let help = "How long requests took until their answer began";
+        let help = "Time until the response began";
         let mut durations = page.histogram("nightbell_http_request_duration_seconds", help);
         for (labels, observed) in &seen {
             durations.observed(&labels.pairs(), observed);

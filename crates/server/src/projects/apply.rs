@@ -32,15 +32,15 @@ pub(super) struct Wishes {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Applied {
-    /// Objects that are new.
+    /// Objects created.
     pub created: usize,
-    /// Objects that are different now.
+    /// Objects updated.
     pub updated: usize,
-    /// Objects that were there just so, and belong to the project now.
+    /// Objects that existed unchanged and belong to the project now.
     pub adopted: usize,
-    /// Objects that are gone.
+    /// Objects removed.
     pub removed: usize,
-    /// Running executions that obey the new definition now.
+    /// Running executions that were upgraded to the new definition.
     pub upgraded: usize,
 }
 

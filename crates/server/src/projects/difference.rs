@@ -12,11 +12,11 @@ use super::owners::Owner;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It is new.
+    /// The object is created.
     Create,
-    /// It is different.
+    /// The object is updated.
     Update,
-    /// It is there just so, and belongs to the project from now on.
+    /// The object exists unchanged, and belongs to the project from now on.
     Adopt,
     /// The project owns it and does not define it any more.
     Remove,

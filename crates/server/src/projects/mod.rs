@@ -49,9 +49,9 @@ pub struct ProjectFile {
     /// Its path within the project, which names it in messages. A file named `taskdefs.json`, or
     /// so at its end, holds task definitions.
     pub path: String,
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// It is a file of monitors, or a checklist.
+    /// Whether it is a monitors file, or a checklist.
     #[serde(default)]
     pub monitors: bool,
 }
@@ -61,24 +61,25 @@ pub struct ProjectFile {
 #[serde(rename_all = "camelCase", default)]
 struct ProjectRequest {
     files: Vec<ProjectFile>,
-    /// Take over what another project owns.
+    /// Take over objects that another project owns.
     adopt: bool,
     /// Remove also more than a fifth of what the project owns.
     yes: bool,
-    /// Let running executions of changed workflows obey the new definition where it fits.
+    /// Upgrade running executions of changed workflows to the new definition where it fits.
     upgrade_running: bool,
-    /// What the plan was made against: if the server has moved since, nothing is applied.
+    /// `base` of the plan: if the server has changed since, nothing is applied.
     base: Option<String>,
 }
 
-/// Says what the files of a project would change, and whom it would touch. Changes nothing.
+/// Plans: shows what the files of a project would change, and what that would affect. Changes
+/// nothing.
 #[utoipa::path(
     post, path = "/api/projects/{name}/plan", tag = "projects", request_body = ProjectRequest,
     params(("name" = String, Path, description = "The name of the project")),
     responses(
         (status = 200, description = "The plan; without changes the server is as the files say",
             body = Plan),
-        (status = 400, description = "Everything that is wrong with the files"),
+        (status = 400, description = "Invalid files; the response lists every problem"),
     )
 )]
 async fn plan_project(
@@ -92,14 +93,14 @@ async fn plan_project(
     Ok(Json(plan::of(&api.engine, name, &wanted, &actor).await?))
 }
 
-/// Makes the server what the files of a project say: what is new or different is applied, what the
-/// project owns and the files do not define any more is removed.
+/// Applies the files of a project: what is new or different is stored, what the project owns and
+/// the files no longer define is removed.
 #[utoipa::path(
     post, path = "/api/projects/{name}/apply", tag = "projects", request_body = ProjectRequest,
     params(("name" = String, Path, description = "The name of the project")),
     responses(
         (status = 200, description = "What was applied", body = Applied),
-        (status = 400, description = "Everything that is wrong with the files; nothing is applied"),
+        (status = 400, description = "Invalid files; the response lists every problem, and nothing is applied"),
         (status = 409, description = "The server has moved since the plan, another project owns \
             something, or too much would be removed; nothing is applied"),
     )
@@ -127,7 +128,7 @@ async fn apply_project(
     Ok(Json(applied))
 }
 
-/// Says what was changed on the server since projects applied it.
+/// Lists drift: what was changed on the server since projects applied it.
 #[utoipa::path(
     get, path = "/api/projects/drift", tag = "projects",
     responses((status = 200, description = "Every object that is not as it was applied",

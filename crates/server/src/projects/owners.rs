@@ -45,7 +45,7 @@ pub(super) async fn all(engine: &Engine) -> Result<BTreeMap<Object, Owner>, Prob
         if let (Some(object), Ok(owner)) = (object, owner) {
             owners.insert(object, owner);
         } else {
-            tracing::error!(name = %document.name, "who owns this cannot be read");
+            tracing::error!(name = %document.name, "owner of a definition could not be read");
         }
     }
     Ok(owners)

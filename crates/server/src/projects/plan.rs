@@ -21,13 +21,14 @@ use crate::problem::Problem;
 pub struct Plan {
     /// The project.
     pub project: String,
-    /// What it was made against: changes when the server does, as far as the plan is concerned.
+    /// Identifies the state of the server that the plan was made against, as far as the plan is
+    /// concerned.
     pub base: String,
     /// What changes, in the order in which it is applied, removals last.
     pub changes: Vec<PlannedChange>,
-    /// What keeps it from being applied as it is.
+    /// Reasons why it cannot be applied as it is.
     pub refusals: Vec<String>,
-    /// What is touched beside the objects: who is told of incidents, secrets that are not there.
+    /// Other effects: who is notified of incidents, missing secrets.
     pub notes: Vec<String>,
 }
 
@@ -35,7 +36,7 @@ pub struct Plan {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedChange {
-    /// What is done.
+    /// The action.
     pub action: Action,
     /// `schema`, `workflow`, `task`, `handler`, `schedule`, `trigger`, `status_page`, `webhook` or
     /// `monitors`, which is a file of them.
@@ -48,7 +49,7 @@ pub struct PlannedChange {
     /// Another project owns it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Whom it touches.
+    /// What it affects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -59,14 +60,14 @@ pub struct PlannedChange {
 pub struct Drift {
     /// The project that owns it.
     pub project: String,
-    /// What it is.
+    /// The kind of object.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
     /// The version of a workflow or a schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// It is gone; else it was changed.
+    /// Whether it was removed; otherwise it was changed.
     pub removed: bool,
 }
 

@@ -42,13 +42,13 @@ struct Credentials {
     key_secret: String,
 }
 
-/// Gives a token for a key. Clients take 404 for "no authentication needed", so that is the answer
-/// while access control is off.
+/// Issues a token for a key. Clients take 404 for "no authentication needed", so that is the
+/// response while access control is off.
 #[utoipa::path(
     post, path = "/token", tag = "access", request_body = Credentials,
     responses(
         (status = 200, description = "The token", body = serde_json::Value),
-        (status = 401, description = "The key does not count"),
+        (status = 401, description = "Invalid key"),
         (status = 404, description = "Access control is off"),
     )
 )]
@@ -69,12 +69,12 @@ async fn token(
     Ok(Json(json!({ "token": token, "expiresIn": LIFETIME_SECONDS })))
 }
 
-/// Gives a token for a key, as above.
+/// Issues a token for a key, as above.
 #[utoipa::path(
     post, path = "/api/token", tag = "access", request_body = Credentials,
     responses(
         (status = 200, description = "The token", body = serde_json::Value),
-        (status = 401, description = "The key does not count"),
+        (status = 401, description = "Invalid key"),
         (status = 404, description = "Access control is off"),
     )
 )]
@@ -86,10 +86,10 @@ async fn api_token(
     token(authorizer, from, given).await
 }
 
-/// Tells who asks.
+/// Shows the authenticated caller.
 #[utoipa::path(
     get, path = "/token/userInfo", tag = "access",
-    responses((status = 200, description = "Who asks", body = serde_json::Value))
+    responses((status = 200, description = "The authenticated caller", body = serde_json::Value))
 )]
 async fn user_info(State(authorizer): State<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
     let who = actor.principal();
@@ -112,10 +112,10 @@ async fn user_info(State(authorizer): State<Arc<Authorizer>>, actor: Actor) -> J
     }))
 }
 
-/// Tells the same.
+/// The same at another path.
 #[utoipa::path(
     get, path = "/api/token/userInfo", tag = "access",
-    responses((status = 200, description = "Who asks", body = serde_json::Value))
+    responses((status = 200, description = "The authenticated caller", body = serde_json::Value))
 )]
 async fn api_user_info(authorizer: State<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
     user_info(authorizer, actor).await
@@ -125,19 +125,20 @@ async fn api_user_info(authorizer: State<Arc<Authorizer>>, actor: Actor) -> Json
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct KeyRequest {
-    /// What people call it.
+    /// Its display name.
     name: String,
-    /// What it may do: `viewer`, `responder`, `runner`, `editor`, `secrets`, `worker`, `metrics`,
-    /// `auditor`, `admin`.
+    /// Roles: `viewer`, `responder`, `runner`, `editor`, `secrets`, `worker`, `metrics`, `auditor`,
+    /// `admin`.
     #[serde(default)]
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
-    /// The user whose key it is, by name: it has what the user has at each moment, and takes no roles.
+    /// The user to whom the key belongs, by name: it always has the user's present permissions, and
+    /// no roles of its own.
     #[serde(default)]
     user: Option<String>,
-    /// When it ends by itself, in milliseconds since 1970.
+    /// When it expires, in milliseconds since 1970.
     #[serde(default)]
     expires_at: Option<i64>,
 }
@@ -193,12 +194,12 @@ async fn keys(State(api): State<Api>) -> Json<Vec<Value>> {
     Json(keys.into_iter().map(|(key, used)| shown(&api, &key, used, now)).collect())
 }
 
-/// Makes a key. Its secret is in the answer, and nowhere else.
+/// Creates a key. Its secret is in this response, and nowhere else.
 #[utoipa::path(
     post, path = "/api/access/keys", tag = "access", request_body = KeyRequest,
     responses(
         (status = 200, description = "The key with its secret", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn create_key(
@@ -225,13 +226,13 @@ async fn create_key(
     Ok((Extension(about), Json(answer)))
 }
 
-/// Revokes a key: what is sent with it, or with a token that was given for it, is refused from now on.
+/// Revokes a key: requests with it, or with a token issued for it, are refused from now on.
 #[utoipa::path(
     delete, path = "/api/access/keys/{id}", tag = "access",
     params(("id" = String, Path, description = "The id of the key")),
     responses(
         (status = 200, description = "The key", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn revoke_key(
@@ -290,8 +291,8 @@ impl Whose {
     }
 }
 
-/// Lists what each key that counts, each user and each group holds: a role, and on what; on everything
-/// without `on`.
+/// Lists the grants of each valid key, user and group: a role, and the selectors in `on`; without
+/// `on` it holds for everything.
 #[utoipa::path(
     operation_id = "list_grants", get, path = "/api/access/grants", tag = "access",
     params(Whose),
@@ -340,18 +341,18 @@ struct GrantRequest {
     group: Option<String>,
     /// Roles.
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
 }
 
-/// Grants a key, a user or a group more; it counts at the next request.
+/// Adds grants to a key, a user or a group; they take effect at the next request.
 #[utoipa::path(
     post, path = "/api/access/grants", tag = "access", request_body = GrantRequest,
     responses(
-        (status = 200, description = "What it holds now", body = Vec<serde_json::Value>),
-        (status = 400, description = "What is wrong with it"),
-        (status = 404, description = "There is no such key, user or group"),
+        (status = 200, description = "Its grants after the change", body = Vec<serde_json::Value>),
+        (status = 400, description = "Invalid; the response says why"),
+        (status = 404, description = "No such key, user or group"),
     )
 )]
 async fn add_grants(
@@ -364,11 +365,11 @@ async fn add_grants(
     let whom = Whose { key, user, group }.one()?;
     let holder = api.engine.access().grant(whom, more, api.engine.now()).await?;
     let (rights, by) = (held(&holder), actor.shown());
-    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "more was granted");
+    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "permissions granted");
     Ok((Extension(now_has(&holder)), Json(listed(&holder))))
 }
 
-/// Takes grants from a key, a user or a group; they are gone at the next request.
+/// Revokes grants of a key, a user or a group; that takes effect at the next request.
 #[utoipa::path(
     delete, path = "/api/access/grants", tag = "access",
     params(
@@ -377,9 +378,9 @@ async fn add_grants(
         ("on" = Option<Vec<String>>, Query, description = "On what, as they were granted"),
     ),
     responses(
-        (status = 200, description = "What it holds now", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such key, user or group, or it does not hold this"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 200, description = "Its grants after the change", body = Vec<serde_json::Value>),
+        (status = 404, description = "No such key, user or group, or it does not have this grant"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_grants(
@@ -404,7 +405,7 @@ async fn remove_grants(
     let less = rights(&roles, &all("on"))?;
     let holder = api.engine.access().withdraw(whom, less, api.engine.now()).await?;
     let (rights, by) = (held(&holder), actor.shown());
-    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "grants were taken away");
+    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "permissions revoked");
     Ok((Extension(now_has(&holder)), Json(listed(&holder))))
 }
 
@@ -426,7 +427,8 @@ async fn roles() -> Json<Vec<Value>> {
     Json(Role::ALL.into_iter().map(shown).collect())
 }
 
-/// Lists who has called without credentials since the start, while they are only offered.
+/// Lists clients that have called without credentials since the start, while access control is
+/// optional.
 #[utoipa::path(
     get, path = "/api/access/anonymous", tag = "access",
     responses((status = 200, description = "Clients and their calls", body = Vec<serde_json::Value>))

@@ -81,13 +81,14 @@ fn somebody(api: &Api, asked: &Asked) -> Result<Somebody, Problem> {
     }
 }
 
-/// Tells whether a key or a user may do something, and which roles or grants decide, by which group.
+/// Checks whether a key or a user has a permission, and shows which roles or grants decide, and by
+/// which group.
 #[utoipa::path(
     get, path = "/api/access/explain", tag = "access", params(Asked),
     responses(
-        (status = 200, description = "Whether, and why", body = serde_json::Value),
-        (status = 400, description = "There is no such permission, or the selector names no one thing"),
-        (status = 404, description = "There is no such key or user"),
+        (status = 200, description = "Whether it is allowed, and why", body = serde_json::Value),
+        (status = 400, description = "Unknown permission, or the selector does not name exactly one thing"),
+        (status = 404, description = "No such key or user"),
     )
 )]
 async fn explain_access(
@@ -184,13 +185,13 @@ async fn thing(api: &Api, on: &str) -> Result<Thing, Problem> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Weakness {
-    /// `warning`, or `note` for what may be meant.
+    /// `warning`, or `note` for what may be intended.
     level: &'static str,
-    /// Names the kind for good.
+    /// A stable code.
     code: &'static str,
-    /// Which key, trigger or setting.
+    /// The key, trigger or setting.
     subject: String,
-    /// What is weak about it.
+    /// The weakness.
     message: String,
     /// What to do.
     hint: &'static str,
@@ -398,10 +399,10 @@ const ALL_WORK: &str =
 const NARROW: &str = "Narrow it: `nightbell grant add WHO --role worker --on task=TYPE`, then `grant remove`; \
     `nightbell auth explain WHO work` names the grant and its group.";
 
-/// Lists what is weak about how access control is set up.
+/// Lists weaknesses of the access control configuration.
 #[utoipa::path(
     get, path = "/api/access/check", tag = "access",
-    responses((status = 200, description = "What is weak; nothing if the list is empty", body = Vec<Weakness>))
+    responses((status = 200, description = "The weaknesses found; an empty list if there are none", body = Vec<Weakness>))
 )]
 async fn check_access(
     State(api): State<Api>,

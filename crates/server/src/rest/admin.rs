@@ -74,13 +74,13 @@ async fn pending_tasks(
     Ok(Answer(kernel::Json::of(&show_queued(&api.engine, page).await?)))
 }
 
-/// Lets an execution look at the clock now.
+/// Evaluates the timers of an execution now.
 #[utoipa::path(
     post, path = "/api/admin/sweep/requeue/{id}", tag = "admin",
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "`true.` and the id", body = String),
-        (status = 404, description = "There is no such workflow"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn sweep_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<String, Problem> {
@@ -88,14 +88,14 @@ async fn sweep_workflow(State(api): State<Api>, Path(id): Path<String>) -> Resul
     Ok(format!("true.{id}"))
 }
 
-/// Lets an execution look at the clock now, and tells whether that changed anything. Queues and
-/// executions cannot disagree here: they change in one commit.
+/// Evaluates the timers of an execution now, and reports whether that changed anything. Queues and
+/// executions are always consistent: they change in one commit.
 #[utoipa::path(
     post, path = "/api/admin/consistency/verifyAndRepair/{id}", tag = "admin",
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "`true` or `false`", body = String),
-        (status = 404, description = "There is no such workflow"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn verify_and_repair_workflow(
@@ -119,7 +119,7 @@ async fn wake(engine: &Engine, id: &ExecutionId) -> Result<(), Problem> {
     }
 }
 
-/// Lists the event queues that are listened to: none yet.
+/// Lists the event queues in Conductor's form: always empty; see `/api/event/queue/config`.
 #[utoipa::path(
     get, path = "/api/admin/queues", tag = "admin",
     params(("verbose" = Option<bool>, Query, description = "With sizes")),

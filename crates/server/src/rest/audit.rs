@@ -28,25 +28,26 @@ const SIZE: u64 = 100;
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct AuditParams {
-    /// Only lines with greater numbers, oldest first, 500 at a time; 0 begins with the oldest. Without
-    /// it the newest lines are answered, newest first.
+    /// Only lines with greater numbers, oldest first, 500 at a time; 0 starts with the oldest.
+    /// Without it the newest lines are returned, newest first.
     after: Option<u64>,
     /// How many of the newest; default 100, at most 500.
     size: Option<u64>,
-    /// Of the newest only those whose act or object contains this, and their outcomes. Ten thousand lines
-    /// are looked at in one go; with more, `x-next-before` of the answer says from where to go on.
+    /// Only lines whose action or object contains this, and their outcomes. One request searches
+    /// ten thousand lines; if there are more, the response header `x-next-before` has the value of
+    /// `before` for the next request.
     object: Option<String>,
-    /// Of the newest only those with smaller numbers, as `x-next-before` of the page before says.
+    /// Only lines with smaller numbers: `x-next-before` of the previous page.
     before: Option<u64>,
-    /// Of the newest only those of this time and later: milliseconds since 1970 or a time.
+    /// Only lines of this time and later: milliseconds since 1970 or a time.
     from: Option<String>,
-    /// Of the newest only earlier ones.
+    /// Only earlier lines.
     to: Option<String>,
 }
 
-/// Shows lines of the audit ledger. `line` is the text, JSON, over which `hash` was made together with
-/// `before`, the hash of the line before: `nightbell audit export --verify` checks them. The header
-/// `x-next-before` is there if older lines were left out.
+/// Shows lines of the audit ledger. `line` is the text, JSON, over which `hash` was made together
+/// with `before`, the hash of the line before: `nightbell audit export --verify` checks them. The
+/// header `x-next-before` is set if there are older lines.
 #[utoipa::path(
     get, path = "/api/audit", tag = "access", params(AuditParams),
     responses(

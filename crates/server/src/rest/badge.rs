@@ -29,7 +29,7 @@ pub(super) fn routes() -> Routes {
     Routes::new().on(Need::Public, routes!(whole)).on(Need::Public, routes!(one))
 }
 
-/// A badge of all that a public status page shows: `NAME.svg`, or `NAME.json` as shields.io reads it.
+/// A badge for a whole public status page: `NAME.svg`, or `NAME.json` as shields.io reads it.
 #[utoipa::path(
     operation_id = "badge", get, path = "/badge/{page}", tag = "status pages",
     params(("page" = String, Path, description = "The name of the page, with .svg or .json behind it")),
@@ -47,7 +47,7 @@ async fn whole(State(api): State<Api>, Path(page): Path<String>) -> Result<Respo
     Ok(form.response(&title, status))
 }
 
-/// A badge of one component of a public status page by its label, or of a group by its title.
+/// A badge for one component of a public status page by its label, or for a group by its title.
 #[utoipa::path(
     operation_id = "badge_of_component", get, path = "/badge/{page}/{label}", tag = "status pages",
     params(

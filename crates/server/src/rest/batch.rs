@@ -48,8 +48,8 @@ fn shown(batch: &Batch) -> Value {
 struct BatchQuestion {
     /// `pause`, `resume`, `retry`, `restart` or `terminate`.
     act: String,
-    /// Words that find the runs, as in the console: `status:FAILED name:nightly*`. Without any, all runs
-    /// that the act fits.
+    /// Search words as in the console: `status:FAILED name:nightly*`. Without any, all runs to
+    /// which the action applies.
     #[serde(default)]
     find: String,
 }
@@ -65,15 +65,15 @@ fn bounded(name: &str, text: &str, most: usize) -> Result<(), Problem> {
     )))
 }
 
-/// Finds the runs that an act would change. Changes nothing: the id of the answer begins a batch for
-/// exactly these runs within five minutes.
+/// Previews a batch: finds the runs that an action would change. Changes nothing; with the id in
+/// the response a batch for exactly these runs can be started within five minutes.
 #[utoipa::path(
     post, path = "/api/batches/preview", tag = "batches", request_body = BatchQuestion,
     responses(
         (status = 200, description = "`id`, `count`, the first `workflowIds`, and for `terminate` how many \
             sub-workflows end with them; for `retry` and `restart` `leftOut`, the sub-workflows that are found \
             and left to their parents", body = serde_json::Value),
-        (status = 400, description = "The words are not understood, find nothing, or find too much"),
+        (status = 400, description = "The query is invalid, or matches nothing or too much"),
     )
 )]
 async fn preview_batch(
@@ -116,14 +116,14 @@ async fn open_below(api: &Api, preview: &BatchPreview) -> Result<u64, Problem> {
 struct BatchOrder {
     /// The id of the preview.
     preview: String,
-    /// Why, for the record; what is terminated says so.
+    /// Reason, for the record; terminated runs show it.
     reason: Option<String>,
-    /// Who asks, where nobody has to prove who they are.
+    /// Name of the requester; only without access control.
     who: Option<String>,
 }
 
-/// Begins a batch for the runs of a preview, and answers at once: it goes on in the background, also
-/// after a restart of the server. The same preview begins one batch only.
+/// Starts a batch for the runs of a preview, and returns at once: it continues in the background,
+/// also after a restart of the server. One preview starts one batch only.
 #[utoipa::path(
     post, path = "/api/batches", tag = "batches", request_body = BatchOrder,
     responses(
@@ -165,18 +165,17 @@ async fn list_batches(State(api): State<Api>) -> Json<Vec<Value>> {
 struct BatchParams {
     /// Runs to skip.
     start: Option<usize>,
-    /// Runs to answer; 20 by default.
+    /// Runs to return; 20 by default.
     size: Option<usize>,
 }
 
-/// Shows a batch: how far it is, what was refused and why, and a page of its runs in the order of their
-/// turns.
+/// Shows a batch: its progress, what was refused and why, and a page of its runs in order.
 #[utoipa::path(
     get, path = "/api/batches/{id}", tag = "batches",
     params(("id" = String, Path, description = "The id of the batch"), BatchParams),
     responses(
         (status = 200, description = "The batch", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show_batch(
@@ -198,18 +197,19 @@ async fn show_batch(
 /// Who stops it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 struct BatchEnd {
-    /// Who, where nobody has to prove who they are.
+    /// Name of the requester; only without access control.
     #[serde(default)]
     who: Option<String>,
 }
 
-/// Stops a batch. What was done stays done, and up to a hundred runs whose turn it is are still acted on.
+/// Stops a batch. What was done stays done, and up to a hundred runs that are in progress are still
+/// changed.
 #[utoipa::path(
     post, path = "/api/batches/{id}/stop", tag = "batches", request_body = BatchEnd,
     params(("id" = String, Path, description = "The id of the batch")),
     responses(
         (status = 200, description = "The batch", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "It has ended"),
     )
 )]

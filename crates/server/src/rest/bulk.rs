@@ -38,12 +38,12 @@ const IDS_MAX: usize = 1000;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BulkResponse {
-    /// Why it could not be done, by id.
+    /// Errors by id.
     bulk_error_results: BTreeMap<String, String>,
-    /// Those where it was done.
+    /// Ids of successful results.
     #[schema(value_type = Vec<serde_json::Value>)]
     bulk_successful_results: Vec<Payload>,
-    /// Always the same.
+    /// A constant text.
     message: &'static str,
 }
 
@@ -126,7 +126,7 @@ fn checked(ids: Vec<String>) -> Result<Vec<String>, Problem> {
 /// Pauses several executions.
 #[utoipa::path(
     put, path = "/api/workflow/bulk/pause", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn pause_many(
     State(api): State<Api>,
@@ -136,10 +136,10 @@ async fn pause_many(
     each(&api, &actor, ids, Operation::Control(Control::Pause)).await
 }
 
-/// Lets several paused executions go on.
+/// Resumes several paused executions.
 #[utoipa::path(
     put, path = "/api/workflow/bulk/resume", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn resume_many(
     State(api): State<Api>,
@@ -149,11 +149,11 @@ async fn resume_many(
     each(&api, &actor, ids, Operation::Control(Control::Resume)).await
 }
 
-/// Begins several ended executions anew.
+/// Restarts several ended executions.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/restart", tag = "bulk", request_body = Vec<String>,
     params(RestartParams),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn restart_many(
     State(api): State<Api>,
@@ -165,10 +165,10 @@ async fn restart_many(
     each(&api, &actor, ids, Operation::Restart { use_latest }).await
 }
 
-/// Tries the failed tasks of several ended executions again.
+/// Retries the failed tasks of several ended executions.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/retry", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn retry_many(
     State(api): State<Api>,
@@ -178,11 +178,11 @@ async fn retry_many(
     each(&api, &actor, ids, Operation::Retry).await
 }
 
-/// Ends several executions.
+/// Terminates several executions.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/terminate", tag = "bulk", request_body = Vec<String>,
     params(Steering),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn terminate_many(
     State(api): State<Api>,
@@ -197,7 +197,7 @@ async fn terminate_many(
 #[utoipa::path(
     delete, path = "/api/workflow/bulk/remove", tag = "bulk", request_body = Vec<String>,
     params(RemoveParams),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn remove_many(
     State(api): State<Api>,
@@ -212,7 +212,7 @@ async fn remove_many(
 /// Removes several executions for good, whatever their state.
 #[utoipa::path(
     post, path = "/api/workflow/bulk/delete", tag = "bulk", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn delete_many(
     State(api): State<Api>,
@@ -222,11 +222,11 @@ async fn delete_many(
     each(&api, &actor, ids, Operation::Remove { only_ended: false }).await
 }
 
-/// Ends several executions and removes them.
+/// Terminates several executions and removes them.
 #[utoipa::path(
     delete, path = "/api/workflow/bulk/terminate-remove", tag = "bulk",
     request_body = Vec<String>, params(Steering),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 async fn terminate_remove_many(
     State(api): State<Api>,

@@ -55,7 +55,7 @@ async fn variables(State(api): State<Api>) -> Json<Vec<Variable>> {
     params(("key" = String, Path, description = "The name")),
     responses(
         (status = 200, description = "The value", body = String),
-        (status = 404, description = "There is no such value"),
+        (status = 404, description = "No such value"),
     )
 )]
 async fn variable(State(api): State<Api>, Path(key): Path<String>) -> Result<String, Problem> {
@@ -64,15 +64,15 @@ async fn variable(State(api): State<Api>, Path(key): Path<String>) -> Result<Str
     Ok(vault.get(SHELF, &key).unwrap_or_default())
 }
 
-/// Stores an environment value, in the place of the one of this name. Running workflows see it in
-/// the tasks that they schedule from now on.
+/// Stores an environment value, replacing the one of this name. Running workflows see it in the
+/// tasks that they schedule from now on.
 #[utoipa::path(
     put, path = "/api/environment/{key}", tag = "environment", request_body = String,
     params(("key" = String, Path, description = "The name: letters, digits, _ and -")),
     responses(
-        (status = 200, description = "It is stored"),
+        (status = 200, description = "Stored"),
         (status = 400, description = "The name or the value break a rule"),
-        (status = 409, description = "The environment of the server sets it"),
+        (status = 409, description = "It is set by the environment of the server"),
     )
 )]
 async fn put_variable(
@@ -90,9 +90,9 @@ async fn put_variable(
     delete, path = "/api/environment/{key}", tag = "environment",
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "It is deleted; what it was", body = String),
-        (status = 404, description = "There is no such value"),
-        (status = 409, description = "The environment of the server sets it"),
+        (status = 200, description = "Deleted; its former value", body = String),
+        (status = 404, description = "No such value"),
+        (status = 409, description = "It is set by the environment of the server"),
     )
 )]
 async fn delete_variable(
@@ -111,7 +111,7 @@ async fn delete_variable(
     params(("key" = String, Path, description = "The name")),
     responses(
         (status = 200, description = "The tags", body = Vec<Label>),
-        (status = 404, description = "There is no such value"),
+        (status = 404, description = "No such value"),
     )
 )]
 async fn variable_tags(
@@ -126,8 +126,8 @@ async fn variable_tags(
     put, path = "/api/environment/{key}/tags", tag = "environment", request_body = Vec<Label>,
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "They are added"),
-        (status = 404, description = "There is no such value"),
+        (status = 200, description = "Tags added"),
+        (status = 404, description = "No such value"),
     )
 )]
 async fn put_variable_tags(
@@ -143,8 +143,8 @@ async fn put_variable_tags(
     delete, path = "/api/environment/{key}/tags", tag = "environment", request_body = Vec<Label>,
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "They are not there"),
-        (status = 404, description = "There is no such value"),
+        (status = 200, description = "Deleted, or there were none"),
+        (status = 404, description = "No such value"),
     )
 )]
 async fn delete_variable_tags(

@@ -59,8 +59,8 @@ struct Registering(Arc<Mutex<()>>);
     post, path = "/api/event", tag = "event", request_body = serde_json::Value,
     responses(
         (status = 200, description = "Registered; active handlers receive messages from now on"),
-        (status = 400, description = "Everything that is wrong with them"),
-        (status = 409, description = "There is one of this name"),
+        (status = 400, description = "Invalid; the response lists every problem"),
+        (status = 409, description = "The name is in use"),
     )
 )]
 async fn create_event_handler(
@@ -90,8 +90,8 @@ async fn create_event_handler(
     put, path = "/api/event", tag = "event", request_body = serde_json::Value,
     responses(
         (status = 200, description = "It is replaced, from the next message on"),
-        (status = 400, description = "Everything that is wrong with it"),
-        (status = 404, description = "There is none of this name"),
+        (status = 400, description = "Invalid; the response lists every problem"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn update_event_handler(
@@ -195,7 +195,7 @@ async fn event_handlers_of(
     params(("name" = String, Path, description = "The name of the handler")),
     responses(
         (status = 200, description = "The handler", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn event_handler(
@@ -205,7 +205,7 @@ async fn event_handler(
     named(&api.engine, &name).map(Json)
 }
 
-/// Shows what an event handler looks like that says nothing.
+/// Shows an empty event handler, as a template.
 #[utoipa::path(
     get, path = "/api/event/handler/", tag = "event",
     responses((status = 200, description = "An empty handler", body = serde_json::Value))
@@ -214,13 +214,13 @@ async fn empty_event_handler() -> Json<EventHandler> {
     Json(EventHandler::default())
 }
 
-/// Forgets an event handler; what it has begun goes on.
+/// Deletes an event handler; workflows that it has started continue.
 #[utoipa::path(
     delete, path = "/api/event/{event}", tag = "event",
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_event_handler(
@@ -241,7 +241,7 @@ async fn delete_event_handler(
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
         (status = 200, description = "The tags", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such handler"),
+        (status = 404, description = "No such handler"),
     )
 )]
 async fn event_tags(
@@ -251,13 +251,13 @@ async fn event_tags(
     Ok(Json(named(&api.engine, &name)?.tags.clone()))
 }
 
-/// Gives an event handler these tags and no others.
+/// Sets the tags of an event handler, replacing those it has.
 #[utoipa::path(
     put, path = "/api/event/{event}/tags", tag = "event", request_body = Vec<serde_json::Value>,
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
-        (status = 200, description = "It has them"),
-        (status = 404, description = "There is no such handler"),
+        (status = 200, description = "Tags set"),
+        (status = 404, description = "No such handler"),
     )
 )]
 async fn put_event_tags(
@@ -269,14 +269,14 @@ async fn put_event_tags(
     retag(&api.engine, &registering, &name, |_| tags).await
 }
 
-/// Takes tags from an event handler; those that it does not have are passed over.
+/// Removes tags from an event handler; those that it does not have are ignored.
 #[utoipa::path(
     delete, path = "/api/event/{event}/tags", tag = "event",
     request_body = Vec<serde_json::Value>,
     params(("event" = String, Path, description = "The name of the handler")),
     responses(
-        (status = 200, description = "It has them no more"),
-        (status = 404, description = "There is no such handler"),
+        (status = 200, description = "Tags removed"),
+        (status = 404, description = "No such handler"),
     )
 )]
 async fn delete_event_tags(
@@ -312,8 +312,8 @@ async fn retag(
     put(engine, vec![handler], Author::Unchanged).await
 }
 
-/// Lists the queues that are listened to, and why one is silent. Connections are configured with
-/// the server, so there is nothing to put here.
+/// Lists the queues that the server consumes, with the error of those that fail. Connections are
+/// configured with the server, so nothing can be stored here.
 #[utoipa::path(
     operation_id = "event_queue_states", get, path = "/api/event/queue/config", tag = "event",
     responses((status = 200, description = "The types of events there are, and the queues", body = serde_json::Value))
@@ -323,7 +323,7 @@ async fn event_queues(State(api): State<Api>) -> Json<Value> {
     Json(json!({ "types": api.engine.event_kinds(), "queues": queues }))
 }
 
-/// Tells whether messages of a queue come.
+/// Shows whether a queue is consumed, or the error.
 #[utoipa::path(
     get, path = "/api/event/queue/config/{queueType}/{queueName}", tag = "event",
     params(
@@ -331,7 +331,7 @@ async fn event_queues(State(api): State<Api>) -> Json<Value> {
         ("queueName" = String, Path, description = "The queue"),
     ),
     responses(
-        (status = 200, description = "How it stands", body = serde_json::Value),
+        (status = 200, description = "The status of the queue", body = serde_json::Value),
         (status = 404, description = "No active handler subscribes to it"),
     )
 )]
@@ -356,27 +356,27 @@ fn not_by_request() -> Problem {
     )
 }
 
-/// Would configure a queue; here the server's settings and the event handlers do.
+/// Not supported: queues are configured by the server's settings and the event handlers.
 #[utoipa::path(
     put, path = "/api/event/queue/config/{queueType}/{queueName}", tag = "event",
     params(
         ("queueType" = String, Path, description = "The type, such as nats"),
         ("queueName" = String, Path, description = "The queue"),
     ),
-    responses((status = 501, description = "Where to configure it"))
+    responses((status = 501, description = "Not supported; the response says where to configure it"))
 )]
 async fn put_event_queue(_: Path<(String, String)>) -> Problem {
     not_by_request()
 }
 
-/// Would forget a queue; here the server's settings and the event handlers do.
+/// Not supported: queues are configured by the server's settings and the event handlers.
 #[utoipa::path(
     delete, path = "/api/event/queue/config/{queueType}/{queueName}", tag = "event",
     params(
         ("queueType" = String, Path, description = "The type, such as nats"),
         ("queueName" = String, Path, description = "The queue"),
     ),
-    responses((status = 501, description = "Where to configure it"))
+    responses((status = 501, description = "Not supported; the response says where to configure it"))
 )]
 async fn delete_event_queue(_: Path<(String, String)>) -> Problem {
     not_by_request()
@@ -410,17 +410,17 @@ impl Given {
     }
 }
 
-/// Publishes a message; its broker has it when this is answered. One of the type `conductor` is for
-/// the handlers here.
+/// Publishes a message; the response comes when the broker has it. A message of the type
+/// `conductor` goes to the event handlers of this server.
 ///
-/// The body names its `event` (type:queue); `payload` is what it says, or else the body without
-/// that; the same `id` twice is the same message, where the broker knows of such.
+/// The body names its `event` (type:queue); `payload` is its content (default: the rest of the
+/// body); the same `id` twice is the same message, where the broker deduplicates.
 #[utoipa::path(
     post, path = "/api/event/publish", tag = "event", request_body = serde_json::Value,
     responses(
         (status = 200, description = "Its id", body = serde_json::Value),
-        (status = 400, description = "It names no event, or the broker cannot take it"),
-        (status = 503, description = "The broker is away"),
+        (status = 400, description = "It does not name an event, or the broker does not support publishing"),
+        (status = 503, description = "The broker is unavailable"),
     )
 )]
 async fn publish_event(
@@ -450,12 +450,12 @@ fn unpublished(error: PublishError) -> Problem {
     }
 }
 
-/// Tells whether a sink takes messages, by sending it one.
+/// Tests a sink by sending it a message.
 #[utoipa::path(
     post, path = "/api/event/queue/connectivity", tag = "event", request_body = serde_json::Value,
     responses(
-        (status = 200, description = "Whether it took it, or why not", body = serde_json::Value),
-        (status = 400, description = "The body names no sink"),
+        (status = 200, description = "Whether the broker accepted the message, or why not", body = serde_json::Value),
+        (status = 400, description = "The body does not name a sink"),
     )
 )]
 async fn test_connectivity(
@@ -477,7 +477,7 @@ async fn test_connectivity(
     }))
 }
 
-/// Counts what each event handler was told and did: the same as `/api/event/execution`.
+/// Counts the messages and actions of each event handler; the same as `/api/event/execution`.
 #[utoipa::path(
     get, path = "/api/event/message", tag = "event",
     responses((status = 200, description = "One entry per handler", body = serde_json::Value))
@@ -486,7 +486,7 @@ async fn event_statistics(state: State<Api>) -> Result<Json<Value>, Problem> {
     event_executions(state).await
 }
 
-/// Lists the messages of an event with what its handlers made of them, newest first.
+/// Lists the messages of an event with the results of its handlers, newest first.
 #[utoipa::path(
     get, path = "/api/event/message/{event}", tag = "event",
     params(("event" = String, Path, description = "The event, type:queue"), HandlingParams),
@@ -534,7 +534,7 @@ async fn event_messages(
     Ok(Json(messages.collect()))
 }
 
-/// Counts what each event handler was told and did.
+/// Counts the messages and actions of each event handler.
 #[utoipa::path(
     get, path = "/api/event/execution", tag = "event",
     responses((status = 200, description = "One entry per handler", body = serde_json::Value))
@@ -563,13 +563,13 @@ async fn event_executions(State(api): State<Api>) -> Result<Json<Value>, Problem
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct HandlingParams {
-    /// Only of the last so many milliseconds.
+    /// Only those of the last so many milliseconds.
     #[serde(default, deserialize_with = "lenient::number")]
     from: Option<i64>,
-    /// How many to pass over.
+    /// How many to skip.
     #[serde(default)]
     start: u64,
-    /// How many to answer, at most 1000; default 100.
+    /// How many to return, at most 1000; default 100.
     size: Option<u64>,
 }
 
@@ -586,7 +586,7 @@ impl HandlingParams {
     }
 }
 
-/// Lists what an event handler made of messages, newest first.
+/// Lists the messages and actions of an event handler, newest first.
 #[utoipa::path(
     get, path = "/api/event/execution/{name}", tag = "event",
     params(("name" = String, Path, description = "The name of the handler"), HandlingParams),
@@ -624,16 +624,16 @@ fn shown(record: &Record) -> Value {
     Value::Object(shown)
 }
 
-/// Takes a message as if it had come through a queue; it is durable when this is answered.
+/// Accepts a message as if it had come through a queue; it is durable when the response is sent.
 ///
-/// The body names its `event` (type:queue); `payload` is what it says, or else the body without
-/// that; the same `id` twice is the same message.
+/// The body names its `event` (type:queue); `payload` is its content (default: the rest of the
+/// body); the same `id` twice is the same message.
 #[utoipa::path(
     post, path = "/api/event/handleIncomingEvent", tag = "event",
     request_body = serde_json::Value,
     responses(
         (status = 200, description = "Its id, and whether any active handler subscribes to it", body = serde_json::Value),
-        (status = 400, description = "It names no event"),
+        (status = 400, description = "It does not name an event"),
     )
 )]
 async fn handle_incoming_event(

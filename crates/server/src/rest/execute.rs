@@ -31,13 +31,13 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct ExecuteParams {
-    /// Echoed in the answer.
+    /// Echoed in the response.
     request_id: Option<String>,
-    /// Answer as soon as one of these tasks has ended; reference names, comma-separated.
+    /// Return as soon as one of these tasks has ended; reference names, comma-separated.
     wait_until_task_ref: Option<String>,
-    /// Answer with the present state after so many seconds; default 10, at most 3600.
+    /// Return the present state after so many seconds; default 10, at most 3600.
     wait_for_seconds: Option<u64>,
-    /// What to answer; default `TARGET_WORKFLOW`.
+    /// What to return; default `TARGET_WORKFLOW`.
     return_strategy: Option<ReturnStrategy>,
 }
 
@@ -45,7 +45,7 @@ struct ExecuteParams {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum ReturnStrategy {
-    /// The execution that was asked for.
+    /// The requested execution.
     #[default]
     TargetWorkflow,
     /// The execution, perhaps a sub-workflow, whose task is being waited for.
@@ -56,7 +56,7 @@ pub(super) enum ReturnStrategy {
     BlockingTaskInput,
 }
 
-/// Starts a workflow and answers when it has ended or waits for the outside.
+/// Starts a workflow and returns when it has ended or waits for something outside.
 #[utoipa::path(
     post, path = "/api/workflow/execute/{name}/{version}", tag = "workflow",
     request_body = StartRequest,
@@ -131,8 +131,8 @@ struct VersionParams {
 }
 
 /// Starts a workflow with the body as its input, waits as the headers `waitForSeconds` and
-/// `waitUntilTaskRef` say, and answers its output alone. The headers `X-Workflow-Id` and
-/// `X-Workflow-Status` tell whose it is and where that stands.
+/// `waitUntilTaskRef` say, and returns its output alone. The headers `X-Workflow-Id` and
+/// `X-Workflow-Status` have the id and the status of the execution.
 #[utoipa::path(
     post, path = "/api/workflow/execute/{name}", tag = "workflow",
     request_body = serde_json::Value,
@@ -150,7 +150,7 @@ async fn execute_for_output(
     run_for_output(&api, &actor, name, params.version, &headers, input).await
 }
 
-/// Does the same; all query parameters but `version` are the input, as texts.
+/// The same with GET; all query parameters but `version` are the input, as strings.
 #[utoipa::path(
     get, path = "/api/workflow/execute/{name}", tag = "workflow",
     params(("name" = String, Path, description = "The name of the workflow"), VersionParams),

@@ -37,19 +37,20 @@ struct FacetParams {
     query: Option<String>,
     /// Words that must all be found; `*` is everything.
     free_text: Option<String>,
-    /// `workflow`, `orchestration` or both; executions of graphs without.
+    /// `workflow` (the default), `orchestration`, or both separated by a comma.
     classifier: Option<String>,
-    /// Also tell in `hour` how many began in each of so many last hours, at most 48.
+    /// Also return in `hour` how many were started in each of the last so many hours, at most 48.
     hours: Option<u32>,
 }
 
-/// Counts executions by status, by name and by what keeps them, over the conditions of a search.
+/// Counts executions by status, by name and by what they wait for, among those that a search
+/// matches.
 #[utoipa::path(
     get, path = "/api/workflow/facets", tag = "workflow", params(FacetParams),
     responses(
         (status = 200, description = "`status`, `name` and `reason`: values, each with `count`, and `exact` \
             unless there are more; `hour` if it was asked for", body = serde_json::Value),
-        (status = 400, description = "A condition is not understood"),
+        (status = 400, description = "A condition is invalid"),
     )
 )]
 async fn workflow_facets(
@@ -125,7 +126,7 @@ async fn count(engine: &Engine, search: &Search, filter: Filter) -> Result<(u64,
     Ok((total.min(COUNTED_MAX), search.is_counted() || total < COUNTED_MAX))
 }
 
-/// Lists the queues and limits at which runs are stuck: what keeps them, how many, and since when.
+/// Lists the queues and limits at which runs wait: the reason, how many, and since when.
 #[utoipa::path(
     get, path = "/api/workflow/stuck", tag = "workflow",
     responses((status = 200, description = "The groups, the largest first", body = Vec<serde_json::Value>))

@@ -58,7 +58,7 @@ impl Registering {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct CreateParams {
-    /// Replace the definition if there is one of this name and version; default false.
+    /// Replace an existing definition of this name and version; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     overwrite: bool,
 }
@@ -68,9 +68,9 @@ struct CreateParams {
     post, path = "/api/metadata/workflow", tag = "metadata", params(CreateParams),
     request_body = serde_json::Value,
     responses(
-        (status = 200, description = "It is registered"),
-        (status = 400, description = "Everything that is wrong with it"),
-        (status = 409, description = "There is one of this name and version"),
+        (status = 200, description = "Registered"),
+        (status = 400, description = "Invalid; the response lists every problem"),
+        (status = 409, description = "The name and version are in use"),
     )
 )]
 async fn create_workflow(
@@ -94,7 +94,7 @@ async fn create_workflow(
     put, path = "/api/metadata/workflow", tag = "metadata", request_body = Vec<serde_json::Value>,
     responses(
         (status = 200, description = "The names that were registered", body = Registered),
-        (status = 400, description = "Everything that is wrong with them; none is registered"),
+        (status = 400, description = "Invalid; the response lists every problem, and none is registered"),
     )
 )]
 async fn update_workflows(
@@ -118,7 +118,7 @@ async fn update_workflows(
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Registered {
-    /// Always empty: a request with an error in it is refused whole.
+    /// Always empty: a request with an error is refused as a whole.
     bulk_error_results: BTreeMap<String, String>,
     bulk_successful_results: Vec<String>,
     message: &'static str,
@@ -129,8 +129,8 @@ struct Registered {
     post, path = "/api/metadata/workflow/validate", tag = "metadata",
     request_body = serde_json::Value,
     responses(
-        (status = 200, description = "It can be registered; what is hardly meant so is told", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it"),
+        (status = 200, description = "Valid; warnings name what is probably a mistake", body = serde_json::Value),
+        (status = 400, description = "Invalid; the response lists every problem"),
     )
 )]
 async fn validate_workflow(
@@ -253,7 +253,7 @@ struct VersionParams {
     params(("name" = String, Path, description = "The name of the workflow"), VersionParams),
     responses(
         (status = 200, description = "The definition", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn workflow(
@@ -288,7 +288,7 @@ async fn workflow_versions(
     Json(versions.iter().map(|definition| VersionSummary::of(definition)).collect())
 }
 
-/// Forgets one version of a workflow; executions of it go on.
+/// Deletes one version of a workflow definition; its executions continue.
 #[utoipa::path(
     delete, path = "/api/metadata/workflow/{name}/{version}", tag = "metadata",
     params(
@@ -296,8 +296,8 @@ async fn workflow_versions(
         ("version" = u32, Path, description = "The version"),
     ),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_workflow(
@@ -315,8 +315,8 @@ async fn delete_workflow(
     post, path = "/api/metadata/taskdefs", tag = "metadata",
     request_body = Vec<serde_json::Value>,
     responses(
-        (status = 200, description = "They are registered"),
-        (status = 400, description = "Everything that is wrong with them; none is registered"),
+        (status = 200, description = "Registered"),
+        (status = 400, description = "Invalid; the response lists every problem, and none is registered"),
     )
 )]
 async fn create_task_defs(State(api): State<Api>, RawBody(body): RawBody) -> Result<(), Problem> {
@@ -328,9 +328,9 @@ async fn create_task_defs(State(api): State<Api>, RawBody(body): RawBody) -> Res
 #[utoipa::path(
     put, path = "/api/metadata/taskdefs", tag = "metadata", request_body = serde_json::Value,
     responses(
-        (status = 200, description = "It is replaced"),
-        (status = 400, description = "Everything that is wrong with it"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Replaced"),
+        (status = 400, description = "Invalid; the response lists every problem"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn update_task_def(State(api): State<Api>, RawBody(body): RawBody) -> Result<(), Problem> {
@@ -361,7 +361,7 @@ async fn task_defs(State(api): State<Api>) -> Json<Vec<Arc<TaskDef>>> {
     params(("name" = String, Path, description = "The name of the task")),
     responses(
         (status = 200, description = "The definition", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn task_def(
@@ -373,13 +373,13 @@ async fn task_def(
     found.map(Json).ok_or_else(missing)
 }
 
-/// Forgets a task definition; executions that pinned it keep it.
+/// Deletes a task definition; executions that pinned it keep it.
 #[utoipa::path(
     delete, path = "/api/metadata/taskdefs/{name}", tag = "metadata",
     params(("name" = String, Path, description = "The name of the task")),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_task_def(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {

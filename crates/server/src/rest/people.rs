@@ -33,16 +33,18 @@ pub(super) fn routes() -> Routes {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UserRequest {
-    /// What the user signs in with: letters, digits and `. _ @ + -`; upper and lower case are the same.
+    /// The name to sign in with: letters, digits and `. _ @ + -`; upper and lower case are the
+    /// same.
     name: String,
-    /// The password, of 12 characters at least; without one, nobody signs in as this user yet.
+    /// The password, of 12 characters at least; without one, nobody can sign in as this user with a
+    /// password yet.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     password: Option<Zeroizing<String>>,
-    /// Roles beside those of the groups.
+    /// Roles in addition to those of the groups.
     #[serde(default)]
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
     /// Names of groups.
@@ -65,8 +67,8 @@ async fn users(State(api): State<Api>) -> Json<Vec<Value>> {
     post, path = "/api/access/users", tag = "access", request_body = UserRequest,
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
-        (status = 404, description = "There is no such group"),
+        (status = 400, description = "Invalid; the response says why"),
+        (status = 404, description = "No such group"),
         (status = 409, description = "The name is taken"),
     )
 )]
@@ -91,7 +93,7 @@ async fn create_user(
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn user(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -105,8 +107,8 @@ async fn user(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user as it was", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn delete_user(
@@ -119,15 +121,14 @@ async fn delete_user(
     Ok(Json(shown(&api, &user, None)))
 }
 
-/// Disables a user: sessions, tokens and keys count no more until the user is enabled again; sessions and
-/// tokens also not then.
+/// Disables a user: sessions and tokens end, and keys are refused until the user is enabled again.
 #[utoipa::path(
     post, path = "/api/access/users/{name}/disable", tag = "access",
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn disable_user(
@@ -141,13 +142,13 @@ async fn disable_user(
     Ok(Json(shown(&api, &user, None)))
 }
 
-/// Lets a user in again who was disabled.
+/// Enables a disabled user again.
 #[utoipa::path(
     post, path = "/api/access/users/{name}/enable", tag = "access",
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn enable_user(
@@ -164,19 +165,19 @@ async fn enable_user(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordRequest {
-    /// Of 12 characters at least.
+    /// The password, of 12 characters at least.
     #[schema(value_type = String)]
     password: Zeroizing<String>,
 }
 
-/// Gives a user another password: sessions and tokens end at once.
+/// Sets the password of a user: sessions and tokens end at once.
 #[utoipa::path(
     put, path = "/api/access/users/{name}/password", tag = "access", request_body = PasswordRequest,
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
         (status = 400, description = "The password breaks the rule"),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn set_password(
@@ -218,12 +219,12 @@ fn shown(api: &Api, user: &UserRecord, seen: Option<Timestamp>) -> Value {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct GroupRequest {
-    /// What people call it: letters, digits and `. _ @ + -`; upper and lower case are the same.
+    /// Its name: letters, digits and `. _ @ + -`; upper and lower case are the same.
     name: String,
-    /// What its members may do.
+    /// Roles of its members.
     #[serde(default)]
     roles: Vec<String>,
-    /// On what, each a selector such as `hub=sales`; on everything if there is none.
+    /// Selectors that narrow the roles, such as `hub=sales`; without any they hold for everything.
     #[serde(default)]
     on: Vec<String>,
 }
@@ -243,7 +244,7 @@ async fn groups(State(api): State<Api>) -> Json<Vec<Value>> {
     post, path = "/api/access/groups", tag = "access", request_body = GroupRequest,
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
         (status = 409, description = "The name is taken"),
     )
 )]
@@ -266,21 +267,21 @@ async fn create_group(
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn group(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
     Ok(Json(shown_group(&api, &api.engine.access().group(&name)?)))
 }
 
-/// Deletes a group; its members lose at once what it was granted.
+/// Deletes a group; its members lose its grants at once.
 #[utoipa::path(
     delete, path = "/api/access/groups/{name}", tag = "access",
     params(("name" = String, Path, description = "The name or the id")),
     responses(
         (status = 200, description = "The group as it was", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn delete_group(
@@ -293,7 +294,7 @@ async fn delete_group(
     Ok(Json(shown_group(&api, &group)))
 }
 
-/// Adds a user to a group; what it was granted counts at the user's next request.
+/// Adds a user to a group; its grants take effect at the user's next request.
 #[utoipa::path(
     put, path = "/api/access/groups/{name}/members/{user}", tag = "access",
     params(
@@ -302,7 +303,7 @@ async fn delete_group(
     ),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 404, description = "There is no such group or user"),
+        (status = 404, description = "No such group or user"),
     )
 )]
 async fn add_member(
@@ -318,7 +319,7 @@ async fn add_member(
     Ok(Json(shown_group(&api, &group)))
 }
 
-/// Removes a user from a group; what it was granted is gone at the user's next request.
+/// Removes a user from a group; its grants end at the user's next request.
 #[utoipa::path(
     delete, path = "/api/access/groups/{name}/members/{user}", tag = "access",
     params(
@@ -327,8 +328,8 @@ async fn add_member(
     ),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 404, description = "There is no such group or user, or the user is not in it"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "No such group or user, or the user is not in it"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_member(

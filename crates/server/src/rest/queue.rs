@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
 /// The statuses that there is a queue for.
 const STATUSES: [&str; 2] = ["COMPLETED", "FAILED"];
 
-/// Counts the updates that wait to be taken: none ever does.
+/// Counts the updates that wait to be processed: always 0, because they are applied at once.
 #[utoipa::path(
     get, path = "/api/queue/size", tag = "queue",
     responses((status = 200, description = "Counts by status", body = BTreeMap<String, u64>))
@@ -48,7 +48,7 @@ async fn update_queues() -> Json<BTreeMap<&'static str, &'static str>> {
     Json(STATUSES.iter().map(|status| (*status, *status)).collect())
 }
 
-/// Lists the same.
+/// The same at another path.
 #[utoipa::path(
     get, path = "/api/queue/", tag = "queue",
     responses((status = 200, description = "Names by status", body = BTreeMap<String, String>))
@@ -67,8 +67,8 @@ async fn update_queues_slashed() -> Json<BTreeMap<&'static str, &'static str>> {
         ("status" = String, Path, description = "COMPLETED or FAILED"),
     ),
     responses(
-        (status = 200, description = "It was told, if there was one"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Applied, if such a task was open"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn queue_update(
@@ -93,8 +93,8 @@ async fn queue_update(
         ("status" = String, Path, description = "COMPLETED or FAILED"),
     ),
     responses(
-        (status = 200, description = "It was told, if it is open"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Applied, if the task is open"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn queue_update_by_task_id(

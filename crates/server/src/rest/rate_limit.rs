@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
         (status = 200, description = "The limit of the latest version", body = serde_json::Value),
-        (status = 404, description = "There is no such workflow, or it has no limit"),
+        (status = 404, description = "No such workflow, or it has no limit"),
     )
 )]
 async fn workflow_rate_limit(
@@ -51,9 +51,9 @@ async fn workflow_rate_limit(
     request_body = serde_json::Value,
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
-        (status = 200, description = "It holds for executions that begin from now on"),
-        (status = 400, description = "What is wrong with the limit"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Set; it applies to executions that start from now on"),
+        (status = 400, description = "Invalid limit; the response says why"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn put_workflow_rate_limit(
@@ -69,15 +69,15 @@ async fn put_workflow_rate_limit(
     set(&api.engine, &registering, &name, &limit).await
 }
 
-/// The same as PUT.
+/// The same with POST.
 #[utoipa::path(
     post, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
     request_body = serde_json::Value,
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
-        (status = 200, description = "It holds for executions that begin from now on"),
-        (status = 400, description = "What is wrong with the limit"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Set; it applies to executions that start from now on"),
+        (status = 400, description = "Invalid limit; the response says why"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn post_workflow_rate_limit(
@@ -89,13 +89,13 @@ async fn post_workflow_rate_limit(
     put_workflow_rate_limit(state, registering, name, limit).await
 }
 
-/// Lets any number of executions of a workflow run at once.
+/// Removes the concurrency limit of a workflow.
 #[utoipa::path(
     delete, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
-        (status = 200, description = "There is no limit any more"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Limit removed"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn delete_workflow_rate_limit(

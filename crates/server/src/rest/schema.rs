@@ -30,7 +30,7 @@ const SCHEMAS_MAX: usize = 1000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SaveParams {
-    /// Give each the version after its latest, whatever it says itself; default false.
+    /// Give each the version after its latest, ignoring the version in the body; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     new_version: bool,
 }
@@ -40,8 +40,8 @@ struct SaveParams {
     post, path = "/api/schema", tag = "schema", params(SaveParams),
     request_body = serde_json::Value,
     responses(
-        (status = 200, description = "They are saved"),
-        (status = 400, description = "What is wrong; none is saved"),
+        (status = 200, description = "Saved"),
+        (status = 400, description = "Invalid; the response says why, and none is saved"),
     )
 )]
 async fn save_schemas(
@@ -125,7 +125,7 @@ async fn schemas(
     params(("name" = String, Path, description = "The name of the schema")),
     responses(
         (status = 200, description = "The schema", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn latest_schema(
@@ -145,7 +145,7 @@ async fn latest_schema(
     ),
     responses(
         (status = 200, description = "The schema", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn schema(
@@ -157,13 +157,13 @@ async fn schema(
     found.map(|schema| Json(shown(&schema))).ok_or_else(|| missing(&name, Some(version)))
 }
 
-/// Forgets every version of a schema.
+/// Deletes every version of a schema.
 #[utoipa::path(
     delete, path = "/api/schema/{name}", tag = "schema",
     params(("name" = String, Path, description = "The name of the schema")),
     responses(
-        (status = 200, description = "They are forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_schemas(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
@@ -176,7 +176,7 @@ async fn delete_schemas(State(api): State<Api>, Path(name): Path<String>) -> Res
     if found { Ok(()) } else { Err(missing(&name, None)) }
 }
 
-/// Forgets one version of a schema.
+/// Deletes one version of a schema.
 #[utoipa::path(
     delete, path = "/api/schema/{name}/{version}", tag = "schema",
     params(
@@ -184,8 +184,8 @@ async fn delete_schemas(State(api): State<Api>, Path(name): Path<String>) -> Res
         ("version" = u32, Path, description = "The version"),
     ),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_schema(

@@ -36,9 +36,9 @@ pub(super) fn routes() -> Routes {
 /// A label: the protocol's `Tag`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(super) struct Label {
-    /// What is said.
+    /// The key.
     key: String,
-    /// What of it.
+    /// The value.
     #[serde(default)]
     value: String,
     /// `METADATA`, whatever was sent.
@@ -65,10 +65,10 @@ impl From<Tag> for Label {
 struct Named {
     name: String,
     tags: Vec<Label>,
-    /// When its value was written, in milliseconds since 1970; absent where that is not known.
+    /// When its value was written, in milliseconds since 1970; absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     update_time: Option<i64>,
-    /// The environment of the server sets it, so it can be neither written nor deleted.
+    /// Set by the environment of the server, so it can be neither written nor deleted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     read_only: bool,
 }
@@ -82,7 +82,7 @@ async fn secret_names(State(api): State<Api>) -> Json<Vec<String>> {
     Json(api.engine.vault().list(SHELF).into_iter().map(|listed| listed.name).collect())
 }
 
-/// Accepts that caches of secrets be cleared: there are none, a changed secret counts at once.
+/// Clears caches of secrets: does nothing, because changed secrets take effect at once.
 #[utoipa::path(
     get, path = "/api/secrets/clearLocalCache", tag = "secrets",
     responses((status = 200, description = "Nothing to clear", body = serde_json::Value))
@@ -91,7 +91,7 @@ async fn clear_local_cache() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "cleared": 0 }))
 }
 
-/// Accepts the same for the cache that servers share.
+/// The same for the shared cache of secrets.
 #[utoipa::path(
     get, path = "/api/secrets/clearRedisCache", tag = "secrets",
     responses((status = 200, description = "Nothing to clear", body = serde_json::Value))
@@ -133,13 +133,13 @@ async fn secrets_with_tags_slashed(State(api): State<Api>) -> Json<Vec<Named>> {
     secrets_with_tags(State(api)).await
 }
 
-/// Refuses to show a secret: values can be written, used and deleted, but not read.
+/// Not supported: values of secrets can be written, used and deleted, but not read.
 #[utoipa::path(
     get, path = "/api/secrets/{key}", tag = "secrets",
     params(("key" = String, Path, description = "The name")),
     responses(
         (status = 403, description = "Secrets cannot be read"),
-        (status = 404, description = "There is no such secret"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), Problem> {
@@ -150,14 +150,14 @@ async fn secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), P
     )))
 }
 
-/// Stores a secret, in the place of the one of this name.
+/// Stores a secret, replacing the one of this name.
 #[utoipa::path(
     put, path = "/api/secrets/{key}", tag = "secrets", request_body = String,
     params(("key" = String, Path, description = "The name: letters, digits, _ and -")),
     responses(
-        (status = 200, description = "It is stored"),
+        (status = 200, description = "Stored"),
         (status = 400, description = "The name or the value break a rule"),
-        (status = 409, description = "The environment of the server sets it"),
+        (status = 409, description = "It is set by the environment of the server"),
     )
 )]
 async fn put_secret(
@@ -175,20 +175,20 @@ async fn put_secret(
     delete, path = "/api/secrets/{key}", tag = "secrets",
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "It is deleted"),
-        (status = 404, description = "There is no such secret"),
-        (status = 409, description = "The environment of the server sets it"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "No such secret"),
+        (status = 409, description = "It is set by the environment of the server"),
     )
 )]
 async fn delete_secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), Problem> {
     Ok(api.engine.vault().delete(SHELF, &key).await?)
 }
 
-/// Tells whether there is a secret of this name.
+/// Checks whether a secret of this name exists.
 #[utoipa::path(
     get, path = "/api/secrets/{key}/exists", tag = "secrets",
     params(("key" = String, Path, description = "The name")),
-    responses((status = 200, description = "Whether there is one", body = bool))
+    responses((status = 200, description = "Whether it exists", body = bool))
 )]
 async fn secret_exists(State(api): State<Api>, Path(key): Path<String>) -> Json<bool> {
     Json(api.engine.vault().tags(SHELF, &key).is_ok())
@@ -200,7 +200,7 @@ async fn secret_exists(State(api): State<Api>, Path(key): Path<String>) -> Json<
     params(("key" = String, Path, description = "The name")),
     responses(
         (status = 200, description = "The tags", body = Vec<Label>),
-        (status = 404, description = "There is no such secret"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn secret_tags(
@@ -215,8 +215,8 @@ async fn secret_tags(
     put, path = "/api/secrets/{key}/tags", tag = "secrets", request_body = Vec<Label>,
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "They are added"),
-        (status = 404, description = "There is no such secret"),
+        (status = 200, description = "Tags added"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn put_secret_tags(
@@ -232,8 +232,8 @@ async fn put_secret_tags(
     delete, path = "/api/secrets/{key}/tags", tag = "secrets", request_body = Vec<Label>,
     params(("key" = String, Path, description = "The name")),
     responses(
-        (status = 200, description = "They are not there"),
-        (status = 404, description = "There is no such secret"),
+        (status = 200, description = "Deleted, or there were none"),
+        (status = 404, description = "No such secret"),
     )
 )]
 async fn delete_secret_tags(

@@ -43,7 +43,7 @@ fn post_shown(post: &StatusPost) -> Value {
     json!({ "id": post.id, "at": post.at.millis(), "by": post.by, "text": post.text })
 }
 
-/// Lists status pages, those that are not public included.
+/// Lists status pages, including those that are not public.
 #[utoipa::path(
     operation_id = "list_status_pages", get, path = "/api/status-pages", tag = "status pages",
     responses((status = 200, description = "The pages", body = Vec<serde_json::Value>))
@@ -53,14 +53,14 @@ async fn list(State(api): State<Api>) -> Result<Json<Vec<Value>>, Problem> {
     Ok(Json(pages.values().map(|page| shown(page)).collect()))
 }
 
-/// Defines a status page or a list of them, or defines them anew; what was posted stays. `public` says
-/// whether anybody may see it at `/status/{name}`.
+/// Creates or replaces status pages, one or a list; posts are kept. With `public` anybody may see
+/// the page at `/status/{name}`.
 #[utoipa::path(
     operation_id = "define_status_pages", post, path = "/api/status-pages", tag = "status pages",
     request_body = serde_json::Value,
     responses(
         (status = 200, description = "The pages as they are now", body = Vec<serde_json::Value>),
-        (status = 400, description = "Everything that is wrong with them"),
+        (status = 400, description = "Invalid; the response lists every problem"),
         (status = 409, description = "There would be too many"),
     )
 )]
@@ -80,13 +80,13 @@ async fn define(
     Ok(Json(pages.iter().map(shown).collect()))
 }
 
-/// Shows the document of a status page.
+/// Shows the definition of a status page.
 #[utoipa::path(
     operation_id = "show_status_page", get, path = "/api/status-pages/{name}", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
     responses(
         (status = 200, description = "The page", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -94,26 +94,26 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     pages.get(&*name).map(|page| Json(shown(page))).ok_or_else(|| missing(&name))
 }
 
-/// Removes a status page with all that was posted on it.
+/// Deletes a status page with its posts.
 #[utoipa::path(
     operation_id = "delete_status_page", delete, path = "/api/status-pages/{name}", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
     responses(
-        (status = 200, description = "It is gone"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     if api.engine.delete_status_page(&name).await? { Ok(()) } else { Err(missing(&name)) }
 }
 
-/// Lists what was posted on a status page, the newest first.
+/// Lists the posts of a status page, newest first.
 #[utoipa::path(
     operation_id = "list_status_posts", get, path = "/api/status-pages/{name}/posts", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
     responses(
         (status = 200, description = "The posts", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such page"),
+        (status = 404, description = "No such page"),
     )
 )]
 async fn posts(
@@ -132,13 +132,13 @@ async fn exists(api: &Api, name: &str) -> Result<(), Problem> {
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct NewPost {
-    /// What it says, up to 4,000 characters: text, which is never read as markup.
+    /// Its text, up to 4,000 characters; never interpreted as markup.
     text: String,
-    /// Who posts it; whoever has signed in, if anybody has. The page does not show it.
+    /// Who posts it; default: the authenticated user. The page does not show it.
     by: Option<String>,
 }
 
-/// Posts a text on a status page, with the time of now.
+/// Posts a text on a status page, with the current time.
 #[utoipa::path(
     operation_id = "post_on_status_page", post, path = "/api/status-pages/{name}/posts", tag = "status pages",
     params(("name" = String, Path, description = "The name of the page")),
@@ -146,7 +146,7 @@ struct NewPost {
     responses(
         (status = 200, description = "The post", body = serde_json::Value),
         (status = 400, description = "The text is empty or too long"),
-        (status = 404, description = "There is no such page"),
+        (status = 404, description = "No such page"),
     )
 )]
 async fn post(
@@ -165,7 +165,7 @@ async fn post(
     Ok(Json(post_shown(&post)))
 }
 
-/// Takes a post back.
+/// Deletes a post.
 #[utoipa::path(
     operation_id = "delete_status_post", delete, path = "/api/status-pages/{name}/posts/{id}", tag = "status pages",
     params(
@@ -173,8 +173,8 @@ async fn post(
         ("id" = u64, Path, description = "The id of the post"),
     ),
     responses(
-        (status = 200, description = "It is gone"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_post(

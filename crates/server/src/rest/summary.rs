@@ -40,22 +40,21 @@ pub(super) fn routes() -> Routes {
 struct SearchParams {
     /// Rows to skip; default 0, at most 1000000.
     start: Option<u64>,
-    /// Rows to answer; default 100, at most 5000.
+    /// Rows to return; default 100, at most 5000.
     size: Option<u64>,
-    /// `startTime:DESC`, several joined by `|`; newest first without.
+    /// `startTime:DESC`, several joined by `|`; default: newest first.
     sort: Option<String>,
     /// Words that must all be found; `*` is everything.
     free_text: Option<String>,
     /// Conditions joined by AND: `workflowType = 'x' AND status IN (FAILED, TIMED_OUT)`.
     query: Option<String>,
-    /// Kinds of what is listed, comma-separated: `workflow`, which is all that is found without,
-    /// and `orchestration`, which runs as code in workers; `*` is both.
+    /// Kinds of runs, comma-separated: `workflow` (the default) and `orchestration`; `*` is both.
     classifier: Option<String>,
     /// Only executions that no other execution started.
     #[serde(default, deserialize_with = "lenient::flag")]
     top_level_only: bool,
-    /// What is typed in the console instead of all other conditions: `status:FAILED name:nightly*
-    /// after:24h words`.
+    /// Search words as in the console, instead of all other conditions: `status:FAILED
+    /// name:nightly* after:24h words`.
     find: Option<String>,
 }
 
@@ -107,10 +106,10 @@ struct Found {
     results: Vec<Json>,
 }
 
-/// Searches executions and answers summaries.
+/// Searches executions; returns summaries.
 #[utoipa::path(
     get, path = "/api/workflow/search", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows(
     State(api): State<Api>,
@@ -122,10 +121,10 @@ async fn search_workflows(
     answer(&api, &search, false).await
 }
 
-/// Searches executions and answers them whole, without tasks.
+/// Searches executions; returns them in full, without tasks.
 #[utoipa::path(
     get, path = "/api/workflow/search-v2", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows_whole(
     State(api): State<Api>,
@@ -185,10 +184,10 @@ async fn show(
     Ok(shown)
 }
 
-/// Searches executions by their tasks and answers summaries.
+/// Searches executions by their tasks; returns summaries.
 #[utoipa::path(
     get, path = "/api/workflow/search-by-tasks", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows_by_tasks(
     State(api): State<Api>,
@@ -198,10 +197,10 @@ async fn search_workflows_by_tasks(
     by_tasks(&api, &scope, &params, false).await
 }
 
-/// Searches executions by their tasks and answers them whole, without tasks.
+/// Searches executions by their tasks; returns them in full, without tasks.
 #[utoipa::path(
     get, path = "/api/workflow/search-by-tasks-v2", tag = "workflow", params(SearchParams),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn search_workflows_by_tasks_whole(
     State(api): State<Api>,

@@ -69,9 +69,9 @@ impl Resource {
 /// One tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Tag {
-    /// What it tells about.
+    /// The key.
     key: String,
-    /// What it tells; numbers and truth values are taken as text.
+    /// The value; numbers and booleans are stored as text.
     #[serde(deserialize_with = "text")]
     value: String,
 }
@@ -227,7 +227,7 @@ fn known_task(engine: &Engine, name: &str) -> Result<(), Problem> {
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
         (status = 200, description = "The tags", body = Vec<Tag>),
-        (status = 404, description = "There is no such workflow"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn workflow_tags(
@@ -240,14 +240,14 @@ async fn workflow_tags(
     Ok(Json(tags.chain(rate_limit::tag(&api.engine, &name)).collect()))
 }
 
-/// Adds tags to a workflow, one or a list; those of the same key give way.
+/// Adds tags to a workflow, one or a list; those of the same key are replaced.
 #[utoipa::path(
     post, path = "/api/metadata/workflow/{name}/tags", tag = "metadata",
     request_body = Vec<Tag>,
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
-        (status = 200, description = "They are added"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Tags added"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn add_workflow_tags(
@@ -275,8 +275,8 @@ async fn add_workflow_tags(
     request_body = Vec<Tag>,
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
-        (status = 200, description = "They are replaced"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Replaced"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn put_workflow_tags(
@@ -301,8 +301,8 @@ async fn put_workflow_tags(
     request_body = Vec<Tag>,
     params(("name" = String, Path, description = "The name of the workflow")),
     responses(
-        (status = 200, description = "They are removed"),
-        (status = 404, description = "There is no such workflow, or it has no such tag"),
+        (status = 200, description = "Removed"),
+        (status = 404, description = "No such workflow, or it has no such tag"),
     )
 )]
 async fn delete_workflow_tags(
@@ -388,7 +388,7 @@ async fn delete_old_workflow_tag(
     params(("name" = String, Path, description = "The name of the task")),
     responses(
         (status = 200, description = "The tags", body = Vec<Tag>),
-        (status = 404, description = "There is no such task definition"),
+        (status = 404, description = "No such task definition"),
     )
 )]
 async fn task_tags(
@@ -399,14 +399,14 @@ async fn task_tags(
     of(&api.engine, Resource::TaskDef, &name).await.map(Json)
 }
 
-/// Adds tags to a task definition, one or a list; those of the same key give way.
+/// Adds tags to a task definition, one or a list; those of the same key are replaced.
 #[utoipa::path(
     post, path = "/api/metadata/task/{name}/tags", tag = "metadata",
     request_body = Vec<Tag>,
     params(("name" = String, Path, description = "The name of the task")),
     responses(
-        (status = 200, description = "They are added"),
-        (status = 404, description = "There is no such task definition"),
+        (status = 200, description = "Tags added"),
+        (status = 404, description = "No such task definition"),
     )
 )]
 async fn add_task_tags(
@@ -426,8 +426,8 @@ async fn add_task_tags(
     request_body = Vec<Tag>,
     params(("name" = String, Path, description = "The name of the task")),
     responses(
-        (status = 200, description = "They are replaced"),
-        (status = 404, description = "There is no such task definition"),
+        (status = 200, description = "Replaced"),
+        (status = 404, description = "No such task definition"),
     )
 )]
 async fn put_task_tags(
@@ -447,8 +447,8 @@ async fn put_task_tags(
     request_body = Vec<Tag>,
     params(("name" = String, Path, description = "The name of the task")),
     responses(
-        (status = 200, description = "They are removed"),
-        (status = 404, description = "There is no such task definition, or it has no such tag"),
+        (status = 200, description = "Removed"),
+        (status = 404, description = "No such task definition, or it has no such tag"),
     )
 )]
 async fn delete_task_tags(
@@ -462,7 +462,7 @@ async fn delete_task_tags(
     change(&api.engine, &tagging, place, Change::Delete, read(body)?).await
 }
 
-/// Lists every tag that something has.
+/// Lists every tag in use.
 #[utoipa::path(
     get, path = "/api/metadata/tags", tag = "metadata",
     responses((status = 200, description = "The tags, sorted, each once", body = Vec<Tag>))

@@ -19,7 +19,7 @@ fn refused(message: &str, hint: &str) -> Problem {
     Problem::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", message).with_hint(hint)
 }
 
-/// Refuses to import a BPMN file.
+/// Not supported: import of a BPMN file.
 #[utoipa::path(
     post, path = "/api/metadata/workflow-importer/import-bpm", tag = "metadata",
     responses((status = 501, description = "BPMN is not imported"))
@@ -31,7 +31,7 @@ async fn import_bpmn() -> Problem {
     )
 }
 
-/// Refuses to copy all definitions to object storage.
+/// Not supported: backup of definitions to object storage.
 #[utoipa::path(
     post, path = "/api/metadata/workflow-task-defs/upload", tag = "metadata",
     responses((status = 501, description = "There is no object storage"))
@@ -43,7 +43,7 @@ async fn upload_definitions() -> Problem {
     )
 }
 
-/// Refuses a call that the hosted server has for its own tests.
+/// Not supported: a call that Orkes' hosted server has for its own tests.
 #[utoipa::path(
     get, path = "/api/scheduler/test/timeout", tag = "scheduler",
     responses((status = 501, description = "Only for tests of another server"))

@@ -28,7 +28,7 @@ fn known(api: &Api) -> Result<Arc<dyn Upkeep>, Problem> {
     known.ok_or_else(|| Problem::conflict("this server does not know how it was started"))
 }
 
-/// Tells every setting that is in effect, and where its value came from; passwords are masked.
+/// Lists every setting in effect, and where its value came from; passwords are masked.
 #[utoipa::path(
     get, path = "/api/admin/settings", tag = "admin",
     responses((status = 200, description = "`key`, `value` and `origin` of each", body = Vec<serde_json::Value>))
@@ -42,17 +42,17 @@ async fn effective_settings(State(api): State<Api>) -> Result<Json<Vec<Value>>, 
     Ok(Json(shown.collect()))
 }
 
-/// Reads the certificate and the files of `--load` again, as SIGHUP does, and answers when that is done. What
-/// is refused is in `/health`. Settings are read at the start alone.
+/// Reads the certificate and the files of `--load` again, as SIGHUP does, and returns when that is
+/// done. Files that are refused are listed in `/health`. Settings are read at start only.
 #[utoipa::path(
     post, path = "/api/admin/reload", tag = "admin",
-    responses((status = 200, description = "They were read"))
+    responses((status = 200, description = "Reloaded"))
 )]
 async fn reload(State(api): State<Api>) -> Result<(), Problem> {
     known(&api)?.reload().await.map_err(Problem::conflict)
 }
 
-/// Tells of the backups of the store: the newest, and whether one is being made.
+/// Shows the state of backups: the newest, and whether one is running.
 #[utoipa::path(
     get, path = "/api/admin/backup", tag = "admin",
     responses((status = 200, description = "`folder`, `last` (`file`, `at`, `bytes`), `runningSince`, `failure`, and \
@@ -63,13 +63,13 @@ async fn backups(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     Ok(Json(shown(&backups)))
 }
 
-/// Begins to back up the store into the folder of the setting `backup_dir`. It goes on while the server
-/// works.
+/// Starts a backup of the store into the folder of the setting `backup_dir`. The server keeps
+/// working meanwhile.
 #[utoipa::path(
     post, path = "/api/admin/backup", tag = "admin",
     responses(
-        (status = 202, description = "It has begun; the answer is that of GET", body = serde_json::Value),
-        (status = 409, description = "None is begun, and why"),
+        (status = 202, description = "Started; the response is that of GET", body = serde_json::Value),
+        (status = 409, description = "Not started; the response says why"),
     )
 )]
 async fn back_up(State(api): State<Api>) -> Result<(StatusCode, Json<Value>), Problem> {

@@ -74,7 +74,7 @@ impl Used {
     responses(
         (status = 200, description = "`kind`, `name` and `version` of each; the first 200",
             body = Vec<serde_json::Value>),
-        (status = 400, description = "There is no such kind"),
+        (status = 400, description = "Unknown kind"),
     )
 )]
 async fn list_uses(
@@ -92,13 +92,13 @@ async fn list_uses(
     Ok(Json(shown.collect()))
 }
 
-/// Tells how many documents name each workflow, task, schema, secret or receiver that is named at all.
+/// Counts the documents that name each workflow, task, schema, secret or receiver.
 #[utoipa::path(
     get, path = "/api/uses/{kind}", tag = "metadata",
     params(("kind" = String, Path, description = "`workflow`, `task`, `schema`, `secret` or `receiver`")),
     responses(
         (status = 200, description = "Numbers of documents by name", body = BTreeMap<String, u64>),
-        (status = 400, description = "There is no such kind"),
+        (status = 400, description = "Unknown kind"),
     )
 )]
 async fn count_uses(
@@ -146,8 +146,8 @@ impl Index {
         }
         let made = tokio::task::spawn_blocking(move || Arc::new(Uses::of(&documents))).await;
         let uses = made.map_err(|error| {
-            tracing::error!(%error, "who uses what could not be found");
-            let message = "who uses what could not be found; the server's log says why";
+            tracing::error!(%error, "search for uses of a definition failed");
+            let message = "the search for uses failed; the server's log says why";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
         })?;
         *self.0.lock() = Some((changes, uses.clone()));

@@ -20,7 +20,7 @@ pub(super) fn routes() -> Routes {
     Routes::new().on(Permission::Read.within(&[Resource::Workflow]), routes!(explain_workflow))
 }
 
-/// Says what an execution, or an instance of code, waits for, in sentences.
+/// Explains what an execution or an orchestration instance waits for.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/why", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),

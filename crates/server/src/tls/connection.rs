@@ -155,7 +155,7 @@ impl Detached {
         if let Wire::Detached(stream) = std::mem::replace(wire, Wire::Gone) {
             let stream = TcpStream::from_std(stream)?;
             if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "small answers may be late");
+                tracing::debug!(%error, "set_nodelay failed; small responses may be delayed");
             }
             *wire = Wire::Held(stream);
         }

@@ -174,7 +174,7 @@ impl Tls {
             Ok(in_force) => in_force,
             Err(error) => {
                 if files.cert.exists() {
-                    tracing::warn!("TLS: what was given before cannot be used: {error}");
+                    tracing::warn!("TLS: the last certificate obtained cannot be used: {error}");
                 }
                 InForce::new(&Contents::of(stand_in, &files)?, &files, false)?
             }
@@ -273,7 +273,7 @@ impl Tls {
             tokio::time::sleep(LOOK_EVERY).await;
             let tls = self.clone();
             if tokio::task::spawn_blocking(move || tls.look()).await.is_err() {
-                tracing::error!("TLS: looking at the certificate panicked");
+                tracing::error!("TLS: reading the certificate panicked");
             }
             let ends_at = self.in_force.read().ends_at;
             if ends_at <= now() && warned_of != ends_at {

@@ -251,13 +251,13 @@ async fn triggers(State(api): State<Api>) -> Result<AsJson<Vec<Value>>, Problem>
     Ok(AsJson(registered.triggers.values().map(|trigger| trigger.document.clone()).collect()))
 }
 
-/// Defines a trigger or a list of them, or defines them anew. `name`, `method` and `path` say where
-/// it is; `start` makes it begin a run and answer how to follow it, `show` makes it tell of one.
+/// Creates or replaces triggers, one or a list. `name`, `method` and `path` say where it is; with
+/// `start` it starts a run and returns URLs to follow it, with `show` it shows a run.
 #[utoipa::path(
     post, path = "/api/triggers", tag = "trigger", request_body = serde_json::Value,
     responses(
         (status = 200, description = "The triggers as they are now", body = Vec<serde_json::Value>),
-        (status = 400, description = "Everything that is wrong with them"),
+        (status = 400, description = "Invalid; the response lists every problem"),
     )
 )]
 async fn put_triggers(
@@ -282,7 +282,7 @@ async fn put_triggers(
     params(("name" = String, Path, description = "The name of the trigger")),
     responses(
         (status = 200, description = "The trigger", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn get_trigger(
@@ -294,13 +294,13 @@ async fn get_trigger(
     Ok(AsJson(found.document.clone()))
 }
 
-/// Forgets a trigger; what it has started goes on.
+/// Deletes a trigger; runs that it has started continue.
 #[utoipa::path(
     delete, path = "/api/triggers/{name}", tag = "trigger",
     params(("name" = String, Path, description = "The name of the trigger")),
     responses(
-        (status = 200, description = "It is forgotten"),
-        (status = 404, description = "There is none"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn delete_trigger(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {

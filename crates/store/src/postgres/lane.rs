@@ -267,7 +267,7 @@ impl Lane {
         let error = fault::explain(&failure.error);
         match failure.kind() {
             Kind::Broken => {
-                tracing::debug!(%error, "a batch of commits is in doubt");
+                tracing::debug!(%error, "outcome of a batch of commits is unknown");
                 self.line.drop_session();
                 Outcome::Doubt
             }
@@ -282,7 +282,7 @@ impl Lane {
                 Check::None => Outcome::Unfit(error),
             },
             Kind::Misfit => {
-                tracing::warn!(%error, "a commit does not fit");
+                tracing::warn!(%error, "commit refused by PostgreSQL; not retried");
                 Outcome::Unfit(error)
             }
             // A full disk or a time-out: to try the halves would only add to it.
@@ -315,7 +315,7 @@ impl Lane {
                     tracing::info!(
                         commits = batch.len(),
                         there,
-                        "the connection broke in a batch of commits; it is known now what came of it"
+                        "connection lost during a batch of commits; its outcome is now known"
                     );
                     return Ok(there);
                 }

@@ -67,7 +67,7 @@ impl Line {
             match self.open().await {
                 Ok(session) => {
                     if self.away.take().is_some() {
-                        tracing::info!("the store's database is back");
+                        tracing::info!("database of the store is available again");
                     }
                     self.pause = PAUSE_MIN;
                     self.session = Some(session);
@@ -75,7 +75,7 @@ impl Line {
                 }
                 Err(error) => {
                     if self.away.is_none() {
-                        tracing::warn!(%error, "the store's database is away");
+                        tracing::warn!(%error, "database of the store is unavailable");
                     }
                     self.away.get_or_insert((Instant::now(), error.clone())).1 = error.clone();
                     self.pause = (self.pause * 2).min(PAUSE_MAX);

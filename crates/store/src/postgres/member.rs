@@ -131,7 +131,7 @@ impl Member {
         let sql = format!("DELETE FROM {schema}.node WHERE incarnation = $1");
         let left = self.ask(&[Statement::new(sql, vec![bind(incarnation, Type::INT8)])]).await;
         if let Err(error) = left {
-            tracing::debug!(%error, "the store was not told that this server leaves");
+            tracing::debug!(%error, "departure of this server could not be recorded in the store");
         }
     }
 

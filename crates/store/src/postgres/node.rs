@@ -97,7 +97,7 @@ impl Node {
         self.lost.send_if_modified(|lost| {
             let is_first = lost.is_none();
             if is_first {
-                tracing::error!("the store is lost to this process: {why}");
+                tracing::error!("this process no longer owns the store: {why}");
                 *lost = Some(why.to_owned());
             }
             is_first
@@ -442,7 +442,10 @@ pub(super) async fn leave(session: &Session, schema: &str, node: &Node) {
     if let Err(failure) = session.transact(Begin::Chore, &statements).await {
         // The lease runs out by itself.
         let error = super::fault::text(&failure.error);
-        tracing::warn!(error, "the store could not be given back; the next server waits for it");
+        tracing::warn!(
+            error,
+            "lease of the store could not be released; the next server waits until it expires"
+        );
     }
 }
 
@@ -493,7 +496,7 @@ pub(super) async fn beat(
             }
             Ok(false) => return node.lose(EVICTED),
             Err(error) => {
-                tracing::debug!(%error, "the store did not confirm the lease");
+                tracing::debug!(%error, "lease was not confirmed by the store");
                 tokio::time::sleep((pause / 4).min(Duration::from_millis(250))).await;
             }
         }

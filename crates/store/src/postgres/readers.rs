@@ -119,7 +119,7 @@ impl Readers {
             };
             match outcome {
                 Err(failure) if failure.kind() == Kind::Broken && Instant::now() < deadline => {
-                    tracing::debug!(error = fault::text(&failure.error), "a read is tried again");
+                    tracing::debug!(error = fault::text(&failure.error), "read failed; retrying");
                 }
                 outcome => {
                     if !session.is_closed() {

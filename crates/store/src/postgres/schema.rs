@@ -285,7 +285,7 @@ pub(super) async fn migrate(
             return Err(StoreError::Unavailable(format!("the tables of {options} do not change")));
         }
         if before == 0 {
-            tracing::info!("made the tables of the store: {options}");
+            tracing::info!("created the tables of the store: {options}");
         } else {
             tracing::info!("brought the tables of {options} to version {version:?}");
         }

@@ -120,7 +120,7 @@ impl Session {
             .map_err(|error| explain(&error))?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(error = fault::text(&error), "a connection to the store ended");
+                tracing::debug!(error = fault::text(&error), "connection to the database ended");
             }
         });
         Ok(Self { client, task: task.abort_handle() })

@@ -170,7 +170,7 @@ impl Writer {
         if let Err(error) = chore(&mut self.desk) {
             self.roll_back();
             self.desk.chores.put_off();
-            tracing::warn!(store = %self.path.display(), %error, "housekeeping failed");
+            tracing::warn!(store = %self.path.display(), %error, "maintenance of the store failed");
         }
     }
 
@@ -244,7 +244,7 @@ impl Writer {
                 // While a disk is full, thousands fail.
                 if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
                     self.complained = Some(Instant::now());
-                    tracing::warn!(store = %self.path.display(), %error, "a write failed");
+                    tracing::warn!(store = %self.path.display(), %error, "write to the store failed");
                 }
             }
         }
@@ -273,7 +273,7 @@ impl Writer {
         if !self.desk.connection.is_autocommit()
             && let Err(error) = self.desk.connection.execute_batch("ROLLBACK")
         {
-            tracing::error!(store = %self.path.display(), %error, "a failed write stays open");
+            tracing::error!(store = %self.path.display(), %error, "failed transaction could not be rolled back");
         }
     }
 }

@@ -217,7 +217,7 @@ async fn note(claims: &Claims, input: &Json, answer: &Result<Seen, Trouble>) {
         Err(_) => "unknown",
     };
     if let Err(away) = claims.note(monitor, word).await {
-        tracing::debug!("{away}: the last result of {monitor} is not noted");
+        tracing::debug!("{away}: the last result of {monitor} could not be recorded");
     }
 }
 

@@ -216,7 +216,7 @@ impl Reader {
         let earliest = self.client.get_offset(OffsetAt::Earliest).await;
         let earliest = earliest.map_err(|error| told(error.into()))?;
         let Place { topic, partition } = &self.place;
-        tracing::warn!(%topic, partition, at, earliest, "the topic no longer has what comes next");
+        tracing::warn!(%topic, partition, at, earliest, "next offset is no longer in the topic; continuing with the earliest one");
         Ok(earliest)
     }
 

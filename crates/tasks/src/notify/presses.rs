@@ -101,7 +101,7 @@ fn bots(engine: &Engine) -> BTreeMap<Bot, Arc<str>> {
 /// Whether an incident says by now what it is to say.
 fn is_told(told: &Result<(), ApplyError>) -> bool {
     if let Err(error) = told {
-        tracing::warn!(%error, "no incident says whether buttons of Telegram are heard");
+        tracing::warn!(%error, "incident about Telegram buttons could not be updated");
     }
     told.is_ok()
 }
@@ -121,7 +121,7 @@ async fn ask(engine: &Engine, client: &Client, bot: &Bot, receiver: &str) {
         };
         let Some(Trouble { reason, after }) = trouble else {
             if said.take().is_some() {
-                tracing::info!("buttons of Telegram are heard again");
+                tracing::info!("Telegram is polled for pressed buttons again");
             }
             if has_incident {
                 has_incident = !is_told(&engine.answers_are_heard(receiver).await);
@@ -135,7 +135,7 @@ async fn ask(engine: &Engine, client: &Client, bot: &Bot, receiver: &str) {
             is_told(&engine.answers_are_unheard(receiver, &reason).await);
         }
         if said.as_ref() != Some(&reason) {
-            tracing::warn!(reason, "buttons of Telegram are not heard");
+            tracing::warn!(reason, "Telegram could not be polled for pressed buttons");
             said = Some(reason);
         }
         tokio::time::sleep(after.unwrap_or(pause).min(PAUSE_MAX)).await;
@@ -172,7 +172,7 @@ async fn take(
             if let Err(Trouble { reason, .. }) =
                 bot.call(client, "answerCallbackQuery", &told).await
             {
-                tracing::debug!(reason, "whoever pressed a button of Telegram was not told");
+                tracing::debug!(reason, "answer to a pressed Telegram button could not be sent");
             }
         }
         *offset = id.saturating_add(1);

@@ -25,8 +25,11 @@ use crate::{root, say};
 
 const USAGE: &str = "\
 usage: cargo xtask dist [--binary PATH] [--out FOLDER] [--key FILE] [--try]
-  --key  sign the checksums with this Ed25519 key, as `openssl genpkey -algorithm ed25519` writes one
-  --try  as root: install, run, upgrade, remove and purge the packages in a clean root (debootstrap)";
+  --binary  pack this binary [default: build one]
+  --out     write into this folder [default: target/dist]
+  --key     also write SHA256SUMS.sig, signed with this Ed25519 private key (PEM, PKCS #8), as
+            `openssl genpkey -algorithm ed25519` writes it; no other user may be able to read it
+  --try     as root: install, run, upgrade, remove and purge the packages in a clean root (debootstrap)";
 
 /// Configuration that packages install, and that an upgrade leaves as its owner has changed it.
 const CONFIGURATION: [&str; 2] = ["etc/default/nightbell", "etc/nightbell/nightbell.toml"];

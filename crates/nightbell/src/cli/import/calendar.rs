@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     /// The time zone of times without one, and of the rotation
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
-    /// Who is meant by a name in the calendar: "Ann Olsen=ann"
+    /// The person that a name in the calendar stands for: "Ann Olsen=ann"
     #[arg(long = "name", value_name = "NAME=PERSON")]
     names: Vec<String>,
     /// Who is on call when the calendar has no event

@@ -26,13 +26,14 @@ pub(crate) struct Arguments {
     /// The crontab, - for standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// It is one of the system, /etc/crontab or /etc/cron.d: a user stands before each command
+    /// It is a system crontab, /etc/crontab or /etc/cron.d: with a user before each command
     #[arg(long)]
     system: bool,
     /// The time zone in which cron runs, unless the crontab says `CRON_TZ`
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
-    /// Write the crontab in which jobs call their monitors; without it, it stands at the end as a comment
+    /// Write the crontab in which jobs ping their monitors into this file; without it, it is
+    /// appended as a comment
     #[arg(long, value_name = "FILE")]
     crontab: Option<String>,
     #[command(flatten)]

@@ -93,7 +93,7 @@ pub(crate) struct FromFile {
 /// Where what is made goes.
 #[derive(Debug, Args)]
 pub(crate) struct To {
-    /// The file to write, which must not exist; standard output without it, or for -
+    /// The file to write, which must not exist; - for standard output
     #[arg(short = 'O', long = "out", value_name = "FILE", default_value = STDOUT)]
     out: String,
     /// Replace the file if it exists

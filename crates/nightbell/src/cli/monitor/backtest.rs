@@ -24,7 +24,7 @@ use crate::testing::backtest;
 /// What to try.
 #[derive(Debug, Args)]
 pub(crate) struct Backtest {
-    /// Names of monitors; all of the files, or all that the server knows, by default
+    /// Names of monitors [default: all of the files, or all of the server]
     names: Vec<String>,
     /// Files that define them anew, - for standard input; without, as the server has them
     #[arg(short, long, num_args = 1)]
@@ -32,17 +32,18 @@ pub(crate) struct Backtest {
     /// What happened since then: a time, or how long ago
     #[arg(long, value_name = "TIME", default_value = "30d")]
     since: String,
-    /// What checks see: samples of those that were made, or what the source's own history answers to
-    /// the query of today (Prometheus and `InfluxDB`)
+    /// Where results come from: samples of past checks, or the history of the source, asked with
+    /// the present query (Prometheus and `InfluxDB`)
     #[arg(long, value_enum, default_value_t = Answers::Samples)]
     source: Answers,
-    /// Whether people do what they did then, to incidents of the same keys
+    /// Whether recorded actions of people are repeated on incidents of the same keys
     #[arg(long, value_enum, default_value_t = People::Recorded)]
     people: People,
-    /// Show each incident, who is told of it, and what is gone or new
+    /// Show each incident, who is notified, and which incidents are gone or new
     #[arg(long)]
     compare: bool,
-    /// Zone in which night is from 22:00 to 06:00; that of the monitor or of this machine by default
+    /// Time zone in which night is from 22:00 to 06:00 [default: that of the monitor, or of this
+    /// machine]
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
 }

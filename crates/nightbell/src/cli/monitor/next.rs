@@ -32,7 +32,7 @@ pub(crate) struct Next {
     /// After this time: 2027-03-28, 2027-03-28T02:00, or with an offset [default: now]
     #[arg(long, value_name = "TIME")]
     after: Option<String>,
-    /// Time zone that is shown, and that of --after
+    /// Time zone of the output, and of --after
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
 }

@@ -22,10 +22,10 @@ const PAGE: usize = 5000;
 pub(crate) struct Samples {
     /// Name of the monitor
     name: String,
-    /// Checks from then on: a time, or how long ago, such as 2h; a day by default
+    /// Checks from then on: a time, or how long ago, such as 2h
     #[arg(long, value_name = "TIME", default_value = "1d")]
     from: String,
-    /// Checks before then; until now by default
+    /// Checks before then [default: now]
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
 }

@@ -19,14 +19,14 @@ const DAY: i64 = 86_400_000;
 pub(crate) struct Uptime {
     /// Name of the monitor
     name: String,
-    /// By cells from then on: a time, or how long ago, such as 12h; without it the last 24 hours, 30
-    /// and 90 days as a whole
+    /// Show intervals from then on: a time, or how long ago, such as 12h; without it the last 24
+    /// hours, 30 and 90 days as a whole
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Cells that begin before then; until now by default
+    /// Intervals that begin before then [default: now]
     #[arg(long, value_name = "TIME", requires = "from")]
     to: Option<String>,
-    /// Length of a cell; the shortest that is kept for so long by default
+    /// Length of an interval [default: the shortest that is kept for so long]
     #[arg(long, requires = "from", value_parser = ["5m", "15m", "30m", "1h", "6h", "12h", "1d"])]
     step: Option<String>,
 }

@@ -122,10 +122,10 @@ pub(crate) struct Purge {
     /// All that were created then or later, such as 2026-01-31T08:00:00Z
     #[arg(long)]
     from: Option<Timestamp>,
-    /// Of these, only what was created before
+    /// Only instances created before
     #[arg(long, requires = "from")]
     to: Option<Timestamp>,
-    /// Of these, only what stands so; may be repeated
+    /// Only instances of this status; may be repeated
     #[arg(long, ignore_case = true, requires = "from")]
     status: Vec<Status>,
     /// Do not ask

@@ -17,10 +17,10 @@ Examples:
   nightbell orchestration list --prefix job- --limit 5
   nightbell orchestration list --status Failed --ids | xargs nightbell orchestration rewind")]
 pub(crate) struct Arguments {
-    /// Only instances that stand so; may be repeated
+    /// Only instances of this status; may be repeated
     #[arg(long, ignore_case = true)]
     status: Vec<Status>,
-    /// Only instances whose id begins so
+    /// Only instances whose id has this prefix
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
     /// Only instances created then or later, such as 2026-01-31T08:00:00Z

@@ -22,10 +22,10 @@ pub(crate) enum Verb {
     Start(start::Arguments),
     /// List instances, the newest first
     List(list::Arguments),
-    /// Show one instance: where it stands, its input, custom status and output
+    /// Show one instance: status, input, custom status and output
     #[command(visible_alias = "status")]
     Show(show::Arguments),
-    /// Tell an instance of an event
+    /// Raise an event for an instance
     #[command(after_help = "\
 Example:
   nightbell orchestration raise-event ID Approval -d '{\"by\": \"ann\"}'")]
@@ -34,21 +34,21 @@ Example:
         id: String,
         /// Name of the event, in any case
         event: String,
-        /// What there is to say: JSON, @FILE, or - for standard input
+        /// Payload of the event: JSON, @FILE, or - for standard input
         #[arg(short, long, value_name = "JSON", default_value = "null")]
         data: String,
         #[command(flatten)]
         hub: Hub,
     },
-    /// Let instances do nothing more until they are resumed
+    /// Suspend instances until they are resumed
     Suspend(control::Targets),
-    /// Let suspended instances go on
+    /// Resume suspended instances
     Resume(control::Targets),
-    /// End instances now
+    /// Terminate instances
     Terminate(control::Targets),
-    /// Let failed instances try again from where they failed
+    /// Rewind failed instances: they continue from where they failed
     Rewind(control::Targets),
-    /// Start again what an instance was started with; prints the id
+    /// Restart an instance with its original input; prints the id
     Restart {
         /// Id of the instance
         id: String,
@@ -58,7 +58,7 @@ Example:
         #[command(flatten)]
         hub: Hub,
     },
-    /// Remove instances that have ended, with everything known of them
+    /// Purge instances that have ended, with their history
     #[command(after_help = "\
 Examples:
   nightbell orchestration purge ID

@@ -17,7 +17,7 @@ use crate::cli::table::{Table, Tone};
 pub(crate) struct Arguments {
     /// Id of the instance
     id: String,
-    /// Also list what has happened, with what came of it
+    /// Also list its history, with results
     #[arg(long)]
     history: bool,
     #[command(flatten)]

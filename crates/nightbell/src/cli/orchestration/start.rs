@@ -12,7 +12,7 @@ use crate::cli::output::{Output, clean};
 /// What to start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-With --wait it prints what came of the instance, and exits with 5 if that did not complete in time.
+With --wait it prints the output of the instance, and exits with 5 if it did not complete in time.
 
 Examples:
   nightbell orchestration start monitor_job -i '{\"job_id\": \"17\"}'
@@ -20,16 +20,16 @@ Examples:
 pub(crate) struct Arguments {
     /// Name of an orchestration, or of a workflow
     name: String,
-    /// Id that the instance shall have; a new one otherwise
+    /// Id of the instance [default: a new one]
     #[arg(long)]
     id: Option<String>,
-    /// Its version; the latest otherwise
+    /// Its version [default: the latest]
     #[arg(long = "of-version", value_name = "VERSION")]
     version: Option<String>,
     /// Its input: JSON, @FILE, or - for standard input
     #[arg(short, long, value_name = "JSON")]
     input: Option<String>,
-    /// Wait so many seconds for the end
+    /// Wait up to so many seconds for its end
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=50))]
     wait: Option<u64>,
     #[command(flatten)]

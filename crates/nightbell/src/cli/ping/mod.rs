@@ -26,11 +26,12 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// What to do with heartbeat monitors.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run a command, and tell a heartbeat monitor that it began and how it ended
+    /// Run a command, and report its start and its end to a heartbeat monitor
     ///
-    /// The command gets standard input and its output is passed through; the end of the output goes with the
-    /// last call. Exits as the command does, with 128 and the number of the signal that ended it. The command
-    /// runs at once and in any case: a server that cannot be reached is told of on standard error.
+    /// The command gets standard input and its output is passed through; the end of the output is
+    /// sent with the last ping. Exits with the code of the command, or with 128 plus the number of
+    /// the signal that ended it. The command runs at once and in any case: if the server cannot be
+    /// reached, a message is printed to standard error.
     #[command(after_help = "\
 MONITOR is the key or name of a heartbeat monitor, with --ping-key its slug, or a whole address such as
 https://bell.example.com/ping/KEY, of Nightbell or of Healthchecks.
@@ -57,16 +58,16 @@ pub(crate) struct Exec {
     /// MONITOR is a slug; this is the ping key that opens it
     #[arg(long, env = "NIGHTBELL_PING_KEY", hide_env_values = true, value_name = "KEY")]
     ping_key: Option<String>,
-    /// Have the monitor made if there is none of this slug; the ping key has to allow it
+    /// Create the monitor if there is none with this slug; the ping key has to allow it
     #[arg(long)]
     create: bool,
-    /// Do not say that the job begins, only how it ended
+    /// Do not report the start of the job, only its end
     #[arg(long)]
     no_start: bool,
-    /// Do not read the output of the job: it goes where that of this command goes
+    /// Do not capture the output of the job: it goes where that of this command goes
     #[arg(long)]
     no_output: bool,
-    /// Bytes of the end of the output that go with the last call
+    /// Bytes of the end of the output that are sent with the last ping
     #[arg(long, value_name = "BYTES", default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(0..=100_000))]
     output_max: u32,

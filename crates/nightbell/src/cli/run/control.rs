@@ -209,7 +209,7 @@ impl Action {
 /// What to run again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --from the run begins again at its first task, with --input if that is given.
+Without --from the run starts again at its first task, with --input if that is given.
 The run itself goes on: its output, and that of the tasks that run again, are replaced. Of a run
 that has completed this is asked for.
 
@@ -219,7 +219,7 @@ Examples:
 pub(crate) struct Rerun {
     /// Id of the run
     id: String,
-    /// Task to begin at: its reference name or its id
+    /// Task to start from: its reference name or its id
     #[arg(long, value_name = "TASK")]
     from: Option<String>,
     /// New input of the workflow: JSON, @FILE, or - for standard input

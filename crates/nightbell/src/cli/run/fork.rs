@@ -28,7 +28,7 @@ Examples:
 pub(crate) struct Arguments {
     /// Id of the run
     id: String,
-    /// Task before which the fork begins: its reference name, with the number of a later iteration
+    /// Task before which the fork starts: its reference name, with the number of a later iteration
     /// or attempt as in the examples
     #[arg(long, value_name = "REF")]
     at: String,
@@ -39,16 +39,16 @@ pub(crate) struct Arguments {
     /// Go on with the definition in a file; it must fit what is kept
     #[arg(short, long, value_name = "DEF", conflicts_with = "version")]
     file: Option<String>,
-    /// Go on with another registered version; it must fit what is kept
+    /// Continue with another registered version; it must fit the history that is kept
     #[arg(long)]
     version: Option<u32>,
-    /// A label of your own, to find the fork by [default: that of the run]
+    /// A label of your own, for searching [default: that of the run]
     #[arg(long, value_name = "LABEL")]
     correlation_id: Option<String>,
-    /// A key against forking twice: the same command with the same key gives the same fork
+    /// Idempotency key: the same command with the same key returns the same fork
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Only list what would act again
+    /// Only list the tasks that would act again
     #[arg(long)]
     dry_run: bool,
     /// Do not ask before tasks act again

@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     /// Print only the ids, one a line
     #[arg(long, conflicts_with_all = ["json"])]
     ids: bool,
-    /// Draw the list again every so many seconds
+    /// Refresh the list every so many seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,

@@ -35,30 +35,31 @@ pub(crate) enum Verb {
     Start(start::Arguments),
     /// List runs of workflows and of orchestrations, the newest first
     List(list::Arguments),
-    /// Show one run: its state, what it waits for, input and output, and its tasks
+    /// Show one run: its state, what it waits for, input, output and tasks
     #[command(visible_alias = "status")]
     Show(show::Arguments),
     /// Follow a run until it ends; exits with 0 if it completed and with 5 if not
     Watch(watch::Arguments),
-    /// Say why a run does not go on, task by task
+    /// Explain what a run waits for, task by task
     Why {
         /// Id of the run
         id: String,
     },
-    /// List what runs are stuck at: queues that nobody polls and limits, with how many runs and since when
+    /// List what blocks runs: queues without workers, and limits, with the number of runs and since
+    /// when
     Stuck,
-    /// List the commits of a run: when each was made, and what it did
+    /// List the commits of a run: their times and events
     History {
         /// Id of the run
         id: String,
-        /// The number of the first commit; the first that is kept by default
+        /// The number of the first commit [default: the first that is kept]
         #[arg(long, value_name = "COMMIT")]
         from: Option<u64>,
         /// Commits to list
         #[arg(long, default_value_t = 100)]
         size: u32,
     },
-    /// Print a run as JSON as it stood after one of its commits, with what it waited for then
+    /// Print a run as JSON as it was after one of its commits, with what it waited for then
     At {
         /// Id of the run
         id: String,
@@ -83,11 +84,11 @@ Examples:
         #[arg(long, value_name = "REF")]
         task: Option<String>,
     },
-    /// Hold runs: nothing new begins until they are resumed
+    /// Pause runs: no new tasks are scheduled until they are resumed
     Pause(Targets),
-    /// Let paused runs go on
+    /// Resume paused runs
     Resume(Targets),
-    /// End runs now
+    /// Terminate runs
     Terminate {
         #[command(flatten)]
         targets: Targets,
@@ -95,23 +96,23 @@ Examples:
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Begin ended runs again from their first task, under the same id
+    /// Restart ended runs from their first task, under the same id
     Restart {
         #[command(flatten)]
         targets: Targets,
-        /// Use the definition as it is now, not as it was
+        /// Use the current definition, not the one that the run was started with
         #[arg(long)]
         latest: bool,
     },
-    /// Try the failed tasks of ended runs again, or what failed in orchestrations
+    /// Retry the failed tasks of ended runs; orchestrations are rewound
     Retry {
         #[command(flatten)]
         targets: Targets,
-        /// Go on in a failed sub-workflow instead of starting a new one
+        /// Continue a failed sub-workflow instead of starting a new one
         #[arg(long)]
         resume_sub_workflows: bool,
     },
-    /// Run an ended run again from one of its tasks
+    /// Rerun an ended run from one of its tasks
     Rerun(control::Rerun),
     /// Start a new run with the state that another one had before one of its tasks
     Fork(fork::Arguments),
@@ -125,7 +126,8 @@ Examples:
   nightbell run upgrade 01a2… --to 3 --task-output 'fetch={\"rows\": []}'
   nightbell run list --workflow orders --status RUNNING --ids | nightbell run upgrade --yes -")]
     Upgrade(upgrade::Arguments),
-    /// Write what happened in a run: its tasks in their order, input, output, and what went into those that failed
+    /// Write a report of a run: its tasks in order, input, output, and the inputs of those that
+    /// failed
     #[command(after_help = "\
 Examples:
   nightbell run report 01a2… -o html > report.html
@@ -138,25 +140,25 @@ Times are those of UTC. -o md (also without -o), html or json.")]
     },
     /// Write a run as one file, with its sub-workflows, definitions, schemas and history
     ///
-    /// What the server masks (sealed values, `maskedFields`) is masked in it, and of secrets it has the
-    /// names. --redact takes out what else is nobody's business.
+    /// What the server masks (sealed values, `maskedFields`) is masked in it, and of secrets it has
+    /// the names. --redact removes other confidential values.
     #[command(after_help = "\
 Examples:
   nightbell run export 01a2… -O run.nbz
   nightbell run export 01a2… -O run.nbz --redact input.card --redact 'tasks.*.input.headers'")]
     Export(export::Arguments),
-    /// Play the runs of an exported file again, without a server
+    /// Replay the runs of an exported file, without a server
     ///
-    /// What workers, services and people answered is answered again, everything else is computed anew.
-    /// Exits with 0 if all are the same, 5 if one differs.
+    /// The recorded results of workers, services and people are used again, everything else is
+    /// computed again. Exits with 0 if all are the same, 5 if one differs.
     #[command(after_help = "\
 Examples:
   nightbell run replay run.nbz                     does it do again what it did?
   nightbell run replay run.nbz -f orders.json      and with this definition?")]
     Replay(replay::Arguments),
-    /// Remove runs and everything about them
+    /// Delete runs with their tasks, logs and history
     Delete(Targets),
-    /// Let a run go on without a task that has not begun
+    /// Skip a task that has not been scheduled yet
     SkipTask {
         /// Id of the run
         id: String,

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// without it each run is tried with the definition that it had. May be repeated
     #[arg(short, long, value_name = "PATH", num_args = 1)]
     file: Vec<PathBuf>,
-    /// File with answers of tasks that the runs did not have, as `mocks` of a test has them
+    /// File with results for tasks that the runs did not have, in the form of `mocks` of a test
     #[arg(long, value_name = "FILE", requires = "file")]
     mock: Option<PathBuf>,
 }

@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     /// Print a test of its workflow in which every task answers as it did: for `nightbell test`
     #[arg(long, conflicts_with_all = ["tasks", "full"])]
     as_test: bool,
-    /// As it stood after this commit; `run history` lists them, `run step` goes through them
+    /// As it was after this commit; `run history` lists them, `run step` goes through them
     #[arg(long, value_name = "COMMIT", conflicts_with = "as_test")]
     at: Option<u64>,
 }

@@ -28,10 +28,10 @@ pub(crate) struct Arguments {
     /// Input, a JSON object: itself, @FILE, or - for standard input
     #[arg(short, long, value_name = "JSON")]
     input: Option<String>,
-    /// A label of your own, to find the run by
+    /// A label of your own, for searching
     #[arg(long, value_name = "LABEL")]
     correlation_id: Option<String>,
-    /// 0 to 99; tasks of a higher one leave their queue first
+    /// 0 to 99; tasks of a higher priority are handed out first
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=99))]
     priority: Option<u8>,
     /// Follow the run until it ends; exits with 5 if it does not complete

@@ -16,7 +16,7 @@ const UNASKED: u64 = 20;
 #[derive(Debug, Args)]
 #[command(
     long_about = "\
-Fire a schedule for every instant of a stretch of the past.
+Backfill: fire a schedule for every planned time of a past period.
 
 Says how many runs that is, and asks if they are many. Instants that have their run already are left out, \
 unless --redo says otherwise. How far it has come is kept with the schedule (`nightbell schedule get` \
@@ -38,19 +38,19 @@ pub(crate) struct Arguments {
     /// Up to and including this
     #[arg(long, required_unless_present = "end")]
     to: Option<Timestamp>,
-    /// How many of its runs may be under way together [default: all]
+    /// How many of its runs may be in progress at the same time [default: all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     at_once: Option<u32>,
-    /// Which instants come first [default: oldest]
+    /// Which planned times come first [default: oldest]
     #[arg(long, value_enum)]
     order: Option<Order>,
-    /// Which instants run that have run already [default: none]
+    /// Which planned times to run again that have run already [default: none]
     #[arg(long, value_enum)]
     redo: Option<Redo>,
-    /// Only say how many runs that would be
+    /// Only print how many runs that would be
     #[arg(long)]
     dry_run: bool,
-    /// End the backfill that is being run: no more runs begin, and those under way go on
+    /// Stop the running backfill: no more runs are started, and those in progress continue
     #[arg(long, conflicts_with_all = ["from", "to", "at_once", "order", "redo", "dry_run"])]
     end: bool,
     /// Do not ask

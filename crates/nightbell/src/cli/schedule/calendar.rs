@@ -44,10 +44,10 @@ pub(crate) struct Calendar {
     /// Up to and including this [default: seven days later]
     #[arg(long)]
     to: Option<String>,
-    /// Time zone that is shown
+    /// Time zone of the output
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     tz: String,
-    /// One line for each firing, also of what fires more than 48 times a day
+    /// One line for each firing, also of schedules that fire more than 48 times a day
     #[arg(long)]
     all: bool,
 }
@@ -64,7 +64,7 @@ the last 50 runs of its workflow that completed. Of files, only the firings coun
 pub(crate) struct Collisions {
     #[command(flatten)]
     source: Source,
-    /// How near to each other two firings collide, such as 90s, 5m or 1h
+    /// Up to which distance two firings collide, such as 90s, 5m or 1h
     #[arg(long, default_value = "5m")]
     within: String,
     /// How many days ahead
@@ -78,7 +78,7 @@ pub(crate) struct Collisions {
 /// Where the schedules come from.
 #[derive(Debug, Args)]
 struct Source {
-    /// Files and folders, in the place of the server's schedules
+    /// Files and folders, instead of the server's schedules
     #[arg(short, long, num_args = 1..)]
     file: Vec<PathBuf>,
 }

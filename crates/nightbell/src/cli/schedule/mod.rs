@@ -43,9 +43,9 @@ A file holds one schedule or a list of them:
     Create(Files),
     /// Replace schedules that exist
     Update(Files),
-    /// Delete schedules; what they have started goes on
+    /// Delete schedules; runs that they have started continue
     Delete(Removal),
-    /// Let schedules fire no more for now
+    /// Pause schedules
     Pause {
         /// Names of schedules
         #[arg(required = true)]
@@ -54,13 +54,13 @@ A file holds one schedule or a list of them:
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Let paused schedules go on; what came due meanwhile is not made up for
+    /// Resume paused schedules; firings that were due meanwhile are not made up for
     Resume {
         /// Names of schedules
         #[arg(required = true)]
         names: Vec<String>,
     },
-    /// Tell when a schedule fires next
+    /// List the next firings of a schedule
     Next {
         /// Name of the schedule
         name: String,
@@ -68,29 +68,29 @@ A file holds one schedule or a list of them:
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
-    /// Print every firing of a stretch of time, and what changes of the clock do to it
+    /// Print every firing in a period of time, and the effect of daylight saving changes
     Test(test::Arguments),
-    /// Print the firings of all schedules of a stretch of time, as a table or as iCalendar (-o ics)
+    /// Print the firings of all schedules in a period of time, as a table or as iCalendar (-o ics)
     Calendar(calendar::Calendar),
-    /// Tell which schedules fire while runs of others are under way
+    /// List schedules that fire while runs of others are in progress
     Collisions(calendar::Collisions),
     /// List what a schedule has started, and what not and why
     History {
         /// Name of the schedule
         name: String,
-        /// Only firings that stand so: POLLED, EXECUTED, FAILED, MISSED or SKIPPED
+        /// Only firings of this state: POLLED, EXECUTED, FAILED, MISSED or SKIPPED
         #[arg(long)]
         state: Option<String>,
         /// How many to list at most
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=5000))]
         limit: u32,
     },
-    /// Fire a schedule now, due or not, paused or not; prints the id of the run
+    /// Fire a schedule now, even if it is not due or paused; prints the id of the run
     Trigger {
         /// Name of the schedule
         name: String,
     },
-    /// Fire a schedule for every instant of a stretch of the past
+    /// Backfill: fire a schedule for every planned time of a past period
     Backfill(backfill::Arguments),
 }
 

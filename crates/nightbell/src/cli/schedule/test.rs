@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Time zone [default: that of the schedule, or UTC]
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
-    /// What becomes of times that changes of the clock leave out or repeat: once or spring
+    /// How to treat times that daylight saving changes leave out or repeat: once or spring
     #[arg(long, value_name = "RULE")]
     dst: Option<String>,
     /// How many lines at most [default: 10 without --to, 10000 with it]

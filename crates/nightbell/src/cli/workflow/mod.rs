@@ -29,7 +29,7 @@ pub(crate) enum Verb {
         /// List every version
         #[arg(long)]
         versions: bool,
-        /// List those of checks and deliveries, too, which the server makes itself
+        /// Also list those of checks and deliveries, which the server creates itself
         #[arg(long)]
         all: bool,
     },
@@ -52,35 +52,36 @@ Examples:
     Create {
         #[command(flatten)]
         files: Files,
-        /// Replace a version that exists already
+        /// Replace a version that already exists
         #[arg(long)]
         overwrite: bool,
     },
     /// Register definitions, replacing those that exist
     ///
-    /// Runs that are under way keep the definition with which they began; how many, and which schedules
-    /// start it, is told. `nightbell plan` tells it before, with what differs.
+    /// Runs in progress keep the definition that they were started with; their number, and the
+    /// schedules that start the workflow, are printed. `nightbell plan` shows this in advance, with
+    /// the differences.
     Update(Files),
-    /// Remove versions of a definition; runs of them are not touched
+    /// Delete versions of a definition; their runs are not affected
     Delete(Versions),
     /// Check definitions without registering them; needs no server
     ///
-    /// Prints every problem on a line of its own: file, place in it as a JSON pointer, reason, hint.
-    /// Exits with 1 if there is any. Of a folder, every JSON file with definitions is read, and task
-    /// definitions beside them count.
+    /// Prints every problem on a line of its own: file, place in it as a JSON pointer, reason,
+    /// hint. Exits with 1 if there is any. For a folder, every JSON file with definitions is read,
+    /// together with the task definitions in it.
     #[command(after_help = "\
 Examples:
   nightbell workflow validate flow.json
   nightbell workflow validate definitions/ --strict
   generate-flow | nightbell workflow validate -")]
     Validate(validate::Arguments),
-    /// Run a workflow with given answers: no worker, no call, nothing is kept
+    /// Test a workflow with mocked tasks: no worker, no outgoing call, nothing is stored
     ///
-    /// Every task that would act outside takes the next of the mocks of its reference name; scripts
-    /// and the flow are real, and the clock jumps to whatever is due next. Exits with 5 if the
+    /// Every task that would act outside takes the next mock of its reference name; scripts and
+    /// control tasks are real, and the clock jumps to whatever is due next. Exits with 5 if the
     /// workflow does not complete.
     #[command(after_help = "\
-Mocks are a JSON object from reference names to lists of answers, in order:
+Mocks are a JSON object from reference names to lists of task results, in order:
   { \"fetch\": [ { \"status\": \"FAILED\" }, { \"output\": { \"n\": 3 }, \"executionTime\": 200 } ] }
 
 Examples:
@@ -89,10 +90,10 @@ Examples:
     Test(test::Arguments),
     /// Try a changed definition on runs that have ended
     ///
-    /// What workers, services and people answered then is answered again; scripts and the flow are
-    /// computed anew, on this machine and in virtual time. Nothing is changed on the server, and nobody
-    /// is called. Exits with 5 if a run differs. Runs that their own definition does not reproduce,
-    /// because somebody changed them on the way, are counted apart.
+    /// The recorded results of workers, services and people are used again; scripts and control
+    /// tasks are computed again, on this machine and in virtual time. Nothing is changed on the
+    /// server, and nothing is called. Exits with 5 if a run differs. Runs that their own definition
+    /// does not reproduce, because an operator changed them, are counted separately.
     #[command(after_help = "\
 Examples:
   nightbell workflow replay -f orders.json

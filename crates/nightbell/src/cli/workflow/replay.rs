@@ -44,11 +44,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     last: u32,
-    /// Only runs that ended so; may be repeated [default: all that have ended]
+    /// Only runs with this final status; may be repeated [default: all that have ended]
     #[arg(long, ignore_case = true)]
     status: Vec<Status>,
-    /// File with answers of tasks that the runs did not have: reference names with answers, as
-    /// `mocks` of a test has them
+    /// File with results for tasks that the runs did not have: by reference name, in the form of
+    /// `mocks` of a test
     #[arg(long, value_name = "FILE")]
     mock: Option<PathBuf>,
     /// Write each run that differs as a test into this folder

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Input of the workflow: JSON, @FILE, or - for standard input
     #[arg(short, long, value_name = "JSON")]
     input: Option<String>,
-    /// Answers by reference name: JSON, @FILE, or - for standard input
+    /// Mocks by reference name: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON")]
     mocks: Option<String>,
 }

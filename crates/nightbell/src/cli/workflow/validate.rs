@@ -23,10 +23,10 @@ use crate::load::{self, Finding, Level};
 pub(crate) struct Arguments {
     #[command(flatten)]
     paths: Paths,
-    /// Let the server judge, which knows its own task definitions
+    /// Let the server validate, with the task definitions that it has
     #[arg(long)]
     online: bool,
-    /// Warnings fail, too
+    /// Also fail on warnings
     #[arg(long)]
     strict: bool,
 }

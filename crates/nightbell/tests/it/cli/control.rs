@@ -83,8 +83,8 @@ fn deleting_one_run_needs_a_yes() {
     let outcome = server.run(&["run", "delete", "1"]).exits(2);
     assert_eq!(
         outcome.stderr,
-        "error: will not delete this run without being asked to\n  1\n\
-         hint: add --yes to go on without a question\n"
+        "error: refusing to delete this run without --yes\n  1\n\
+         hint: add --yes to skip the confirmation\n"
     );
     assert!(server.heard().is_empty());
 }

@@ -30,9 +30,9 @@ pub(super) enum UserType {
     ConductorUser,
     /// A group of this server.
     ConductorGroup,
-    /// Somebody whom another system knows.
+    /// A user of another system.
     ExternalUser,
-    /// A group that another system knows.
+    /// A group of another system.
     ExternalGroup,
 }
 

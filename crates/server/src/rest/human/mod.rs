@@ -101,17 +101,17 @@ fn shown(state: &Execution, task: &Task, now: Timestamp) -> Value {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct HumanTaskSearch {
-    /// `INBOX`: what is for whoever asks to do; `ADMIN`: all. `INBOX` without.
+    /// `INBOX` (the default): tasks for the caller; `ADMIN`: all.
     search_type: Option<String>,
-    /// `ASSIGNED`, `IN_PROGRESS`, `COMPLETED`, `TIMED_OUT`, `DELETED`; the first two without.
+    /// `ASSIGNED`, `IN_PROGRESS`, `COMPLETED`, `TIMED_OUT`, `DELETED`; default: the first two.
     states: Vec<String>,
-    /// Names of workflows; all without.
+    /// Names of workflows; default: all.
     workflow_names: Vec<String>,
-    /// Reference names; all without.
+    /// Reference names; default: all.
     task_ref_names: Vec<String>,
     /// Tasks to skip.
     start: u64,
-    /// Tasks to answer; 15 without, at most 100.
+    /// Tasks to return; default 15, at most 100.
     size: Option<u64>,
 }
 
@@ -120,12 +120,12 @@ const OPEN: [&str; 2] = ["ASSIGNED", "IN_PROGRESS"];
 /// Tasks in a page of which the size is not given, and at most.
 const SIZES: (u64, u64) = (15, 100);
 
-/// Lists HUMAN tasks, of the newest execution first: those for whoever asks to do, or all.
+/// Lists HUMAN tasks, newest execution first: those assigned to the caller, or all.
 #[utoipa::path(
     post, path = "/api/human/tasks/search", tag = "human tasks", request_body = HumanTaskSearch,
     responses(
         (status = 200, description = "The tasks", body = serde_json::Value),
-        (status = 400, description = "There is no such state, or too many executions would be looked through"),
+        (status = 400, description = "Unknown state, or too many executions would have to be read"),
     )
 )]
 async fn search_human_tasks(
@@ -203,7 +203,7 @@ async fn search_human_tasks(
     params(("id" = String, Path, description = "The id of the task")),
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
-        (status = 404, description = "There is no such HUMAN task"),
+        (status = 404, description = "No such HUMAN task"),
     )
 )]
 async fn human_task(
@@ -277,14 +277,15 @@ async fn note(
     report_on(&api.engine, task, outcome, kernel::Json::of(&output), None).await
 }
 
-/// Claims a task: nobody else completes it then, but for those who may run everything.
+/// Claims a task: only the claimant, and callers with the permission to run everything, can
+/// complete it then.
 #[utoipa::path(
     post, path = "/api/human/tasks/{id}/claim", tag = "human tasks",
     params(("id" = String, Path, description = "The id of the task")),
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
         (status = 403, description = "It is assigned to others, or was claimed by another"),
-        (status = 404, description = "There is no such HUMAN task"),
+        (status = 404, description = "No such HUMAN task"),
         (status = 409, description = "It has ended"),
     )
 )]
@@ -303,15 +304,15 @@ async fn claim_human_task(
     human_task(State(api), Path(id)).await
 }
 
-/// Gives a claimed task back to those whom it is assigned to.
+/// Releases a claimed task to its assignees.
 #[utoipa::path(
     post, path = "/api/human/tasks/{id}/release", tag = "human tasks",
     params(("id" = String, Path, description = "The id of the task")),
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
         (status = 403, description = "It was claimed by another"),
-        (status = 404, description = "There is no such HUMAN task"),
-        (status = 409, description = "It has ended, or nobody has claimed it"),
+        (status = 404, description = "No such HUMAN task"),
+        (status = 409, description = "It has ended, or is not claimed"),
     )
 )]
 async fn release_human_task(
@@ -334,19 +335,19 @@ async fn release_human_task(
 /// What is to become of a task.
 #[derive(Debug, Deserialize, IntoParams)]
 struct UpdateParams {
-    /// Whether that completes it.
+    /// Whether to complete the task.
     #[serde(default)]
     complete: bool,
 }
 
-/// Adds to the output of a task, and completes it if that is said.
+/// Updates the output of a task, and completes it on request.
 #[utoipa::path(
     post, path = "/api/human/tasks/{id}/update", tag = "human tasks", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the task"), UpdateParams),
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
         (status = 403, description = "It is assigned to others, or was claimed by another"),
-        (status = 404, description = "There is no such HUMAN task"),
+        (status = 404, description = "No such HUMAN task"),
         (status = 409, description = "It has ended"),
     )
 )]

@@ -37,21 +37,20 @@ pub(super) fn routes() -> Routes {
 struct BacktestParams {
     /// From then on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// Before then; until now by default.
+    /// Before then; default: now.
     to: Option<String>,
 }
 
-/// Tells what a backtest of a monitor needs besides samples: what is defined (without secrets and
-/// addresses), and what the ledgers say of its incidents, its deliveries and the checks that did not
-/// run.
+/// Shows what a backtest of a monitor needs besides samples: the definitions (without secrets and
+/// addresses), and the ledgers of its incidents, its deliveries and the checks that did not run.
 #[utoipa::path(
     operation_id = "monitor_backtest", get, path = "/api/monitors/{name}/backtest", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), BacktestParams),
     responses(
         (status = 200, description = "`file`, `incidents`, `deliveries`, `missed` and `judgements`",
             body = serde_json::Value),
-        (status = 400, description = "A time cannot be read, or the stretch is too long"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 400, description = "A time is invalid, or the span is too long"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn backtest(
@@ -99,7 +98,8 @@ async fn record(
 struct TrialParams {
     /// What happened since then: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// The zone in which night is from 22:00 to 06:00; that of the monitor, or of the server, by default.
+    /// The time zone in which night is from 22:00 to 06:00; default: that of the monitor, or of the
+    /// server.
     zone: Option<String>,
 }
 
@@ -107,11 +107,13 @@ struct TrialParams {
 const SAMPLES_MAX: usize = 60_000;
 const SAMPLE_BYTES_MAX: usize = 64 << 20;
 
-/// Tries a monitor on what its checks have answered, and compares that with what happened: which incidents
-/// are gone or new, and who would have been paged. Nothing moves and nobody is told.
+/// Backtests a monitor: evaluates it on the recorded results of its checks, and compares that with
+/// what happened: which incidents are gone or new, and who would have been paged. Changes nothing
+/// and sends nothing.
 ///
-/// The body may be a file of monitors that defines the monitor anew; without one it is tried as it is
-/// defined. One backtest is made at a time, on one core; `nightbell monitor backtest` makes it at the client.
+/// The body may be a file of monitors that defines the monitor anew; without one it is evaluated as
+/// it is defined. One backtest runs at a time, on one core; `nightbell monitor backtest` runs it on
+/// the client.
 #[utoipa::path(
     operation_id = "try_monitor_on_the_past", post, path = "/api/monitors/{name}/backtest",
     tag = "monitors", request_body = String,
@@ -119,8 +121,8 @@ const SAMPLE_BYTES_MAX: usize = 64 << 20;
     responses(
         (status = 200, description = "`then` and `now` (incidents, pages, pages at night, who was paged), \
             `gone`, `new` and `notes`", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with the file, or there is too much to try"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 400, description = "Invalid file (the response lists every problem), or too many samples to evaluate"),
+        (status = 404, description = "No such monitor"),
         (status = 409, description = "It waits to be called, nothing is kept of that time, or another \
             backtest is being made"),
     )
@@ -177,7 +179,7 @@ async fn try_on_the_past(
         Ok(Ok(report)) => Ok(Json(report)),
         Ok(Err(why)) => Err(Problem::conflict(why)),
         Err(error) => {
-            tracing::error!(%error, "a backtest broke off");
+            tracing::error!(%error, "backtest aborted");
             let message = "the backtest broke off; the server's log says why";
             let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message);
             Err(problem.with_hint(here))

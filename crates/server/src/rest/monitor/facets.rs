@@ -19,7 +19,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What parameters ask for; each may have several values, apart by commas.
+    /// What parameters ask for; each may have several values, separated by commas.
     ///
     /// # Errors
     /// A label is no pair.

@@ -41,20 +41,20 @@ const OPEN: [&str; 3] = ["open", "acknowledged", "snoozed"];
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct ListParams {
-    /// Only incidents in these states, apart by commas: `open`, `acknowledged`, `snoozed`,
-    /// `resolved`, or `all`. Those that are not over by default.
+    /// Only incidents in these states, separated by commas: `open`, `acknowledged`, `snoozed`,
+    /// `resolved`, or `all`. Default: all but resolved ones.
     state: Option<String>,
-    /// Only incidents of these monitors, apart by commas.
+    /// Only incidents of these monitors, separated by commas.
     monitor: Option<String>,
     /// Only those opened later: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     after: Option<String>,
     /// Only those opened earlier.
     before: Option<String>,
-    /// With `history`, what happened to each and what people did.
+    /// Include `history`: what happened to each incident, and what people did.
     history: Option<bool>,
     /// Incidents to skip.
     start: Option<u64>,
-    /// Incidents to answer; 100 by default.
+    /// Incidents to return; 100 by default.
     size: Option<u64>,
 }
 
@@ -150,7 +150,7 @@ async fn present(api: &Api, record: &Record, shown: Shown) -> Result<Value, Prob
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
@@ -161,13 +161,13 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
 }
 
 /// Explains an incident: the check, step, row, rule and definition behind it, what changed since it
-/// was last well, every delivery, what it waits for, and where the traces of its checks are.
+/// was last ok, every delivery, what it waits for, and where the traces of its checks are.
 #[utoipa::path(
     get, path = "/api/incidents/{id}/explain", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
-        (status = 200, description = "Why", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 200, description = "The explanation", body = serde_json::Value),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
@@ -245,11 +245,11 @@ struct ProviderAction {
     who: Option<String>,
     /// Why.
     why: Option<String>,
-    /// Acknowledge: stay so even if it gets worse.
+    /// Acknowledge: remains acknowledged even if it gets worse.
     until_clear: bool,
     /// Snooze: until then, in milliseconds since 1970 or as a time.
     until: Option<Value>,
-    /// Snooze: for so long, such as `2h`.
+    /// Snooze: duration, such as `2h`.
     #[serde(rename = "for")]
     length: Option<String>,
 }
@@ -294,14 +294,14 @@ async fn act(
     present(api, &record, view::incident).await.map(Json)
 }
 
-/// Acknowledges an incident: somebody takes care, and nobody is reminded or told further.
+/// Acknowledges an incident: reminders and escalation stop.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/acknowledge", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is acknowledged already, or over"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is acknowledged already, or has ended"),
     )
 )]
 async fn acknowledge(
@@ -316,14 +316,14 @@ async fn acknowledge(
     act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear }).await
 }
 
-/// Takes an acknowledgement back: it is open again, and people are told as before.
+/// Unacknowledges an incident: it is open again, and is escalated as before.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/unacknowledge", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "Nobody has acknowledged it"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is not acknowledged"),
     )
 )]
 async fn unacknowledge(
@@ -338,15 +338,15 @@ async fn unacknowledge(
     act(&api, &id, |incident| Input::Unacknowledge { incident, who, why }).await
 }
 
-/// Snoozes an incident: quiet for a while.
+/// Snoozes an incident: no notifications until the snooze ends.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/snooze", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
         (status = 400, description = "The end is missing or has passed"),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is over"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It has ended"),
     )
 )]
 async fn snooze(
@@ -361,14 +361,14 @@ async fn snooze(
     act(&api, &id, |incident| Input::Snooze { incident, until, who, why }).await
 }
 
-/// Resolves an incident by hand.
+/// Resolves an incident manually.
 #[utoipa::path(
     post, path = "/api/incidents/{id}/resolve", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "It is over"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It has ended"),
     )
 )]
 async fn resolve(
@@ -383,16 +383,16 @@ async fn resolve(
     act(&api, &id, |incident| Input::Resolve { incident, who, why }).await
 }
 
-/// Sends again what was given up about an incident and still matters, to all receivers that did not
-/// take it.
+/// Resends the dead deliveries of an incident that still matter, to all receivers that did not
+/// accept them.
 #[utoipa::path(
     operation_id = "resend_incident", post, path = "/api/incidents/{id}/resend", tag = "incidents",
     request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
-        (status = 409, description = "Nothing about it was given up that still matters"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It has no dead delivery that could be resent"),
     )
 )]
 async fn resend(
@@ -405,15 +405,15 @@ async fn resend(
     act(&api, &id, |incident| Input::Resend { incident: Some(incident), receiver: None, who }).await
 }
 
-/// Tells the next ones of an incident's route now, whatever their delay and whether or not somebody has
-/// acknowledged it.
+/// Escalates an incident: notifies the next step of its route now, whatever its delay and even if
+/// it is acknowledged.
 #[utoipa::path(
     operation_id = "escalate_incident", post, path = "/api/incidents/{id}/escalate", tag = "incidents",
     request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "Everybody on its route was told, or nobody is told at all: it is over, \
             snoozed, silenced, or what it depends on is down"),
     )
@@ -440,7 +440,7 @@ struct IncidentNote {
     who: Option<String>,
 }
 
-/// Writes a note into an incident's history, be it over or not. Nobody is told of it.
+/// Adds a note to the history of an incident, open or ended. Sends no notification.
 #[utoipa::path(
     operation_id = "note_incident", post, path = "/api/incidents/{id}/note", tag = "incidents",
     request_body = IncidentNote,
@@ -448,7 +448,7 @@ struct IncidentNote {
     responses(
         (status = 200, description = "The incident with its history", body = serde_json::Value),
         (status = 400, description = "The note is empty or too long"),
-        (status = 404, description = "There is none of this id, or its monitor has forgotten it"),
+        (status = 404, description = "No such id, or its monitor no longer keeps it"),
     )
 )]
 async fn note(

@@ -33,9 +33,9 @@ pub(super) fn routes() -> Routes {
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Judgement {
-    /// It was right to tell of it.
+    /// The notification was justified.
     Real,
-    /// Nobody needed to know.
+    /// The notification was not needed.
     Noise,
 }
 
@@ -43,20 +43,20 @@ enum Judgement {
 struct Judged {
     /// `real` or `noise`.
     verdict: Judgement,
-    /// Who says so.
+    /// Who judges.
     who: Option<String>,
     /// Why.
     why: Option<String>,
 }
 
-/// Judges an incident: it was real, or noise. The last word counts.
+/// Judges an incident as real or as noise. The last judgement counts.
 #[utoipa::path(
     operation_id = "judge_incident", post, path = "/api/incidents/{id}/judge", tag = "incidents",
     request_body = Judged,
     params(("id" = String, Path, description = "The id of the incident, or its dedup key")),
     responses(
         (status = 200, description = "The judgement", body = serde_json::Value),
-        (status = 404, description = "There is none of this id"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn judge(
@@ -92,13 +92,13 @@ struct Missed {
     from: String,
     /// Until when.
     to: String,
-    /// Who says so.
+    /// Who judges.
     who: Option<String>,
     /// Why.
     why: Option<String>,
 }
 
-/// Says that something was wrong of which no incident told.
+/// Records a missed outage: something was wrong and there was no incident.
 #[utoipa::path(
     operation_id = "missed_incident", post, path = "/api/monitors/{name}/missed", tag = "monitors",
     request_body = Missed,
@@ -106,7 +106,7 @@ struct Missed {
     responses(
         (status = 200, description = "The judgement", body = serde_json::Value),
         (status = 400, description = "A time cannot be read, or the end is not after the start"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn missed(

@@ -37,12 +37,12 @@ pub(super) fn routes() -> Routes {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct KeysParams {
-    /// Keys to answer; 100 by default, 1,000 at most.
+    /// Keys to return; 100 by default, 1,000 at most.
     size: Option<usize>,
 }
 
-/// Tells how each key of a monitor stands, since when, and how it stood in up to 24 hours before: what
-/// checks have answered, judged by the definition in force. The worst come first.
+/// Lists the status of each key of a monitor, since when it holds, and its history of up to 24
+/// hours: results of checks, evaluated by the definition in force. The worst come first.
 #[utoipa::path(
     operation_id = "monitor_keys", get, path = "/api/monitors/{name}/keys", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), KeysParams),
@@ -51,7 +51,7 @@ struct KeysParams {
             all checks of that time were read), `keyCount` and `keys`: `key`, `status`, `value`, `text`, `seenAt`, \
             `since`, `sinceIsKnown`, `incident` and `cells`", body = serde_json::Value),
         (status = 400, description = "The size is too large"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn keys(

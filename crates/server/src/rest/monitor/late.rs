@@ -17,8 +17,8 @@ pub(super) fn routes() -> Routes {
 /// Heartbeats in one answer.
 const LATE_MAX: usize = 100;
 
-/// Lists the heartbeats whose call was due and has not come, as long as that does not ring: within their grace,
-/// or as long as the incident is pending. The latest come first.
+/// Lists the heartbeats whose ping is overdue and for which nobody is notified yet: within their
+/// grace, or while the incident is pending. The most overdue come first.
 #[utoipa::path(
     get, path = "/api/heartbeats/late", tag = "monitors",
     responses((status = 200, description = "`totalHits`, and of the first 100 `monitor`, `dueAt` and `missingFrom`: when \

@@ -104,43 +104,45 @@ async fn incident_of(api: &Api, name: &str) -> Result<Record, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct ListParams {
-    /// Only monitors that stand so: NEW, UP, PENDING, DOWN or UNKNOWN; several apart by commas.
+    /// Only monitors of this status: NEW, UP, PENDING, DOWN or UNKNOWN; several separated by
+    /// commas.
     status: Option<String>,
     /// Only monitors of this name; `*` stands for any text.
     name: Option<String>,
-    /// Only monitors of this kind, such as http; several apart by commas.
+    /// Only monitors of this kind, such as http; several separated by commas.
     kind: Option<String>,
-    /// Only monitors that this source defines, such as api; several apart by commas.
+    /// Only monitors that this source defines, such as api; several separated by commas.
     source: Option<String>,
-    /// Only monitors that bear this label, such as team=data; all of several, apart by commas.
+    /// Only monitors with this label, such as team=data; several, separated by commas, must all
+    /// match.
     label: Option<String>,
-    /// With how many monitors there are of each kind and source and with each label.
+    /// Include the number of monitors of each kind, source and label.
     #[serde(default, deserialize_with = "lenient::flag")]
     facets: bool,
     /// Monitors to skip.
     start: Option<u64>,
-    /// Monitors to answer; 100 by default.
+    /// Monitors to return; 100 by default.
     size: Option<u64>,
-    /// With each monitor how its checks ended, in cells of this length, as `/api/monitors/{name}/rollups`
-    /// tells it: 5m, 15m, 30m, 1h, 6h, 12h or 1d.
+    /// Include for each monitor how its checks ended, in intervals of this length, as
+    /// `/api/monitors/{name}/rollups` does: 5m, 15m, 30m, 1h, 6h, 12h or 1d.
     rollups: Option<String>,
-    /// With `rollups`: from the cell of this instant on; a day ago by default.
+    /// With `rollups`: from the interval of this time on; default: a day ago.
     from: Option<String>,
-    /// With `rollups`: cells that begin before then; until now by default.
+    /// With `rollups`: intervals that begin before then; default: now.
     to: Option<String>,
 }
 
 /// Cells of all monitors in one answer.
 const LISTED_CELLS_MAX: u64 = 20_000;
 
-/// Lists monitors: how they stand, what they wait for, and the worst ten of their open incidents.
+/// Lists monitors: their status, what they wait for, and the ten worst of their open incidents.
 #[utoipa::path(
     operation_id = "list_monitors", get, path = "/api/monitors", tag = "monitors", params(ListParams),
     responses(
         (status = 200, description = "`totalHits` and a page of `results`, by name; `statuses`: how many \
             monitors there are of each status, and with `facets` of each `kind`, `source` and `label`, \
             whatever is asked for", body = serde_json::Value),
-        (status = 400, description = "The page is too large, or `rollups` cannot be told"),
+        (status = 400, description = "The page is too large, or `rollups` is invalid"),
     )
 )]
 async fn list(
@@ -225,20 +227,21 @@ fn page_size(size: Option<u64>) -> Result<u64, Problem> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SaveParams {
-    /// What the file is called, so that a later one can take its place; `api` by default.
+    /// Name of the source that the file defines, so that a later file can replace it; default
+    /// `api`.
     source: Option<String>,
-    /// Only tell what is wrong with it.
+    /// Only validate it.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// Adds what a file of monitors (YAML or JSON) defines to its source; what bears the same name is
+/// Adds the definitions of a monitors file (YAML or JSON) to its source; those of the same name are
 /// replaced.
 #[utoipa::path(
     operation_id = "add_monitors", post, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
     responses(
-        (status = 200, description = "What came of it", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 200, description = "The outcome", body = serde_json::Value),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is changed"),
         (status = 409, description = "It does not fit what another source defines"),
     )
 )]
@@ -260,12 +263,12 @@ async fn add(
     Ok(Json(outcome(&source, applied, &warnings)))
 }
 
-/// Lets a source define what a file of monitors (YAML or JSON) says and nothing else.
+/// Replaces all definitions of a source by those of a monitors file (YAML or JSON).
 #[utoipa::path(
     put, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
     responses(
-        (status = 200, description = "What came of it", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 200, description = "The outcome", body = serde_json::Value),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is changed"),
         (status = 409, description = "It does not fit what another source defines"),
     )
 )]
@@ -362,19 +365,20 @@ fn with(mut before: File, file: File) -> File {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct PutParams {
-    /// Only tell what is wrong with it.
+    /// Only validate it.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// Defines one monitor (YAML or JSON): what stands under its name in a file.
+/// Defines one monitor (YAML or JSON), with the members that it has under its name in a monitors
+/// file.
 #[utoipa::path(
     put, path = "/api/monitors/{name}", tag = "monitors", request_body = String,
     params(("name" = String, Path, description = "The name of the monitor"), PutParams),
     responses(
         (status = 200, description = "What came of it; with `dryRun` whether it is `valid`, its `problems`, and the \
             `definition` as it would be shown", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is changed"),
         (status = 409, description = "Another source defines it"),
     )
 )]
@@ -417,7 +421,7 @@ async fn put_one(
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
         (status = 200, description = "The monitor", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
@@ -431,8 +435,8 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
     operation_id = "delete_monitor", delete, path = "/api/monitors/{name}", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
-        (status = 200, description = "It is not watched any more"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Deleted"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "A file defines it, or another monitor needs it"),
     )
 )]
@@ -450,18 +454,18 @@ async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), 
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct ByParams {
-    /// Who asks, for the record.
+    /// Name of the requester, for the record.
     by: Option<String>,
 }
 
-/// Checks now, whatever the schedule says.
+/// Runs a check of a monitor now, regardless of its schedule.
 #[utoipa::path(
     post, path = "/api/monitors/{name}/check", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), ByParams),
     responses(
-        (status = 200, description = "The check has begun", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "A check is running, or the monitor waits to be called"),
+        (status = 200, description = "Check started", body = serde_json::Value),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "A check is running, or the monitor is a heartbeat"),
     )
 )]
 async fn check(
@@ -485,17 +489,17 @@ async fn check(
 struct PageParams {
     /// Lines to skip.
     start: Option<u64>,
-    /// Lines to answer; 100 by default.
+    /// Lines to return; 100 by default.
     size: Option<u64>,
 }
 
-/// Lists the executions of a monitor's checks that are kept, newest first.
+/// Lists the retained executions of a monitor's checks, newest first.
 #[utoipa::path(
     get, path = "/api/monitors/{name}/checks", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), PageParams),
     responses(
         (status = 200, description = "`totalHits` and a page of `results`", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn checks(
@@ -520,7 +524,7 @@ async fn checks(
     Ok(Json(json!({ "totalHits": page.total, "results": results })))
 }
 
-/// Shows what the ledgers say of a monitor: its incidents, its deliveries, and checks that did not
+/// Shows the history of a monitor from the ledgers: incidents, deliveries, and checks that did not
 /// run.
 #[utoipa::path(
     get, path = "/api/monitors/{name}/history", tag = "monitors",

@@ -34,14 +34,14 @@ struct AtParams {
     at: Option<String>,
 }
 
-/// Tells who is on call in each rotation, and who comes next.
+/// Shows who is on call in each rotation, and who comes next.
 #[utoipa::path(
     operation_id = "list_on_call", get, path = "/api/oncall", tag = "receivers", params(AtParams),
     responses(
         (status = 200, description = "`results`: of each rotation its name and zone, `people`, `since`, \
             `until`, the `layer` that decides, `why`, and the shift that is `next`",
             body = serde_json::Value),
-        (status = 400, description = "What is wrong with the time"),
+        (status = 400, description = "Invalid time; the response says why"),
     )
 )]
 async fn on_call(
@@ -65,20 +65,20 @@ async fn on_call(
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct SpanParams {
-    /// From when on: milliseconds since 1970, or a time; now by default.
+    /// Start: milliseconds since 1970, or a time; default: now.
     from: Option<String>,
-    /// Until when; four weeks later by default, two years later at most.
+    /// End; default four weeks later, at most two years later.
     to: Option<String>,
 }
 
-/// Tells the shifts of a rotation, cut to a stretch of time, and the gaps in which nobody is on call.
+/// Lists the shifts of a rotation within a period of time, and the gaps in which nobody is on call.
 #[utoipa::path(
     operation_id = "list_shifts", get, path = "/api/oncall/{name}/shifts", tag = "receivers",
     params(("name" = String, Path, description = "The name of the rotation"), SpanParams),
     responses(
         (status = 200, description = "`shifts`, in order, and `gaps`", body = serde_json::Value),
-        (status = 400, description = "What is wrong with the times"),
-        (status = 404, description = "There is no such rotation"),
+        (status = 400, description = "Invalid times; the response says why"),
+        (status = 404, description = "No such rotation"),
     )
 )]
 async fn shifts(

@@ -37,23 +37,23 @@ const RUN_MAX: usize = 200;
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct RunParams {
-    /// The caller's name for this run, which tells overlapping runs apart.
+    /// Id of this run from the caller, which tells overlapping runs apart.
     rid: Option<String>,
-    /// With a ping key: 1 makes a monitor of a slug that there is not yet, if the file that has the ping
-    /// key says which.
+    /// With a ping key: 1 creates a monitor for an unknown slug, if the file of the ping key
+    /// defines how.
     create: Option<String>,
 }
 
 /// What is answered: OK, or that a monitor was made.
 type Answer = (StatusCode, &'static str);
 
-/// Takes the call of a job that has ended well, with what it says if it is a POST.
+/// Receives the ping of a job that has succeeded; the body of a POST is its output.
 #[utoipa::path(
     method(get, post), path = "/ping/{key}", tag = "heartbeats", request_body = String,
     params(("key" = String, Path, description = "The key of the monitor, or its name"), RunParams),
     responses(
         (status = 200, description = "OK", body = String),
-        (status = 404, description = "Nobody waits for calls with this key"),
+        (status = 404, description = "No heartbeat has this key"),
         (status = 413, description = "The body is too large"),
     )
 )]
@@ -66,7 +66,7 @@ async fn success(
     take(&api, Whom::Key(&key), PingKind::Success, run, &body).await
 }
 
-/// Takes another call of a job: `start`, `success`, `fail`, `log`, or the code with which it ended.
+/// Receives another ping of a job: `start`, `success`, `fail`, `log`, or its exit code.
 #[utoipa::path(
     operation_id = "ping_signal", method(get, post), path = "/ping/{key}/{signal}", tag = "heartbeats",
     request_body = String,
@@ -77,7 +77,7 @@ async fn success(
     ),
     responses(
         (status = 200, description = "OK", body = String),
-        (status = 404, description = "Nobody waits for calls with this key"),
+        (status = 404, description = "No heartbeat has this key"),
         (status = 413, description = "The body is too large"),
     )
 )]
@@ -91,7 +91,7 @@ async fn signal(
     take(&api, whom, kind, run, &body).await
 }
 
-/// Takes a call with a ping key and a slug other than that the job has ended well.
+/// Receives a ping with a ping key and a slug: `start`, `success`, `fail`, `log`, or an exit code.
 #[utoipa::path(
     operation_id = "ping_slug", method(get, post), path = "/ping/{key}/{slug}/{signal}",
     tag = "heartbeats", request_body = String,
@@ -103,8 +103,8 @@ async fn signal(
     ),
     responses(
         (status = 200, description = "OK", body = String),
-        (status = 201, description = "The monitor was made", body = String),
-        (status = 404, description = "Nobody waits for calls with this key and slug"),
+        (status = 201, description = "Monitor created", body = String),
+        (status = 404, description = "No heartbeat has this key and slug"),
         (status = 409, description = "The monitor cannot be made"),
         (status = 413, description = "The body is too large"),
     )

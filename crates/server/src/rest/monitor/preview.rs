@@ -31,20 +31,20 @@ pub(super) fn routes() -> Routes {
 /// Times that are told of a monitor's schedule.
 const NEXT: usize = 5;
 
-/// Runs one check of a monitor and tells what would come of it: the verdict on each key, who would be
-/// told, and when the monitor looks next. No incident moves and nobody is told.
+/// Runs one check of a monitor and shows its consequences: the status of each key, who would be
+/// notified, and when the next check is due. Changes no incident and sends nothing.
 ///
-/// The body may be a file of monitors that defines the monitor anew; without one the monitor is tried
+/// The body may be a monitors file that redefines the monitor; without one the monitor is checked
 /// as it is defined.
 #[utoipa::path(
     operation_id = "preview_monitor", post, path = "/api/monitors/{name}/preview", tag = "monitors",
     request_body = String,
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
-        (status = 200, description = "What would come of it", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with the file"),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "It waits to be called; it checks nothing"),
+        (status = 200, description = "The result of the preview", body = serde_json::Value),
+        (status = 400, description = "Invalid file; the response lists every problem"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is a heartbeat, which makes no checks"),
     )
 )]
 async fn preview(
@@ -91,14 +91,14 @@ const NEXT_MAX: usize = 1000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct NextParams {
-    /// How many times to tell: 1 to 1000, 5 by default.
+    /// How many times to list: 1 to 1000, 5 by default.
     limit: Option<usize>,
-    /// After this instant: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z; now by
-    /// default.
+    /// After this time: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z; default:
+    /// now.
     after: Option<String>,
 }
 
-/// Tells when a monitor looks next, and which silences hide all of it then.
+/// Lists the next checks of a monitor, and the silences that hide all of it then.
 #[utoipa::path(
     operation_id = "next_checks", get, path = "/api/monitors/{name}/next", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), NextParams),
@@ -106,8 +106,8 @@ struct NextParams {
         (status = 200, description = "`at` and `silences` (`id`, `until`, `comment`) of each check, in order",
             body = Vec<serde_json::Value>),
         (status = 400, description = "The limit or the time is wrong"),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "It waits to be called; it checks nothing"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "It is a heartbeat, which makes no checks"),
     )
 )]
 async fn next(
@@ -145,18 +145,18 @@ struct Question {
     at: Option<jiff::Timestamp>,
 }
 
-/// Tells who would be told of an incident of these labels, and by which route.
+/// Shows who would be notified of an incident with these labels, and by which route.
 ///
-/// Members: `monitor`, `key`, `severity`, `labels` (those of the monitor count unless given, and the
-/// columns of its row may stand here, too), `at`.
+/// Members: `monitor`, `key`, `severity`, `labels` (default: those of the monitor; columns of its
+/// row can be given as well), `at`.
 #[utoipa::path(
     operation_id = "test_route", post, path = "/api/routes/test", tag = "receivers",
     request_body = serde_json::Value,
     responses(
         (status = 200, description = "The route, its steps, and labels that no monitor has",
             body = serde_json::Value),
-        (status = 400, description = "What is wrong with the question"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 400, description = "Invalid request; the response says why"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn test_route(

@@ -29,7 +29,7 @@ pub(super) fn routes() -> Routes {
 /// How long a test waits for its end before it answers that it goes on.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Lists receivers; of their settings, what is secret is not shown.
+/// Lists receivers; secret settings are masked.
 #[utoipa::path(
     operation_id = "list_receivers", get, path = "/api/receivers", tag = "receivers",
     responses((status = 200, description = "The receivers", body = Vec<serde_json::Value>))
@@ -56,14 +56,14 @@ async fn list(State(api): State<Api>) -> Json<Value> {
     Json(shown.collect())
 }
 
-/// Sends a test notification to a receiver and tells what it answered. A test that does not arrive
-/// at once goes on as any delivery does.
+/// Sends a test notification to a receiver and returns its response. A test that does not arrive at
+/// once is retried like any delivery.
 #[utoipa::path(
     post, path = "/api/receivers/{name}/test", tag = "receivers",
     params(("name" = String, Path, description = "The name of the receiver"), ByParams),
     responses(
-        (status = 200, description = "What came of it so far", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "The outcome so far", body = serde_json::Value),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn test(
@@ -110,16 +110,16 @@ async fn test(
     }
 }
 
-/// Sends what was given up to a receiver again, as far as it still matters: pages of what is open,
-/// and ends that the receiver has not heard. For when the receiver has been put right.
+/// Resends the dead deliveries to a receiver that still matter: of open incidents, and resolves
+/// that the receiver has not received. For when the receiver has been repaired.
 #[utoipa::path(
     operation_id = "resend_to_receiver", post, path = "/api/receivers/{name}/resend",
     tag = "receivers",
     params(("name" = String, Path, description = "The name of the receiver"), ByParams),
     responses(
-        (status = 200, description = "How many `monitors` had something to send",
+        (status = 200, description = "`monitors`: the number of monitors that had something to resend",
             body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn resend(
@@ -140,16 +140,16 @@ async fn resend(
 pub(super) struct DeliveryParams {
     /// Only deliveries about this monitor.
     monitor: Option<String>,
-    /// Only those that stand so: `queued`, `sent`, `dead`, `resent` (given up, and sent again) or
+    /// Only deliveries of this status: `queued`, `sent`, `dead`, `resent` (dead, and sent again) or
     /// `suppressed`.
     status: Option<String>,
     /// Lines to skip.
     start: Option<u64>,
-    /// Lines to answer; 100 by default.
+    /// Lines to return; 100 by default.
     size: Option<u64>,
 }
 
-/// Lists deliveries: what was sent to whom, what came back, and what was not sent and why.
+/// Lists deliveries: what was sent to whom, the response, and what was suppressed and why.
 #[utoipa::path(
     get, path = "/api/deliveries", tag = "receivers", params(DeliveryParams),
     responses((status = 200, description = "`totalHits` and a page of `results`, newest first",

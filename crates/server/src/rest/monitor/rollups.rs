@@ -41,18 +41,18 @@ pub(super) fn routes() -> Routes {
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub(super) struct RollupParams {
-    /// From the cell of this instant on: milliseconds since 1970, or a time such as
-    /// 2026-01-31T08:00:00Z; a day ago by default.
+    /// From the interval of this time on: milliseconds since 1970, or a time such as
+    /// 2026-01-31T08:00:00Z; default: a day ago.
     pub(super) from: Option<String>,
-    /// Cells that begin before then; until now by default.
+    /// Intervals that begin before then; default: now.
     pub(super) to: Option<String>,
-    /// The length of a cell: 5m, 15m or 30m, which are kept for 2 days; 1h, 6h or 12h, for 90 days;
-    /// 1d, for 730 days. Without it the shortest that is kept since `from`.
+    /// The length of an interval: 5m, 15m or 30m, which are kept for 2 days; 1h, 6h or 12h, for 90
+    /// days; 1d, for 730 days. Default: the shortest that is kept since `from`.
     pub(super) step: Option<String>,
 }
 
-/// Tells how a monitor's checks ended and how long they took, by stretches of time, oldest first.
-/// Stretches in which nothing was counted are left out.
+/// Shows how a monitor's checks ended and how long they took, by intervals of time, oldest first.
+/// Intervals without checks are left out.
 #[utoipa::path(
     operation_id = "monitor_rollups", get, path = "/api/monitors/{name}/rollups", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), RollupParams),
@@ -60,7 +60,7 @@ pub(super) struct RollupParams {
         (status = 200, description = "`cells`, and all of them together as `total`",
             body = serde_json::Value),
         (status = 400, description = "A time or the step cannot be read, or there would be too many cells"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn rollups(

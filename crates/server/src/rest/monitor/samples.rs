@@ -32,15 +32,16 @@ struct SampleParams {
     /// Checks that started then or later: milliseconds since 1970, or a time such as
     /// 2026-01-31T08:00:00Z. All that are kept by default.
     from: Option<String>,
-    /// Checks that started before then; until now by default.
+    /// Checks that started before then; default: now.
     to: Option<String>,
-    /// Checks of a page; 1,000 by default, 10,000 at most.
+    /// Checks per page; 1,000 by default, 10,000 at most.
     size: Option<usize>,
-    /// `cursor` of the page before.
+    /// `cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// Tells what a monitor's checks answered before it was judged, oldest first, as far as it is kept.
+/// Lists the recorded results of a monitor's checks, before evaluation, oldest first, as far as
+/// they are retained.
 #[utoipa::path(
     operation_id = "monitor_samples", get, path = "/api/monitors/{name}/samples", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), SampleParams),
@@ -48,7 +49,7 @@ struct SampleParams {
         (status = 200, description = "`samples`, and the `cursor` of the next page if there is one",
             body = serde_json::Value),
         (status = 400, description = "A time, the size or the cursor cannot be read"),
-        (status = 404, description = "There is no such monitor"),
+        (status = 404, description = "No such monitor"),
     )
 )]
 async fn samples(

@@ -28,7 +28,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Respond, routes!(put, delete))
 }
 
-/// Lists silences: those that people made, and those of files.
+/// Lists silences: those created through the API, and those of files.
 #[utoipa::path(
     operation_id = "list_silences", get, path = "/api/silences", tag = "silences",
     responses((status = 200, description = "The silences", body = Vec<serde_json::Value>))
@@ -75,22 +75,22 @@ fn silence(api: &Api, id: Option<&str>, mut body: Value) -> Result<Silence, Prob
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct KeepParams {
-    /// Keep it even if no monitor has the labels that it matches.
+    /// Store it even if no monitor has the labels that it matches.
     #[serde(default)]
     force: bool,
 }
 
-/// Makes a silence, or replaces the one of its name.
+/// Creates a silence, or replaces the one of its name.
 ///
 /// `match` says what it hides, by label (a value, a list, or `{"not": …}`), with `monitor`, `key`
-/// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when; an end
-/// is needed.
+/// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when; an
+/// end is needed.
 #[utoipa::path(
     operation_id = "add_silence", post, path = "/api/silences", tag = "silences", request_body = serde_json::Value,
     params(KeepParams),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it, such as a label that no monitor has"),
+        (status = 400, description = "Invalid, for example a label that no monitor has; the response says why"),
     )
 )]
 async fn add(
@@ -102,13 +102,13 @@ async fn add(
     keep(&api, &actor, silence(&api, None, body)?, params.force).await
 }
 
-/// Makes a silence of this name, or replaces it.
+/// Creates a silence of this name, or replaces it.
 #[utoipa::path(
     put, path = "/api/silences/{id}", tag = "silences", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn put(
@@ -152,7 +152,7 @@ async fn keep(
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
@@ -160,13 +160,13 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
     found.map(Json).ok_or_else(|| unknown(&id))
 }
 
-/// Takes a silence back: what is open and was hidden is told now.
+/// Deletes a silence: open incidents that it has hidden are notified now.
 #[utoipa::path(
     operation_id = "delete_silence", delete, path = "/api/silences/{id}", tag = "silences",
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
-        (status = 200, description = "It is over"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Ended"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "A file defines it"),
     )
 )]
@@ -183,8 +183,8 @@ async fn delete(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Pr
     }
 }
 
-/// Tells what a silence has hidden: of which incidents nobody was told because of it, the newest first, as
-/// far as the newest 5,000 that nobody was told of go back.
+/// Lists the incidents that a silence has suppressed, newest first, among the 5,000 newest
+/// suppressed notifications.
 #[utoipa::path(
     get, path = "/api/silences/{id}/hidden", tag = "silences",
     params(("id" = String, Path, description = "The name of the silence, also of one that is over")),
@@ -212,12 +212,12 @@ fn unknown(id: &str) -> Problem {
     Problem::not_found(format!("there is no silence {shown}"))
 }
 
-/// Tells which open incidents a silence would hide, without making it.
+/// Lists the open incidents that a silence would hide, without creating it.
 #[utoipa::path(
     post, path = "/api/silences/preview", tag = "silences", request_body = serde_json::Value,
     responses(
         (status = 200, description = "The incidents", body = Vec<serde_json::Value>),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "Invalid; the response says why"),
     )
 )]
 async fn preview(State(api): State<Api>, Body(body): Body<Value>) -> Result<Json<Value>, Problem> {

@@ -14,18 +14,18 @@ use crate::problem::Problem;
 /// Conditions that must all hold.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 pub(super) struct WantedParams {
-    /// Only incidents of these severities, apart by commas: `info`, `warning`, `error`, `critical`.
+    /// Only incidents of these severities, separated by commas: `info`, `warning`, `error`, `critical`.
     severity: Option<String>,
-    /// Only incidents with all of these labels, apart by commas: `team=data`. A name alone: whatever the
-    /// value.
+    /// Only incidents with all of these labels, separated by commas: `team=data`. A name alone
+    /// matches any value.
     label: Option<String>,
-    /// Only incidents of which one of these receivers was told, apart by commas, as far as the newest 5,000
-    /// deliveries say.
+    /// Only incidents of which one of these receivers was notified, separated by commas, according
+    /// to the newest 5,000 deliveries.
     receiver: Option<String>,
     /// Only incidents with all of these words in their monitor, key, text or labels.
     text: Option<String>,
-    /// `true`: only incidents of which nobody is told, as they are silenced or what they depend on is down.
-    /// `false`: only others.
+    /// `true`: only incidents that are suppressed, because they are silenced or what they depend on
+    /// is down. `false`: only others.
     silenced: Option<bool>,
 }
 

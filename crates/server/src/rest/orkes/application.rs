@@ -29,7 +29,8 @@ pub(super) fn routes() -> Routes {
 /// An application to create, or what it is to be.
 #[derive(Debug, Deserialize, ToSchema)]
 struct ApplicationRequest {
-    /// Letters, digits and `. _ @ + -`; upper and lower case are the same. No user has it.
+    /// Letters, digits and `. _ @ + -`; upper and lower case are the same. It must not be the name
+    /// of a user.
     name: String,
 }
 
@@ -58,7 +59,7 @@ fn about(application: &UserRecord, what: &str) -> Extension<About> {
     Extension(About(format!("application {}{what}", application.name).into()))
 }
 
-/// Lists applications: programs that come in by keys.
+/// Lists applications: programs that authenticate with keys.
 #[utoipa::path(
     get, path = "/api/applications", tag = "access",
     responses((status = 200, description = "The applications", body = Vec<serde_json::Value>))
@@ -68,7 +69,7 @@ async fn applications(State(api): State<Api>) -> Json<Vec<Value>> {
     Json(users.filter(|user| user.application).map(|user| shown(&user)).collect())
 }
 
-/// Creates an application. It may do nothing until it is granted something.
+/// Creates an application. It has no permissions until it is granted some.
 #[utoipa::path(
     post, path = "/api/applications", tag = "access", request_body = ApplicationRequest,
     responses(
@@ -95,7 +96,7 @@ async fn create_application(
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The application", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn application(
@@ -105,14 +106,14 @@ async fn application(
     Ok(Json(shown(&find(api.engine.access(), &id)?)))
 }
 
-/// Renames an application; its keys and grants stay.
+/// Renames an application; its keys and grants are kept.
 #[utoipa::path(
     put, path = "/api/applications/{id}", tag = "access", request_body = ApplicationRequest,
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The application", body = serde_json::Value),
         (status = 400, description = "The name breaks the rule"),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
         (status = 409, description = "The name is taken"),
     )
 )]
@@ -136,8 +137,8 @@ async fn update_application(
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The application as it was", body = serde_json::Value),
-        (status = 404, description = "There is none"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn delete_application(
@@ -158,7 +159,7 @@ async fn delete_application(
     params(("id" = String, Path, description = "The id of the key")),
     responses(
         (status = 200, description = "The application", body = serde_json::Value),
-        (status = 404, description = "It is no key of an application"),
+        (status = 404, description = "Not a key of an application"),
     )
 )]
 async fn application_of_key(
@@ -188,7 +189,7 @@ fn key_of(access: &Access, application: &UserRecord, id: &str) -> Result<KeyReco
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The keys, without their secrets", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such application"),
+        (status = 404, description = "No such application"),
     )
 )]
 async fn access_keys(
@@ -200,13 +201,13 @@ async fn access_keys(
     Ok(Json(keys.iter().map(shown_key).collect()))
 }
 
-/// Makes an access key. Its secret is in the answer, and nowhere else.
+/// Creates an access key. Its secret is in this response, and nowhere else.
 #[utoipa::path(
     post, path = "/api/applications/{id}/accessKeys", tag = "access",
     params(("id" = String, Path, description = "The id or the name")),
     responses(
         (status = 200, description = "The key with its secret", body = serde_json::Value),
-        (status = 404, description = "There is no such application"),
+        (status = 404, description = "No such application"),
     )
 )]
 async fn create_access_key(
@@ -232,7 +233,7 @@ async fn create_access_key(
     ),
     responses(
         (status = 200, description = "The key", body = serde_json::Value),
-        (status = 404, description = "There is no such application or key"),
+        (status = 404, description = "No such application or key"),
     )
 )]
 async fn delete_access_key(
@@ -257,7 +258,7 @@ async fn revoke(
     Ok((about(&found, &format!(": key:{key}")), Json(shown_key(&revoked))))
 }
 
-/// Revokes an access key; one that is revoked stays so.
+/// Toggles an access key: revokes it; a revoked key stays revoked.
 #[utoipa::path(
     post, path = "/api/applications/{id}/accessKeys/{key}/status", tag = "access",
     params(
@@ -266,8 +267,8 @@ async fn revoke(
     ),
     responses(
         (status = 200, description = "The key", body = serde_json::Value),
-        (status = 404, description = "There is no such application or key"),
-        (status = 409, description = "The key was revoked: that cannot be taken back"),
+        (status = 404, description = "No such application or key"),
+        (status = 409, description = "The key was revoked, which cannot be undone"),
     )
 )]
 async fn toggle_access_key(
@@ -292,8 +293,8 @@ async fn toggle_access_key(
     ),
     responses(
         (status = 200, description = "The application as a user", body = serde_json::Value),
-        (status = 400, description = "There is no such role"),
-        (status = 404, description = "There is no such application"),
+        (status = 400, description = "Unknown role"),
+        (status = 404, description = "No such application"),
     )
 )]
 async fn add_role(
@@ -306,13 +307,13 @@ async fn add_role(
     if let Some(role) = words::role(&role)? {
         let whom = Grantee::User(found.id.to_string());
         access.grant(whom, Rights::from(vec![role]), api.engine.now()).await?;
-        tracing::info!(application = %found.name, %role, by = actor.shown(), "more was granted");
+        tracing::info!(application = %found.name, %role, by = actor.shown(), "permissions granted");
     }
     let shown = shape::user(access, &find(access, &found.id)?);
     Ok((about(&found, &format!(": {role}")), Json(shown)))
 }
 
-/// Takes a role from an application; one that it does not have is no error.
+/// Removes a role from an application; one that it does not have is not an error.
 #[utoipa::path(
     delete, path = "/api/applications/{id}/roles/{role}", tag = "access",
     params(
@@ -321,9 +322,9 @@ async fn add_role(
     ),
     responses(
         (status = 200, description = "The application as a user", body = serde_json::Value),
-        (status = 400, description = "There is no such role"),
-        (status = 404, description = "There is no such application"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 400, description = "Unknown role"),
+        (status = 404, description = "No such application"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_role(
@@ -336,7 +337,7 @@ async fn remove_role(
     if let Some(role) = words::role(&role)?.filter(|role| found.roles.contains(role)) {
         let whom = Grantee::User(found.id.to_string());
         access.withdraw(whom, Rights::from(vec![role]), api.engine.now()).await?;
-        tracing::info!(application = %found.name, %role, by = actor.shown(), "less is granted");
+        tracing::info!(application = %found.name, %role, by = actor.shown(), "permissions revoked");
     }
     let shown = shape::user(access, &find(access, &found.id)?);
     Ok((about(&found, &format!(": without {role}")), Json(shown)))

@@ -71,13 +71,13 @@ impl AuthorizationRequest {
     }
 }
 
-/// Grants somebody an access; it counts at the next request.
+/// Grants a user or group access; it takes effect at the next request.
 #[utoipa::path(
     post, path = "/api/auth/authorization", tag = "access", request_body = AuthorizationRequest,
     responses(
-        (status = 200, description = "It is granted", body = serde_json::Value),
+        (status = 200, description = "Granted", body = serde_json::Value),
         (status = 400, description = "It cannot be granted, because it would not be enforced"),
-        (status = 404, description = "There is no such user or group"),
+        (status = 404, description = "No such user or group"),
     )
 )]
 async fn grant_permissions(
@@ -88,17 +88,17 @@ async fn grant_permissions(
     let (whom, more) = (wanted.subject.grantee()?, wanted.rights()?);
     let holder = api.engine.access().grant(whom, more, api.engine.now()).await?;
     let by = actor.shown();
-    tracing::info!(holder = %holder.id, name = %holder.name, by, "more was granted");
+    tracing::info!(holder = %holder.id, name = %holder.name, by, "permissions granted");
     Ok((wanted.about(), Json(words::granted(&holder.rights.grants))))
 }
 
-/// Takes accesses from somebody; they are gone at the next request.
+/// Revokes accesses of a user or group; that takes effect at the next request.
 #[utoipa::path(
     delete, path = "/api/auth/authorization", tag = "access", request_body = AuthorizationRequest,
     responses(
-        (status = 200, description = "They are gone", body = serde_json::Value),
+        (status = 200, description = "Revoked", body = serde_json::Value),
         (status = 400, description = "It cannot have been granted"),
-        (status = 404, description = "There is no such user or group, or it does not have this"),
+        (status = 404, description = "No such user or group, or it does not have this grant"),
     )
 )]
 async fn remove_permissions(
@@ -109,11 +109,11 @@ async fn remove_permissions(
     let (whom, less) = (wanted.subject.grantee()?, wanted.rights()?);
     let holder = api.engine.access().withdraw(whom, less, api.engine.now()).await?;
     let by = actor.shown();
-    tracing::info!(holder = %holder.id, name = %holder.name, by, "less is granted");
+    tracing::info!(holder = %holder.id, name = %holder.name, by, "permissions revoked");
     Ok((wanted.about(), Json(words::granted(&holder.rights.grants))))
 }
 
-/// Who was granted what on one target, in just these words.
+/// Lists the grants on exactly this target.
 #[utoipa::path(
     get, path = "/api/auth/authorization/{type}/{id}", tag = "access",
     params(

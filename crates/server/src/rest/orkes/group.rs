@@ -30,7 +30,7 @@ fn about(group: &str, what: &str) -> Extension<About> {
     Extension(About(format!("group {group}{what}").into()))
 }
 
-/// Lists groups as Orkes does.
+/// Lists groups, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/groups", tag = "access",
     responses((status = 200, description = "The groups", body = Vec<serde_json::Value>))
@@ -39,13 +39,13 @@ async fn orkes_groups(State(api): State<Api>) -> Json<Vec<Value>> {
     Json(api.engine.access().groups().iter().map(shape::group).collect())
 }
 
-/// Shows a group as Orkes does.
+/// Shows a group, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/groups/{id}", tag = "access",
     params(("id" = String, Path, description = "The name")),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn orkes_group(
@@ -65,7 +65,7 @@ struct UpsertGroup {
     /// All roles: `ADMIN`, `METADATA_MANAGER`, `WORKFLOW_MANAGER`, `USER_READ_ONLY`, `USER`, …
     #[serde(default)]
     roles: Vec<String>,
-    /// Must be empty: what somebody makes belongs to nobody here.
+    /// Must be empty: objects have no owners here.
     #[serde(default)]
     #[schema(value_type = Object)]
     default_access: Option<BTreeMap<String, Vec<String>>>,
@@ -77,8 +77,8 @@ struct UpsertGroup {
     params(("id" = String, Path, description = "The name")),
     responses(
         (status = 200, description = "The group", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 400, description = "Invalid; the response says why"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn upsert_group(
@@ -102,14 +102,14 @@ async fn upsert_group(
     Ok((about(&group.name, ""), Json(shape::group(&group))))
 }
 
-/// Deletes a group; its members lose at once what it was granted.
+/// Deletes a group; its members lose its grants at once.
 #[utoipa::path(
     delete, path = "/api/groups/{id}", tag = "access",
     params(("id" = String, Path, description = "The name")),
     responses(
         (status = 200, description = "The group as it was", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn orkes_delete_group(
@@ -134,7 +134,7 @@ fn members(access: &Access, id: &str) -> Result<Vec<Value>, Problem> {
     params(("id" = String, Path, description = "The name of the group")),
     responses(
         (status = 200, description = "The users", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such group"),
+        (status = 404, description = "No such group"),
     )
 )]
 async fn users_in_group(
@@ -150,7 +150,7 @@ async fn users_in_group(
     params(("id" = String, Path, description = "The name of the group")),
     responses(
         (status = 200, description = "The members", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such group, or no such user; those before were added"),
+        (status = 404, description = "No such group or user; the users before it were added"),
     )
 )]
 async fn add_users(
@@ -174,8 +174,8 @@ async fn add_users(
     params(("id" = String, Path, description = "The name of the group")),
     responses(
         (status = 200, description = "The members", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such group, or one is not in it; those before were removed"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "No such group, or a user is not in it; the users before it were removed"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_users(
@@ -202,7 +202,7 @@ async fn remove_users(
     ),
     responses(
         (status = 200, description = "The members", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such group or user"),
+        (status = 404, description = "No such group or user"),
     )
 )]
 async fn add_user(
@@ -222,8 +222,8 @@ async fn add_user(
     ),
     responses(
         (status = 200, description = "The members", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such group or user, or the user is not in it"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "No such group or user, or the user is not in it"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn remove_user(
@@ -234,13 +234,13 @@ async fn remove_user(
     remove_users(state, actor, Path(id), Body(vec![user])).await
 }
 
-/// What a group was granted.
+/// Lists the grants of a group.
 #[utoipa::path(
     get, path = "/api/groups/{id}/permissions", tag = "access",
     params(("id" = String, Path, description = "The name of the group")),
     responses(
         (status = 200, description = "Targets, and what is allowed on each", body = serde_json::Value),
-        (status = 404, description = "There is no such group"),
+        (status = 404, description = "No such group"),
     )
 )]
 async fn permissions_of_group(

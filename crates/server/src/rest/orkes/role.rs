@@ -29,7 +29,7 @@ async fn orkes_roles() -> Json<Vec<Value>> {
     Json(words::all_roles().map(words::shown_role).collect())
 }
 
-/// The same by name.
+/// Lists the roles by name, with what each may do.
 #[utoipa::path(
     get, path = "/api/roles/system", tag = "access",
     responses((status = 200, description = "The roles", body = serde_json::Value))
@@ -38,10 +38,10 @@ async fn system_roles() -> Json<BTreeMap<&'static str, Value>> {
     Json(words::all_roles().map(|name| (name, words::shown_role(name))).collect())
 }
 
-/// Lists the roles that somebody made: there are none, and none can be made.
+/// Lists custom roles: always empty, because custom roles are not supported.
 #[utoipa::path(
     get, path = "/api/roles/custom", tag = "access",
-    responses((status = 200, description = "None", body = Vec<serde_json::Value>))
+    responses((status = 200, description = "An empty list", body = Vec<serde_json::Value>))
 )]
 async fn custom_roles() -> Json<[Value; 0]> {
     Json([])
@@ -53,7 +53,7 @@ async fn custom_roles() -> Json<[Value; 0]> {
     params(("name" = String, Path, description = "Such as `USER_READ_ONLY`")),
     responses(
         (status = 200, description = "The role", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn orkes_role(Path(name): Path<String>) -> Result<Json<Value>, Problem> {

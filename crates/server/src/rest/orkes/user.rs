@@ -27,12 +27,12 @@ pub(super) fn routes() -> Routes {
 /// Which users.
 #[derive(Debug, Deserialize, IntoParams)]
 struct Which {
-    /// Whether those of applications are among them: `true`, in any spelling.
+    /// Whether to include those of applications: `true`, in upper or lower case.
     #[serde(default)]
     apps: String,
 }
 
-/// Lists users as Orkes does.
+/// Lists users, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/users", tag = "access", params(Which),
     responses((status = 200, description = "The users", body = Vec<serde_json::Value>))
@@ -45,13 +45,13 @@ async fn orkes_users(State(api): State<Api>, Query(which): Query<Which>) -> Json
     Json(users.map(|user| shape::user(access, &user)).collect())
 }
 
-/// Shows a user as Orkes does.
+/// Shows a user, in the form of Orkes.
 #[utoipa::path(
     get, path = "/api/users/{id}", tag = "access",
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn orkes_user(
@@ -66,26 +66,27 @@ async fn orkes_user(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UpsertUser {
-    /// What people call the user.
+    /// The display name of the user.
     #[serde(default)]
     name: Option<String>,
     /// All roles: `ADMIN`, `METADATA_MANAGER`, `WORKFLOW_MANAGER`, `USER_READ_ONLY`, `USER`, …
     #[serde(default)]
     roles: Vec<String>,
-    /// All groups; absent = those that the user is in.
+    /// All groups; absent = unchanged.
     #[serde(default)]
     groups: Option<Vec<String>>,
 }
 
-/// Creates or changes a user. Without a password, which is set elsewhere, it comes in by keys and by a provider.
+/// Creates or changes a user. The password is set elsewhere; without one the user authenticates
+/// with keys or by single sign-on.
 #[utoipa::path(
     put, path = "/api/users/{id}", tag = "access", request_body = UpsertUser,
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "The user", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
-        (status = 404, description = "There is no such group"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 400, description = "Invalid; the response says why"),
+        (status = 404, description = "No such group"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn upsert_user(
@@ -110,8 +111,8 @@ async fn upsert_user(
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "The user as it was", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Nobody would be an administrator any more"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "No administrator would be left"),
     )
 )]
 async fn orkes_delete_user(
@@ -125,13 +126,13 @@ async fn orkes_delete_user(
     Ok(Json(shape::user(access, &user)))
 }
 
-/// What a user was granted, without what the groups were.
+/// Lists the grants of a user, without those of their groups.
 #[utoipa::path(
     get, path = "/api/users/{id}/permissions", tag = "access",
     params(("id" = String, Path, description = "The name of the user")),
     responses(
         (status = 200, description = "Targets, and what is allowed on each", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn permissions_of_user(
@@ -152,14 +153,14 @@ struct Thing {
     id: String,
 }
 
-/// Tells what a user may do to a definition, by all roles and grants.
+/// Lists the accesses of a user to a definition, by all roles and grants.
 #[utoipa::path(
     get, path = "/api/users/{user}/checkPermissions", tag = "access",
     params(("user" = String, Path, description = "The name of the user"), Thing),
     responses(
         (status = 200, description = "Each access, and whether it is allowed", body = serde_json::Value),
-        (status = 400, description = "It is neither a workflow nor a task definition"),
-        (status = 404, description = "There is no such user"),
+        (status = 400, description = "The target is neither a workflow nor a task definition"),
+        (status = 404, description = "No such user"),
     )
 )]
 async fn check_permissions(

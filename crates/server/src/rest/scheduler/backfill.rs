@@ -26,18 +26,18 @@ const COUNT_MAX: usize = 100_000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Params {
-    /// From here on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    /// Start: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// Up to and including this.
+    /// End, inclusive.
     to: String,
-    /// How many of its runs may be under way together; all by default.
+    /// How many of its runs may be in progress at the same time; default: all.
     at_once: Option<u32>,
-    /// Which instants come first: `oldest`, the default, or `newest`.
+    /// Which planned times come first: `oldest` (the default) or `newest`.
     order: Option<String>,
-    /// Which instants run that have run already: `none`, the default, `failed` (those whose runs all
-    /// failed) or `all`.
+    /// Which planned times to run again that have run already: `none` (the default), `failed`
+    /// (those whose runs all failed) or `all`.
     redo: Option<String>,
-    /// Who asks, for the record.
+    /// Name of the requester, for the record.
     by: Option<String>,
 }
 
@@ -73,14 +73,14 @@ fn choice(parameter: &str, given: &str, names: &str) -> Problem {
     flawed(parameter, format!("{parameter} cannot be {given:?}"), format!("Write {names}."))
 }
 
-/// Tells for how many instants of a stretch a backfill would fire, and does nothing.
+/// Previews a backfill: counts the firings that it would make in a period of time.
 #[utoipa::path(
     operation_id = "count_backfill",
     get, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), Params),
     responses(
         (status = 200, description = "`count`, `first` and `last` of what would run, whether there are `more` than are counted, and how many are `leftOut` because they have run", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 pub(super) async fn count(
@@ -104,19 +104,20 @@ pub(super) async fn count(
     })))
 }
 
-/// Fires a schedule for every instant of a stretch of the past, whatever its overlap policy.
+/// Backfills a schedule: fires it for every planned time of a past period, whatever its overlap
+/// policy.
 ///
-/// How far it has come is kept with the schedule: a server that is killed goes on where it was, and each
-/// instant fires once.
+/// Its progress is stored with the schedule: a restarted server continues where it was, and each
+/// planned time fires once.
 #[utoipa::path(
     operation_id = "backfill",
     post, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), Params),
     responses(
         (status = 200, description = "Accepted"),
-        (status = 400, description = "The stretch names no instant or the future, or all of it has run"),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Another backfill is not done yet"),
+        (status = 400, description = "The span contains no planned time, reaches into the future, or has run completely"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "Another backfill is running"),
     )
 )]
 pub(super) async fn begin(
@@ -132,15 +133,15 @@ pub(super) async fn begin(
     say(&api.engine, &name, Input::Backfill(stretch)).await
 }
 
-/// Ends the backfill of a schedule: no more of its runs begin, and those under way go on.
+/// Stops the backfill of a schedule: no more of its runs start, and those in progress continue.
 #[utoipa::path(
     operation_id = "end_backfill",
     delete, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     responses(
-        (status = 200, description = "It is over"),
-        (status = 404, description = "There is no schedule of this name"),
-        (status = 409, description = "No backfill is being run"),
+        (status = 200, description = "Ended"),
+        (status = 404, description = "No such schedule"),
+        (status = 409, description = "No backfill is running"),
     )
 )]
 pub(super) async fn end(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {

@@ -30,31 +30,31 @@ const RUNS_MAX: usize = 1000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub(super) struct CalendarParams {
-    /// From here on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    /// Start: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// Up to this, at most 62 days later, itself not.
+    /// End, exclusive; at most 62 days later.
     to: String,
     /// Schedules to skip.
     start: Option<u64>,
-    /// Schedules to answer, by name; 100 by default, which is the most.
+    /// Schedules to return, by name; 100 by default and at most.
     size: Option<u64>,
-    /// With `up`: what would become of firings if the server were down from here on, as `outage` tells it.
+    /// With `up`: preview of an outage that begins here, as `outage` does.
     down: Option<String>,
-    /// Until then it would be down; at most 31 days.
+    /// End of the outage; at most 31 days later.
     up: Option<String>,
 }
 
-/// Tells of schedules, by name, what they fired and what they will between two instants.
+/// Lists the past and planned firings of schedules between two times, by schedule.
 ///
-/// `past` has the firings of the ledger, with `startTime`, `endTime` and `runStatus` of their runs; `planned` what is still to
-/// come, as the code that fires computes it. Where a change of the clock matters, a `note` says how, also of
-/// times of the day that do not exist and do not run (`fires` is false). `more` says that a schedule names
-/// more instants than are told.
+/// `past` has the firings of the ledger, with `startTime`, `endTime` and `runStatus` of their runs;
+/// `planned` what is still to come, as the code that fires computes it. Where a change of the clock
+/// matters, a `note` says how, also of times of the day that do not exist and do not run (`fires`
+/// is false). `more` is set where a schedule has more firings than are listed.
 #[utoipa::path(
     operation_id = "schedule_calendar", get, path = "/api/scheduler/calendar", tag = "scheduler", params(CalendarParams),
     responses(
         (status = 200, description = "`totalHits` schedules and a page of `results`", body = serde_json::Value),
-        (status = 400, description = "The times are not understood, or are too far apart"),
+        (status = 400, description = "The times are invalid or too far apart"),
     )
 )]
 pub(super) async fn show(

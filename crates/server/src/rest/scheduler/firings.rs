@@ -22,16 +22,16 @@ pub(super) struct SearchParams {
     sort: Option<String>,
     /// Lines to skip.
     start: Option<u64>,
-    /// Lines to answer; 100 by default.
+    /// Lines to return; 100 by default.
     size: Option<u64>,
 }
 
-/// Searches what schedules have started, and what not and why.
+/// Searches firings: what schedules have started, and what not and why.
 #[utoipa::path(
     operation_id = "search_firings", get, path = "/api/scheduler/search/executions", tag = "scheduler", params(SearchParams),
     responses(
         (status = 200, description = "`totalHits` and a page of `results`", body = serde_json::Value),
-        (status = 400, description = "The query is not understood; what is supported"),
+        (status = 400, description = "The query is invalid; the response says what is supported"),
     )
 )]
 pub(super) async fn search(

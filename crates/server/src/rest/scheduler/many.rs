@@ -53,7 +53,7 @@ pub(super) struct TagParams {
     get, path = "/api/scheduler/schedules/tags", tag = "scheduler", params(TagParams),
     responses(
         (status = 200, description = "The schedules", body = Vec<serde_json::Value>),
-        (status = 400, description = "No tag is named"),
+        (status = 400, description = "No tag is given"),
     )
 )]
 pub(super) async fn tagged(
@@ -80,11 +80,11 @@ pub(super) async fn tagged(
 pub(super) struct SearchParams {
     /// Only schedules that start this workflow.
     workflow_name: Option<String>,
-    /// Only schedules whose name holds this; `*` matches any run of characters.
+    /// Only schedules whose name contains this; `*` matches any characters.
     schedule_name: Option<String>,
-    /// The same, by its other name.
+    /// The same as `scheduleName`.
     name: Option<String>,
-    /// Only those that are paused, or are not.
+    /// `true`: only paused schedules; `false`: only others.
     #[serde(deserialize_with = "optional_flag")]
     #[param(value_type = Option<bool>)]
     paused: Option<bool>,
@@ -92,7 +92,7 @@ pub(super) struct SearchParams {
     free_text: Option<String>,
     /// Schedules to skip.
     start: Option<usize>,
-    /// Schedules to answer; 100 by default.
+    /// Schedules to return; 100 by default.
     size: Option<usize>,
     /// `name`, `createTime`, `updatedTime` or `nextRunTime`, with `:ASC` or `:DESC`.
     sort: Option<String>,
@@ -176,9 +176,9 @@ fn sort(text: &str) -> Result<(&str, bool), Problem> {
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BulkResponse {
-    /// Why it could not be done, by name.
+    /// Errors by name.
     bulk_error_results: BTreeMap<String, String>,
-    /// Those where it was done.
+    /// Ids of successful results.
     bulk_successful_results: Vec<String>,
     message: &'static str,
 }
@@ -214,7 +214,7 @@ pub(super) struct BulkPauseParams {
 #[utoipa::path(
     put, path = "/api/scheduler/bulk/pause", tag = "scheduler", request_body = Vec<String>,
     params(BulkPauseParams),
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn bulk_pause(
     State(api): State<Api>,
@@ -225,10 +225,10 @@ pub(super) async fn bulk_pause(
     each(&api.engine, names, &Input::Pause { reason }).await
 }
 
-/// Lets several paused schedules go on.
+/// Resumes several paused schedules.
 #[utoipa::path(
     put, path = "/api/scheduler/bulk/resume", tag = "scheduler", request_body = Vec<String>,
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn bulk_resume(
     State(api): State<Api>,
@@ -237,10 +237,11 @@ pub(super) async fn bulk_resume(
     each(&api.engine, names, &Input::Resume).await
 }
 
-/// Lets every schedule look at the clock. There is nothing to queue again: timers are derived.
+/// Evaluates the timers of every schedule now. There is nothing to requeue: timers are derived from
+/// the state.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/requeue", tag = "scheduler",
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn requeue(State(api): State<Api>) -> Result<Json<BulkResponse>, Problem> {
     let names = all(&api.engine, |state| Some(state.id.name().to_owned())).await?;
@@ -250,7 +251,7 @@ pub(super) async fn requeue(State(api): State<Api>) -> Result<Json<BulkResponse>
 /// Pauses every schedule that is not paused.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/pause", tag = "scheduler",
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn pause_all(State(api): State<Api>) -> Result<Json<BulkResponse>, Problem> {
     let running = |state: &Schedule| (!state.paused).then(|| state.id.name().to_owned());
@@ -258,10 +259,10 @@ pub(super) async fn pause_all(State(api): State<Api>) -> Result<Json<BulkRespons
     each_of_all(&api.engine, names, &Input::Pause { reason: Some(ALL_PAUSED.into()) }).await
 }
 
-/// Lets every schedule go on that was paused with all others.
+/// Resumes every schedule that was paused together with all others.
 #[utoipa::path(
     get, path = "/api/scheduler/admin/resume", tag = "scheduler",
-    responses((status = 200, description = "What became of each", body = BulkResponse))
+    responses((status = 200, description = "The outcome for each", body = BulkResponse))
 )]
 pub(super) async fn resume_all(State(api): State<Api>) -> Result<Json<BulkResponse>, Problem> {
     let paused = |state: &Schedule| {

@@ -54,12 +54,12 @@ pub(super) fn routes() -> Routes {
         .act(Permission::Run, routes!(many::resume_all))
 }
 
-/// Creates a schedule or replaces the one of its name; a list is taken whole or refused whole.
+/// Creates a schedule or replaces the one of its name; a list is accepted or refused as a whole.
 #[utoipa::path(
     post, path = "/api/scheduler/schedules", tag = "scheduler", request_body = serde_json::Value,
     responses(
-        (status = 200, description = "The schedule as it stands", body = serde_json::Value),
-        (status = 400, description = "Everything that is wrong with it; nothing is stored"),
+        (status = 200, description = "The schedule with its state", body = serde_json::Value),
+        (status = 400, description = "Invalid; the response lists every problem, and nothing is stored"),
     )
 )]
 async fn save(
@@ -104,18 +104,19 @@ async fn save(
     params(("name" = String, Path, description = "The name of the schedule")),
     responses(
         (status = 200, description = "The schedule", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
     read(&api.engine, &name, view::schedule).await.map(Json)
 }
 
-/// Deletes a schedule; what it has started goes on. That there is none is no failure.
+/// Deletes a schedule; workflows that it has started continue. Deleting one that does not exist is
+/// not an error.
 #[utoipa::path(
     operation_id = "delete_schedule", delete, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
-    responses((status = 200, description = "It is not there"))
+    responses((status = 200, description = "Deleted"))
 )]
 async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     match say(&api.engine, &name, Input::Delete).await {
@@ -136,8 +137,8 @@ struct PauseParams {
     put, path = "/api/scheduler/schedules/{name}/pause", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), PauseParams),
     responses(
-        (status = 200, description = "It is paused"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Paused"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn pause(
@@ -148,11 +149,11 @@ async fn pause(
     say(&api.engine, &name, Input::Pause { reason: params.reason.map(Into::into) }).await
 }
 
-/// Pauses a schedule, as older clients ask for it.
+/// Pauses a schedule, with the method of older clients.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/pause", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), PauseParams),
-    responses((status = 200, description = "It is paused"))
+    responses((status = 200, description = "Paused"))
 )]
 async fn pause_by_get(
     api: State<Api>,
@@ -162,24 +163,24 @@ async fn pause_by_get(
     pause(api, name, params).await
 }
 
-/// Lets a paused schedule go on. What came due meanwhile is not made up for.
+/// Resumes a paused schedule. Firings that were due meanwhile are not made up for.
 #[utoipa::path(
     put, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     responses(
-        (status = 200, description = "It goes on"),
-        (status = 404, description = "There is none of this name"),
+        (status = 200, description = "Resumed"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     say(&api.engine, &name, Input::Resume).await
 }
 
-/// Lets a paused schedule go on, as older clients ask for it.
+/// Resumes a paused schedule, with the method of older clients.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
-    responses((status = 200, description = "It goes on"))
+    responses((status = 200, description = "Resumed"))
 )]
 async fn resume_by_get(api: State<Api>, name: Path<String>) -> Result<(), Problem> {
     resume(api, name).await
@@ -187,18 +188,18 @@ async fn resume_by_get(api: State<Api>, name: Path<String>) -> Result<(), Proble
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct TriggerParams {
-    /// Who asks, for the record.
+    /// Name of the requester, for the record.
     by: Option<String>,
 }
 
-/// Fires a schedule at once, due or not, paused or not. The overlap policy holds.
+/// Fires a schedule now, whether or not it is due or paused. The overlap policy applies.
 #[utoipa::path(
     post, path = "/api/scheduler/schedules/{name}/trigger", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), TriggerParams),
     responses(
         (status = 200, description = "Accepted", body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "The firing before has not ended, and the schedule minds that"),
+        (status = 404, description = "Not found"),
+        (status = 409, description = "The previous firing has not ended, and the overlap policy does not allow another"),
     )
 )]
 async fn trigger(
@@ -238,12 +239,12 @@ async fn tags(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
         .map(Json)
 }
 
-/// Labels a schedule with these in place of those it has.
+/// Sets the labels of a schedule, replacing those it has.
 #[utoipa::path(
     put, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     request_body = Vec<serde_json::Value>,
-    responses((status = 200, description = "It bears them"))
+    responses((status = 200, description = "Labels set"))
 )]
 async fn set_tags(
     State(api): State<Api>,
@@ -253,12 +254,12 @@ async fn set_tags(
     retag(&api.engine, &name, |spec| spec.tags = tags).await
 }
 
-/// Takes these labels off a schedule.
+/// Removes labels from a schedule.
 #[utoipa::path(
     delete, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     request_body = Vec<serde_json::Value>,
-    responses((status = 200, description = "It bears them no more"))
+    responses((status = 200, description = "Labels removed"))
 )]
 async fn remove_tags(
     State(api): State<Api>,

@@ -28,16 +28,16 @@ pub(super) struct FewParams {
     limit: Option<usize>,
     /// The time zone; UTC by default.
     zone_id: Option<String>,
-    /// `once` or `spring`: what becomes of times that changes of the clock leave out or repeat.
+    /// `once` or `spring`: how to treat times that daylight saving changes leave out or repeat.
     dst: Option<String>,
 }
 
-/// Tells when a cron expression would fire next.
+/// Lists the next times of a cron expression.
 #[utoipa::path(
     get, path = "/api/scheduler/nextFewSchedules", tag = "scheduler", params(FewParams),
     responses(
         (status = 200, description = "Milliseconds since 1970", body = Vec<i64>),
-        (status = 400, description = "What is wrong with the expression"),
+        (status = 400, description = "Invalid expression; the response says why"),
     )
 )]
 pub(super) async fn few(
@@ -86,14 +86,14 @@ pub(super) struct NextParams {
     before: Option<String>,
 }
 
-/// Tells when a schedule will fire next; nothing while it is paused.
+/// Lists the next firings of a schedule; none while it is paused.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/next", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), NextParams),
     responses(
         (status = 200, description = "Instants with the expressions that name them", body = Vec<serde_json::Value>),
-        (status = 400, description = "A time is not understood"),
-        (status = 404, description = "There is none of this name"),
+        (status = 400, description = "A time is invalid"),
+        (status = 404, description = "Not found"),
     )
 )]
 pub(super) async fn of_schedule(
@@ -119,25 +119,25 @@ pub(super) async fn of_schedule(
 
 #[derive(Debug, Deserialize, IntoParams)]
 pub(super) struct OutageParams {
-    /// When the server would go away: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    /// Start of the outage: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
-    /// When it would be back; at most 31 days later.
+    /// End of the outage; at most 31 days later.
     to: String,
 }
 
 /// How long an outage may be, in milliseconds.
 const OUTAGE_MAX: i64 = 31 * 86_400_000;
 
-/// Tells what would become of the firings of a schedule if the server were down for a while. Changes
-/// nothing: a copy of the schedule decides.
+/// Shows what would happen to the firings of a schedule if the server were down for a while.
+/// Changes nothing: it is evaluated on a copy of the schedule.
 #[utoipa::path(
     get, path = "/api/scheduler/schedules/{name}/outage", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule"), OutageParams),
     responses(
         (status = 200, description = "Firings with their `fate`: `MADE_UP`, `WAITS`, `SKIPPED` or `MISSED`",
             body = Vec<serde_json::Value>),
-        (status = 400, description = "The times are not understood"),
-        (status = 404, description = "There is none of this name"),
+        (status = 400, description = "The times are invalid"),
+        (status = 404, description = "Not found"),
     )
 )]
 pub(super) async fn outage(

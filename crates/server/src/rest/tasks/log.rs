@@ -39,9 +39,9 @@ struct Line {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct LogParams {
-    /// Only so many lines, the last of them; at most 1000.
+    /// Only the last so many lines; at most 1000.
     tail: Option<usize>,
-    /// Only lines before this one: `before` of an earlier answer.
+    /// Only lines before this one: `before` of an earlier response.
     before: Option<u64>,
     /// Only lines with this text in them; the case of ASCII letters does not matter.
     find: Option<String>,
@@ -58,19 +58,19 @@ impl LogParams {
 struct Window {
     /// The lines, oldest first.
     lines: Vec<Line>,
-    /// Asked for with this in `before`, the lines before these follow; absent if there are none.
+    /// Value of `before` for the lines before these; absent if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<u64>,
 }
 
-/// Shows the log of a task, oldest line first. With a parameter it is a window of the log: an object with
-/// `lines`, and `before` if there are earlier ones.
+/// Shows the log of a task, oldest line first. With a parameter the response is a window of the
+/// log: an object with `lines`, and `before` if there are earlier ones.
 #[utoipa::path(
     get, path = "/api/tasks/{id}/log", tag = "tasks",
     params(("id" = String, Path, description = "The id of the task"), LogParams),
     responses(
         (status = 200, description = "The lines, or a window of them", body = Vec<Line>),
-        (status = 204, description = "There are none"),
+        (status = 204, description = "No log lines"),
     )
 )]
 async fn task_log(
@@ -104,13 +104,13 @@ async fn task_log(
     Ok(Json(lines).into_response())
 }
 
-/// Adds the body, text or a JSON string, to the log of a task.
+/// Appends the body, text or a JSON string, to the log of a task.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/log", tag = "tasks", request_body = String,
     params(("id" = String, Path, description = "The id of the task")),
     responses(
-        (status = 200, description = "It is added"),
-        (status = 404, description = "There is no such task"),
+        (status = 200, description = "Added"),
+        (status = 404, description = "No such task"),
     )
 )]
 async fn add_to_task_log(

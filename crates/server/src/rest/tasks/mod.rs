@@ -42,7 +42,7 @@ pub(super) fn routes() -> Routes {
     params(("id" = String, Path, description = "The id of the task")),
     responses(
         (status = 200, description = "The task", body = serde_json::Value),
-        (status = 404, description = "There is none"),
+        (status = 404, description = "Not found"),
     )
 )]
 async fn get_task(State(api): State<Api>, Path(id): Path<String>) -> Result<Answer, Problem> {
@@ -50,7 +50,7 @@ async fn get_task(State(api): State<Api>, Path(id): Path<String>) -> Result<Answ
     show(&api.engine, &id, |state, task| view::task(state, task, lens)).await.map(Answer)
 }
 
-/// Refuses: payloads are not kept outside the store.
+/// Not supported: there is no external payload storage.
 #[utoipa::path(
     get, path = "/api/tasks/externalstoragelocation", tag = "tasks",
     responses((status = 400, description = "Not supported"))
@@ -59,7 +59,7 @@ async fn task_storage_location() -> Problem {
     external_storage()
 }
 
-/// Refuses: payloads are not kept outside the store.
+/// Not supported: there is no external payload storage.
 #[utoipa::path(
     get, path = "/api/tasks/external-storage-location", tag = "tasks",
     responses((status = 400, description = "Not supported"))

@@ -47,7 +47,7 @@ struct BatchParams {
     workerid: Option<Arc<str>>,
     /// The worker's domain.
     domain: Option<String>,
-    /// Most tasks to take; default 1, no more than 1000 are given.
+    /// Maximum number of tasks; default 1, at most 1000.
     count: Option<usize>,
     /// Milliseconds to wait for the first task; default 100, at most 5000.
     timeout: Option<u64>,
@@ -60,13 +60,13 @@ const WAIT_MAX: u64 = 5000;
 /// Tasks in one answer.
 const COUNT_MAX: usize = 1000;
 
-/// Takes a task from a queue, waiting a while for one.
+/// Polls a queue for a task, waiting up to the timeout.
 #[utoipa::path(
     get, path = "/api/tasks/poll/{type}", tag = "tasks",
     params(("type" = String, Path, description = "The type, which is the name of the task"), PollParams),
     responses(
-        (status = 200, description = "A task, held by the worker from now on", body = serde_json::Value),
-        (status = 204, description = "There is none"),
+        (status = 200, description = "A task, now IN_PROGRESS for this worker", body = serde_json::Value),
+        (status = 204, description = "No task is available"),
     )
 )]
 async fn poll_one(
@@ -85,12 +85,12 @@ async fn poll_one(
     Ok(one(take(&api.engine, request).await?))
 }
 
-/// Takes tasks from a queue, waiting a while for the first.
+/// Polls a queue for several tasks, waiting up to the timeout for the first.
 #[utoipa::path(
     get, path = "/api/tasks/poll/batch/{type}", tag = "tasks",
     params(("type" = String, Path, description = "The type, which is the name of the task"), BatchParams),
     responses(
-        (status = 200, description = "Tasks, held by the worker from now on", body = Vec<serde_json::Value>),
+        (status = 200, description = "Tasks, now IN_PROGRESS for this worker", body = Vec<serde_json::Value>),
         (status = 400, description = "The timeout is too long"),
     )
 )]
@@ -160,7 +160,7 @@ pub(super) async fn take(engine: &Engine, request: PollRequest) -> Result<Vec<Js
             Ok(task) => shown.extend(task),
             // The others are held as well, and must not be lost with this one.
             Err(error) if taken.len() > 1 => {
-                tracing::warn!(task = %id, %error, "a task that was taken could not be shown");
+                tracing::warn!(task = %id, %error, "polled task could not be read");
             }
             Err(error) => return Err(error.into()),
         }

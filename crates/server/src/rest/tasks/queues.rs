@@ -43,7 +43,7 @@ fn waiting(engine: &Engine) -> BTreeMap<Arc<str>, u64> {
     params(("taskType" = Vec<String>, Query, description = "The queues; repeated or comma-separated")),
     responses(
         (status = 200, description = "Counts by queue", body = BTreeMap<String, u64>),
-        (status = 400, description = "No queue is named"),
+        (status = 400, description = "No queue is given"),
     )
 )]
 async fn task_queue_sizes(
@@ -72,7 +72,7 @@ struct SizeParams {
     domain: Option<String>,
     /// The isolation group of its definition.
     isolation_group_id: Option<String>,
-    /// The name space of its definition.
+    /// The execution name space of its definition.
     execution_namespace: Option<String>,
 }
 
@@ -104,16 +104,16 @@ async fn task_queues(State(api): State<Api>) -> Json<BTreeMap<Arc<str>, u64>> {
 /// What a queue holds.
 #[derive(Debug, Serialize, ToSchema)]
 struct Depth {
-    /// Tasks that wait.
+    /// Waiting tasks.
     size: u64,
-    /// Tasks that workers hold.
+    /// Tasks in progress.
     uacked: u64,
 }
 
 /// The only shard there is, in a protocol that has shards.
 const SHARD: &str = "a";
 
-/// Counts the tasks that wait and those that are held, for every queue.
+/// Counts the waiting tasks and those in progress, for every queue.
 #[utoipa::path(
     get, path = "/api/tasks/queue/all/verbose", tag = "tasks",
     responses((status = 200, description = "Counts by queue and shard", body = BTreeMap<String, BTreeMap<String, Depth>>))
@@ -166,7 +166,8 @@ struct PollDataParams {
     task_type: String,
 }
 
-/// Tells who has polled for a task type, in any domain, and when last.
+/// Lists the workers that have polled for a task type, in any domain, with the time of the last
+/// poll.
 #[utoipa::path(
     get, path = "/api/tasks/queue/polldata", tag = "tasks", params(PollDataParams),
     responses((status = 200, description = "The last poll of every worker", body = Vec<PollData>))
@@ -178,7 +179,7 @@ async fn polls_of_queue(
     Json(polls(&api.engine, Some(&params.task_type)))
 }
 
-/// Tells who has polled, and when last.
+/// Lists the workers that have polled, with the time of the last poll.
 #[utoipa::path(
     get, path = "/api/tasks/queue/polldata/all", tag = "tasks",
     responses((status = 200, description = "The last poll of every worker of every queue", body = Vec<PollData>))
@@ -187,8 +188,8 @@ async fn polls_of_all_queues(State(api): State<Api>) -> Json<Vec<PollData>> {
     Json(polls(&api.engine, None))
 }
 
-/// Hands out again what workers hold of a task type, whether they still work on it or not, and
-/// tells how many tasks of the type are open.
+/// Requeues the tasks of a type that are in progress, whether or not workers still work on them,
+/// and returns how many tasks of the type are open.
 #[utoipa::path(
     post, path = "/api/tasks/queue/requeue/{type}", tag = "tasks",
     params(("type" = String, Path, description = "The task type")),

@@ -36,10 +36,10 @@ pub(super) fn routes() -> Routes {
 struct SearchParams {
     /// Tasks to skip; default 0, at most 1000000.
     start: Option<u64>,
-    /// Tasks to answer; default 100, at most 5000.
+    /// Tasks to return; default 100, at most 5000.
     size: Option<u64>,
-    /// The order of the executions, `startTime:DESC`; newest first without. The tasks of one
-    /// stand in the order in which they were scheduled.
+    /// The order of the executions, `startTime:DESC`; default: newest first. The tasks of one
+    /// execution are in the order in which they were scheduled.
     sort: Option<String>,
     /// Words that must all be found in the execution; `*` is everything.
     free_text: Option<String>,
@@ -52,12 +52,12 @@ struct SearchParams {
 /// Tasks in a page of which the size is not given.
 const SIZE: u64 = 100;
 
-/// Searches tasks and answers summaries.
+/// Searches tasks; returns summaries.
 #[utoipa::path(
     get, path = "/api/tasks/search", tag = "tasks", params(SearchParams),
     responses(
-        (status = 200, description = "The page, and how many there are as far as they were counted", body = serde_json::Value),
-        (status = 400, description = "The page is not full after the 5000 executions that are looked through"),
+        (status = 200, description = "One page, and the total as far as it was counted", body = serde_json::Value),
+        (status = 400, description = "The page could not be filled from the 5000 newest executions; narrow the query"),
     )
 )]
 async fn search_tasks(
@@ -67,12 +67,12 @@ async fn search_tasks(
     find(&api, &params, |bytes| bytes.min(PAYLOAD_MAX), summary).await
 }
 
-/// Searches tasks and answers them whole.
+/// Searches tasks; returns them in full.
 #[utoipa::path(
     get, path = "/api/tasks/search-v2", tag = "tasks", params(SearchParams),
     responses(
-        (status = 200, description = "The page, and how many there are as far as they were counted", body = serde_json::Value),
-        (status = 400, description = "The page is not full after the 5000 executions that are looked through"),
+        (status = 200, description = "One page, and the total as far as it was counted", body = serde_json::Value),
+        (status = 400, description = "The page could not be filled from the 5000 newest executions; narrow the query"),
     )
 )]
 async fn search_tasks_whole(

@@ -44,19 +44,19 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(in crate::rest) struct TaskResult {
-    /// An execution that exists. Which one is meant, the id of the task says already.
+    /// An existing execution. The task id alone identifies the task.
     workflow_instance_id: Option<String>,
     /// The task.
     task_id: Option<String>,
     /// `IN_PROGRESS`, `COMPLETED`, `FAILED`, `FAILED_WITH_TERMINAL_ERROR` or `CANCELED`.
     status: Option<String>,
-    /// The output, an object; replaces what earlier reports gave.
+    /// The output, an object; replaces that of earlier updates.
     #[schema(value_type = Option<serde_json::Value>)]
     output_data: Option<Json>,
     /// Why it is not done or failed.
     #[schema(value_type = Option<String>)]
     reason_for_incompletion: Option<Arc<str>>,
-    /// With `IN_PROGRESS`: hand it out again after so many seconds.
+    /// With `IN_PROGRESS`: make the task available again after so many seconds.
     #[serde(deserialize_with = "lenient::number")]
     callback_after_seconds: Option<i64>,
     /// Who reports.
@@ -64,9 +64,9 @@ pub(in crate::rest) struct TaskResult {
     worker_id: Option<Arc<str>>,
     /// Lines for the task's log.
     logs: Option<Vec<ReportedLine>>,
-    /// Refused: payloads are not kept outside the store.
+    /// Not supported: there is no external payload storage.
     external_output_payload_storage_path: Option<String>,
-    /// Only say that the worker lives: the response timeout begins anew, all else is left.
+    /// Heartbeat: restarts the response timeout and changes nothing else.
     extend_lease: Option<bool>,
     /// An execution that the worker started for this task; shown as the task's `subWorkflowId`.
     sub_workflow_id: Option<String>,
@@ -122,12 +122,13 @@ impl Outcome {
     }
 }
 
-/// Takes a worker's report. One on a task that has ended is accepted and changes nothing.
+/// Updates a task with the result of a worker. An update of a task that has ended is accepted and
+/// changes nothing.
 #[utoipa::path(
     post, path = "/api/tasks", tag = "tasks", request_body = TaskResult,
     responses(
         (status = 200, description = "The id of the task", body = String),
-        (status = 404, description = "There is no such task"),
+        (status = 404, description = "No such task"),
     )
 )]
 async fn update_task(
@@ -142,13 +143,13 @@ async fn update_task(
     Ok(id)
 }
 
-/// Takes a worker's report and hands out the next task of the same queue.
+/// Updates a task with the result of a worker, and returns the next task of the same queue.
 #[utoipa::path(
     post, path = "/api/tasks/update-v2", tag = "tasks", request_body = TaskResult,
     responses(
         (status = 200, description = "The next task", body = serde_json::Value),
-        (status = 204, description = "There is none, or the reported task goes on"),
-        (status = 404, description = "There is no such task"),
+        (status = 204, description = "No task is available, or the reported task is still in progress"),
+        (status = 404, description = "No such task"),
     )
 )]
 async fn update_task_and_poll(
@@ -312,7 +313,7 @@ struct ByReferenceParams {
     workerid: Option<Arc<str>>,
 }
 
-/// Reports on the open task of a reference name; the body is added to its output.
+/// Updates the open task of a reference name; the body is merged into its output.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{reference}/{status}", tag = "tasks",
     request_body = serde_json::Value,
@@ -324,7 +325,7 @@ struct ByReferenceParams {
     ),
     responses(
         (status = 200, description = "The id of the task; empty if no such task is open", body = String),
-        (status = 404, description = "There is no such workflow"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn update_task_by_reference(
@@ -341,7 +342,7 @@ async fn update_task_by_reference(
     Ok(task.to_string())
 }
 
-/// Reports on the open task of a reference name and shows the execution as it stands then.
+/// Updates the open task of a reference name, and returns the execution.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{reference}/{status}/sync", tag = "tasks",
     request_body = serde_json::Value,
@@ -353,7 +354,7 @@ async fn update_task_by_reference(
     ),
     responses(
         (status = 200, description = "The execution", body = serde_json::Value),
-        (status = 404, description = "There is no such workflow, or no such task is open"),
+        (status = 404, description = "No such workflow, or no such task is open"),
     )
 )]
 async fn update_task_by_reference_and_show(
@@ -373,8 +374,8 @@ async fn update_task_by_reference_and_show(
     workflow::show_whole(&api, &workflow, true, share).await
 }
 
-/// Completes, or fails, the first WAIT, YIELD or HUMAN task that holds an execution up, there or in its
-/// sub-workflows; nothing happens if there is none.
+/// Signals an execution: completes or fails the first WAIT, YIELD or HUMAN task that it waits for,
+/// there or in its sub-workflows; nothing happens if there is none.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{status}/signal", tag = "tasks",
     request_body = serde_json::Value,
@@ -383,8 +384,8 @@ async fn update_task_by_reference_and_show(
         ("status" = String, Path, description = "What becomes of the task"),
     ),
     responses(
-        (status = 200, description = "It was told, if there was one"),
-        (status = 404, description = "There is no such workflow"),
+        (status = 200, description = "Applied, if such a task was open"),
+        (status = 404, description = "No such workflow"),
     )
 )]
 async fn signal(
@@ -402,16 +403,16 @@ async fn signal(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SignalParams {
-    /// What to answer; default `TARGET_WORKFLOW`.
+    /// What to return; default `TARGET_WORKFLOW`.
     return_strategy: Option<ReturnStrategy>,
-    /// Answer with the present state after so many milliseconds; default 5000.
+    /// Return the present state after so many milliseconds; default 5000.
     timeout_millis: Option<u64>,
 }
 
 /// Longest wait after a signal.
 const SIGNAL_WAIT_MAX: Duration = Duration::from_hours(1);
 
-/// Signals as above, and answers when the execution has ended or waits again.
+/// Signals as above, and returns when the execution has ended or waits again.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{status}/signal/sync", tag = "tasks",
     request_body = serde_json::Value,
@@ -422,7 +423,7 @@ const SIGNAL_WAIT_MAX: Duration = Duration::from_hours(1);
     ),
     responses(
         (status = 200, description = "The execution, or the task that it waits for", body = serde_json::Value),
-        (status = 404, description = "There is no such workflow, or nothing holds it up"),
+        (status = 404, description = "No such workflow, or it is not waiting"),
     )
 )]
 async fn signal_and_wait(

@@ -67,7 +67,7 @@ async fn steer(
     })
 }
 
-/// Looks at the clock and goes on with an execution.
+/// Evaluates the timers of an execution now and continues it.
 #[utoipa::path(
     put, path = "/api/workflow/decide/{id}", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -80,7 +80,7 @@ async fn decide_workflow(State(api): State<Api>, Path(id): Path<String>) -> Resu
     }
 }
 
-/// Lets an execution schedule nothing more until it is resumed.
+/// Pauses an execution: no more tasks are scheduled until it is resumed.
 #[utoipa::path(
     put, path = "/api/workflow/{id}/pause", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -95,7 +95,7 @@ async fn pause_workflow(
     act(&api.engine, &id, Control::Pause).await
 }
 
-/// Lets a paused execution go on.
+/// Resumes a paused execution.
 #[utoipa::path(
     put, path = "/api/workflow/{id}/resume", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -124,13 +124,13 @@ struct SkipRequest {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SkipParams {
-    /// The input to record, a JSON object; the body's wins.
+    /// The input to record, a JSON object; the body takes precedence.
     task_input: Option<String>,
-    /// The output that later tasks see, a JSON object; the body's wins.
+    /// The output that later tasks see, a JSON object; the body takes precedence.
     task_output: Option<String>,
 }
 
-/// Lets the flow pass a task that has not been scheduled yet.
+/// Skips a task that has not been scheduled yet.
 #[utoipa::path(
     put, path = "/api/workflow/{id}/skiptask/{reference}", tag = "workflow",
     request_body = SkipRequest,
@@ -169,7 +169,7 @@ async fn skip_task(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 struct RerunRequest {
-    /// The task to go back to, here or in a sub-workflow; absent = from the beginning.
+    /// The task to rerun from, in this execution or a sub-workflow; absent = from the beginning.
     re_run_from_task_id: Option<String>,
     /// New input of the execution.
     #[schema(value_type = Option<serde_json::Value>)]
@@ -181,7 +181,7 @@ struct RerunRequest {
     correlation_id: Option<String>,
 }
 
-/// Goes back to a task and runs on from there under the same id.
+/// Reruns an execution from a task, under the same id.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/rerun", tag = "workflow", request_body = RerunRequest,
     params(("id" = String, Path, description = "The id of the execution")),
@@ -266,12 +266,12 @@ async fn task_below(engine: &Engine, id: &str, task: &str) -> Result<TaskId, Pro
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::rest) struct RestartParams {
-    /// Take the definition as it is registered now; default false.
+    /// Use the definition as it is registered now; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     pub(in crate::rest) use_latest_definitions: bool,
 }
 
-/// Begins an ended execution anew under the same id.
+/// Restarts an ended execution under the same id.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/restart", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), RestartParams),
@@ -312,12 +312,12 @@ pub(in crate::rest) async fn restart(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct RetryParams {
-    /// Failed sub-workflows try their own failed tasks, instead of new ones starting.
+    /// Retry the failed tasks of failed sub-workflows, instead of starting new sub-workflows.
     #[serde(default, deserialize_with = "lenient::flag")]
     resume_subworkflow_tasks: bool,
 }
 
-/// Tries the failed tasks of an ended execution again.
+/// Retries the failed tasks of an ended execution.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/retry", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), RetryParams),
@@ -353,7 +353,7 @@ pub(in crate::rest) async fn retry(
     }
 }
 
-/// Makes tasks whose workers asked to be called again later available now.
+/// Resets callbacks: makes tasks available now whose workers asked for a callback later.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/resetcallbacks", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -379,7 +379,7 @@ pub(in crate::rest) struct Steering {
     pub(in crate::rest) trigger_failure_workflow: bool,
 }
 
-/// Ends an execution and its sub-workflows.
+/// Terminates an execution and its sub-workflows.
 #[utoipa::path(
     delete, path = "/api/workflow/{id}", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), Steering),
@@ -409,7 +409,7 @@ pub(in crate::rest) async fn terminate(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::rest) struct RemoveParams {
-    /// Refuse what has not ended; default true.
+    /// Refuse executions that have not ended; default true.
     #[serde(default = "yes", deserialize_with = "lenient::flag")]
     pub(in crate::rest) archive_workflow: bool,
 }
@@ -418,7 +418,7 @@ fn yes() -> bool {
     true
 }
 
-/// Removes an execution with everything known of it.
+/// Removes an execution with its tasks, logs and history.
 #[utoipa::path(
     delete, path = "/api/workflow/{id}/remove", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), RemoveParams),
@@ -481,7 +481,7 @@ async fn end_with_children(
     Ok(())
 }
 
-/// Ends an execution and removes it.
+/// Terminates an execution and removes it.
 #[utoipa::path(
     delete, path = "/api/workflow/{id}/terminate-remove", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), Steering),
@@ -507,7 +507,7 @@ pub(in crate::rest) async fn terminate_and_remove(
     Ok(())
 }
 
-/// Writes variables of a running execution and answers the execution.
+/// Updates variables of a running execution, and returns the execution.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/variables", tag = "workflow",
     request_body = serde_json::Value,

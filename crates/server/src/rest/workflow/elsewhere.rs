@@ -31,9 +31,9 @@ struct JumpParams {
     task_reference_name: Option<String>,
 }
 
-/// Lets a running execution go on at another task. Back, to one that was reached before: what
-/// followed it is forgotten and it begins anew. Ahead, to one of the main line: all between is
-/// skipped. Members of the body are put over the task's input.
+/// Jumps to another task of a running execution. Backwards, to a task that was reached before: what
+/// followed it is reset, and it starts again. Forwards, to a task of the main sequence: all tasks
+/// between are skipped. Members of the body override the task's input.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/jump/{reference}", tag = "workflow",
     request_body = serde_json::Value,
@@ -44,7 +44,7 @@ struct JumpParams {
     ),
     responses(
         (status = 200, description = "Done"),
-        (status = 400, description = "There is no such task, or it cannot be jumped to"),
+        (status = 400, description = "No such task, or it cannot be jumped to"),
         (status = 409, description = "The execution is not running"),
     )
 )]
@@ -72,19 +72,19 @@ struct UpgradeRequest {
     /// Outputs of tasks that are skipped, by reference name.
     #[schema(value_type = Option<serde_json::Value>)]
     task_output: Option<Json>,
-    /// Members to put over the execution's input.
+    /// Members that override the execution's input.
     #[schema(value_type = Option<serde_json::Value>)]
     workflow_input: Option<Json>,
 }
 
-/// Lets a running execution obey another version of its definition from where it stands. Tasks that
-/// are new before that place are skipped.
+/// Upgrades a running execution to another version of its definition. Tasks that are new and before
+/// its present position are skipped.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/upgrade", tag = "workflow", request_body = UpgradeRequest,
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "Done"),
-        (status = 404, description = "There is no such execution or version"),
+        (status = 404, description = "No such execution or version"),
         (status = 409, description = "The execution has ended, or the version does not fit it"),
     )
 )]

@@ -37,8 +37,8 @@ struct ForkRequest {
     /// Before which task: its reference name, `REF__2` for the second iteration, `REF#2` for the
     /// second attempt.
     at: String,
-    /// What is different: values by `REF.output.NAME`, `workflow.input.NAME` or
-    /// `workflow.variables.NAME`; `output.NAME` is of the task right before.
+    /// Changed values, by `REF.output.NAME`, `workflow.input.NAME` or `workflow.variables.NAME`;
+    /// `output.NAME` is that of the task right before.
     #[schema(value_type = Option<serde_json::Value>)]
     set: Option<Json>,
     /// Another registered version of its definition.
@@ -49,12 +49,12 @@ struct ForkRequest {
     workflow_def: Option<Box<RawValue>>,
     /// Its label; absent = that of the original.
     correlation_id: Option<String>,
-    /// Who asks.
+    /// Name of the requester.
     created_by: Option<String>,
-    /// A second fork of the same execution with the same key is not one; also as the header
-    /// `X-Idempotency-key`.
+    /// Idempotency key: a second request with the same key for the same execution returns the first
+    /// fork; also as the header `X-Idempotency-key`.
     idempotency_key: Option<String>,
-    /// Only tell what would be done again.
+    /// Only list what would be done again.
     dry_run: bool,
 }
 
@@ -66,12 +66,12 @@ struct ForkResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     workflow_id: Option<ExecutionId>,
-    /// The execution that it branched off from.
+    /// The execution that it was forked from.
     #[schema(value_type = String)]
     forked_from: ExecutionId,
     /// Before which task.
     at: String,
-    /// The fork was there before, made with the same key.
+    /// Whether the fork existed already, created with the same key.
     existing: bool,
     /// Tasks that acted outside in the original and act again in the fork.
     done_again: Vec<DoneAgain>,
@@ -87,17 +87,18 @@ struct DoneAgain {
     status: &'static str,
 }
 
-/// Starts a new execution with the state that another one had before a task, and goes on from there
-/// as a rerun would. What ended before counts, edited by `set`; the other execution, running or
-/// ended, stays as it is. Sub-workflows that have ended stay referenced; others are started anew.
+/// Forks an execution: starts a new one with the state that another had before a task, and
+/// continues as a rerun would. Tasks that ended before are kept, edited by `set`; the other
+/// execution, running or ended, is unchanged. Sub-workflows that have ended stay referenced; others
+/// are started again.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/fork", tag = "workflow", request_body = ForkRequest,
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "The fork", body = ForkResponse),
         (status = 400, description = "The execution has not reached the task, or `set` is wrong"),
-        (status = 404, description = "There is no such execution or version"),
-        (status = 409, description = "The version or definition does not fit what is kept"),
+        (status = 404, description = "No such execution or version"),
+        (status = 409, description = "The version or definition does not fit the history that is kept"),
     )
 )]
 async fn fork_workflow(
@@ -189,12 +190,12 @@ async fn plan_of(
 pub(in crate::rest) struct Fork {
     /// Its id.
     workflow_id: String,
-    /// Where it stands; `REMOVED` if it is no more.
+    /// Its status; `REMOVED` if it no longer exists.
     status: &'static str,
-    /// When it began.
+    /// When it was started.
     #[schema(value_type = i64)]
     forked_at: Timestamp,
-    /// Before which task it branched off, and all else that is known.
+    /// Before which task it was forked, and further details.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     about: BTreeMap<String, Value>,
@@ -217,7 +218,7 @@ pub(in crate::rest) async fn forks(
     Ok(forks.collect())
 }
 
-/// Lists what was forked from an execution, the newest first, at most 100.
+/// Lists the forks of an execution, newest first, at most 100.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/forks", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),

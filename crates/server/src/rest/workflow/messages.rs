@@ -15,15 +15,15 @@ pub(super) fn routes() -> Routes {
     Routes::new().on(Permission::Run, routes!(post_message))
 }
 
-/// Leaves a message in the inbox of a running execution and answers the message's id.
+/// Puts a message into the inbox of a running execution, and returns its id.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/messages", tag = "workflow",
     request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the execution")),
     responses(
         (status = 200, description = "The id of the message", body = String),
-        (status = 404, description = "There is no such execution"),
-        (status = 409, description = "The execution does not run"),
+        (status = 404, description = "No such execution"),
+        (status = 409, description = "The execution is not running"),
         (status = 429, description = "The inbox is full"),
     )
 )]

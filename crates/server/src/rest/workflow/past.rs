@@ -36,13 +36,13 @@ async fn past(api: &Api, scope: &Scope, id: &str) -> Result<Past, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct HistoryParams {
-    /// The number of the first commit of the page; the first that is kept by default.
+    /// The number of the first commit of the page; default: the first that is kept.
     from: Option<u64>,
-    /// Commits of a page; 100 by default, 1,000 at most.
+    /// Commits per page; 100 by default, 1,000 at most.
     size: Option<usize>,
 }
 
-/// Lists the commits of an execution in their order: when each was made and the kinds of its facts.
+/// Lists the commits of an execution in order: their times and the kinds of their events.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/history", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), HistoryParams),
@@ -50,7 +50,7 @@ struct HistoryParams {
         (status = 200, description = "`first` and `last` commit that are kept, and a page of `commits`",
             body = serde_json::Value),
         (status = 400, description = "The size is too large"),
-        (status = 404, description = "There is no such execution"),
+        (status = 404, description = "No such execution"),
     )
 )]
 async fn workflow_history(
@@ -80,13 +80,13 @@ async fn workflow_history(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct AtParams {
-    /// Whether its tasks are shown, too; true by default.
+    /// Whether to include its tasks; default true.
     #[param(default = true)]
     include_tasks: Option<bool>,
 }
 
-/// Shows an execution as it stood after a commit, and what it waited for then, as far as its own state
-/// tells: what the queues knew is not kept.
+/// Shows an execution as it was after a commit, and what it waited for then, as far as its own
+/// state says: the state of queues is not kept.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/at/{version}", tag = "workflow",
     params(
@@ -96,7 +96,7 @@ struct AtParams {
     ),
     responses(
         (status = 200, description = "`workflow` and what it was `waiting` for", body = serde_json::Value),
-        (status = 404, description = "There is no such execution or commit, or it is not kept any more"),
+        (status = 404, description = "No such execution or commit, or it is no longer kept"),
     )
 )]
 async fn workflow_at(

@@ -136,7 +136,7 @@ struct StatusParams {
     include_variables: bool,
 }
 
-/// Shows where an execution stands.
+/// Shows the status of an execution.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/status", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution"), StatusParams),
@@ -182,7 +182,7 @@ async fn get_workflow_status(
         ("count" = Option<u32>, Query, description = "Tasks to list; default 15"),
         ("status" = Option<Vec<String>>, Query, description = "Only tasks of these statuses"),
     ),
-    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+    responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
 async fn list_workflow_tasks(
     State(api): State<Api>,
@@ -232,7 +232,7 @@ fn task_status(word: &str) -> Result<TaskStatus, Problem> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CorrelatedParams {
-    /// Also what does not run any more; default false.
+    /// Include executions that have ended; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     include_closed: bool,
     /// Default false.
@@ -240,7 +240,7 @@ pub(super) struct CorrelatedParams {
     include_tasks: bool,
 }
 
-/// Lists the executions of a workflow that bear a correlation id.
+/// Lists the executions of a workflow with a correlation id.
 #[utoipa::path(
     get, path = "/api/workflow/{name}/correlated/{correlationId}", tag = "workflow",
     params(
@@ -262,7 +262,7 @@ async fn list_correlated(
     Ok(LargeAnswer(Json::of(&found), share))
 }
 
-/// Lists the executions of a workflow that bear one of several correlation ids.
+/// Lists the executions of a workflow with one of several correlation ids.
 #[utoipa::path(
     post, path = "/api/workflow/{name}/correlated", tag = "workflow", request_body = Vec<String>,
     params(("name" = String, Path, description = "The name of the workflow"), CorrelatedParams),
@@ -375,7 +375,7 @@ async fn list_running(
 /// Pages of ids in one answer.
 const PAGES_MAX: u64 = 20;
 
-/// Refuses: payloads are not kept outside the store.
+/// Not supported: there is no external payload storage.
 #[utoipa::path(
     get, path = "/api/workflow/externalstoragelocation", tag = "workflow",
     responses((status = 400, description = "Not supported"))
@@ -384,7 +384,7 @@ async fn external_storage_location() -> Problem {
     external_storage()
 }
 
-/// Refuses: payloads are not kept outside the store.
+/// Not supported: there is no external payload storage.
 #[utoipa::path(
     get, path = "/api/workflow/external-storage-location", tag = "workflow",
     responses((status = 400, description = "Not supported"))

@@ -91,12 +91,13 @@ impl TaskMock {
     }
 }
 
-/// Runs a workflow with given answers and shows how it ended, or where it stopped for want of one.
+/// Tests a workflow: runs it with mocked task outputs and shows how it ended, or at which task a
+/// mock was missing.
 ///
-/// Nothing is run in the world and nothing is kept: no worker sees a task, no runner calls anybody,
-/// and the ids in the answer name nothing. Every task that would act outside takes the next of the
-/// answers of its reference name (with retries and iterations, in order); scripts and the flow
-/// itself are real, and the clock jumps to whatever is due next.
+/// Nothing is called and nothing is stored: no worker gets a task, no built-in task runs, and the
+/// ids in the response refer to nothing. Every task that would act outside takes the next mock of
+/// its reference name (with retries and iterations, in order); scripts and control tasks are real,
+/// and the clock jumps to whatever is due next.
 #[utoipa::path(
     post, path = "/api/workflow/test", tag = "workflow", request_body = serde_json::Value,
     responses((status = 200, description = "The execution", body = serde_json::Value))
@@ -108,12 +109,12 @@ async fn test_workflow(State(api): State<Api>, Body(body): Body<Json>) -> Result
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct TestParams {
-    /// Echoed in the answer.
+    /// Echoed in the response.
     request_id: Option<String>,
 }
 
-/// Does the same and answers in the form of runs that are waited for; `signalTimeout` says that the
-/// execution stopped for want of an answer.
+/// The same, with the response in the form of synchronous executions; `signalTimeout` says that a
+/// mock was missing.
 #[utoipa::path(
     post, path = "/api/workflow/test/sync", tag = "workflow", request_body = serde_json::Value,
     params(TestParams),

@@ -37,7 +37,7 @@ pub(crate) struct StartRequest {
     /// Its version; absent or 0 = the latest.
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) version: Option<i64>,
-    /// A label to find it by.
+    /// A label of the caller, for searching.
     pub(crate) correlation_id: Option<String>,
     /// The input, an object.
     #[schema(value_type = Option<serde_json::Value>)]
@@ -45,22 +45,22 @@ pub(crate) struct StartRequest {
     /// Task name (or `*`) to comma-separated domains.
     #[schema(value_type = Option<serde_json::Value>)]
     task_to_domain: Option<Json>,
-    /// A definition to run in place of a registered one.
+    /// A definition to run instead of a registered one.
     #[schema(value_type = Option<serde_json::Value>)]
     workflow_def: Option<Box<RawValue>>,
     external_input_payload_storage_path: Option<String>,
-    /// 0 to 99; higher goes first.
+    /// 0 to 99; higher values are processed first.
     #[serde(deserialize_with = "lenient::number")]
     priority: Option<i64>,
-    /// Who asks.
+    /// Name of the requester.
     created_by: Option<String>,
-    /// Whose grants the run acts with; never what a client says.
+    /// The principal with whose grants the run acts; never taken from a request.
     #[serde(skip)]
     pub(crate) acts_as: Option<Arc<str>>,
     /// The caller's span, from the header `traceparent`.
     #[serde(skip)]
     pub(crate) traceparent: Option<Arc<str>>,
-    /// With a strategy: a second start with the same key and name is not one.
+    /// With a strategy: a second start with the same key and name does not start another run.
     idempotency_key: Option<String>,
     /// `FAIL`, `RETURN_EXISTING` or `FAIL_ON_RUNNING`.
     #[schema(value_type = Option<String>)]
@@ -153,7 +153,7 @@ struct StartParams {
     /// Absent or 0 = the latest.
     version: Option<i64>,
     correlation_id: Option<String>,
-    /// 0 to 99; higher goes first.
+    /// 0 to 99; higher values are processed first.
     priority: Option<i64>,
 }
 
@@ -161,11 +161,11 @@ struct StartParams {
 #[serde(rename_all = "camelCase")]
 struct StartVersionParams {
     correlation_id: Option<String>,
-    /// 0 to 99; higher goes first.
+    /// 0 to 99; higher values are processed first.
     priority: Option<i64>,
 }
 
-/// Starts a workflow and answers its id.
+/// Starts a workflow and returns the id of the execution.
 #[utoipa::path(
     post, path = "/api/workflow", tag = "workflow", request_body = StartRequest,
     responses((status = 200, description = "The id of the execution", body = String))

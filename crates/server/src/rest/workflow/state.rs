@@ -36,7 +36,7 @@ pub(super) fn routes() -> Routes {
 struct StateUpdate {
     /// The open task that `taskResult` is about.
     task_reference_name: Option<String>,
-    /// A report on it, as a worker would send it; its ids are not looked at.
+    /// An update of the task, as a worker would send it; its ids are ignored.
     #[schema(value_type = Option<serde_json::Value>)]
     task_result: Option<TaskResult>,
     /// Variables to write, an object.
@@ -47,24 +47,24 @@ struct StateUpdate {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct UpdateParams {
-    /// Echoed in the answer.
+    /// Echoed in the response.
     request_id: Option<String>,
-    /// Answer as soon as one of these tasks has ended; reference names, comma-separated.
+    /// Return as soon as one of these tasks has ended; reference names, comma-separated.
     wait_until_task_ref: Option<String>,
-    /// Answer with the present state after so many seconds; default 10, at most 3600.
+    /// Return the present state after so many seconds; default 10, at most 3600.
     wait_for_seconds: Option<u64>,
-    /// What to answer; default `TARGET_WORKFLOW`.
+    /// What to return; default `TARGET_WORKFLOW`.
     return_strategy: Option<ReturnStrategy>,
 }
 
-/// Writes variables of a running execution, reports on one of its tasks, or both, and answers when
-/// it has ended or waits for the outside.
+/// Updates variables of a running execution, one of its tasks, or both, and returns when it has
+/// ended or waits for something outside.
 #[utoipa::path(
     post, path = "/api/workflow/{id}/state", tag = "workflow", request_body = StateUpdate,
     params(("id" = String, Path, description = "The id of the execution"), UpdateParams),
     responses(
         (status = 200, description = "The execution, or the task that it waits for", body = serde_json::Value),
-        (status = 404, description = "There is no such execution, or no such task is open"),
+        (status = 404, description = "No such execution, or no such task is open"),
     )
 )]
 async fn update_state(
@@ -118,15 +118,15 @@ async fn update_state(
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_field_names, reason = "the protocol's names")]
 struct Size {
-    /// Bytes of the execution as it is shown, tasks included.
+    /// Bytes of the execution in its JSON form, including tasks.
     size_bytes: usize,
-    /// Always 0: executions are bounded by their tasks and payloads, not as a whole.
+    /// Always 0: executions are limited by their tasks and payloads, not as a whole.
     limit_bytes: u64,
     /// Always 0, as there is no limit.
     ratio: f64,
 }
 
-/// Tells how large an execution is when it is shown with its tasks.
+/// Shows the size of an execution with its tasks.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/size", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -152,7 +152,7 @@ struct CorrelationRequest {
     workflow_names: Vec<String>,
 }
 
-/// Lists the executions of several workflows that bear one of several correlation ids.
+/// Lists the executions of several workflows with one of several correlation ids.
 #[utoipa::path(
     post, path = "/api/workflow/correlated/batch", tag = "workflow",
     request_body = CorrelationRequest, params(CorrelatedParams),

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// The address of the API, as its settings show it
     #[arg(long, value_name = "URL", env = "ONCALL_API_URL")]
     url: String,
-    /// A token of it: only read with
+    /// A token for it; it is only used for reading
     #[arg(long, value_name = "TOKEN", env = "ONCALL_API_TOKEN", hide_env_values = true)]
     token: String,
     /// The address of Grafana, which a token of a service account needs
