@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 
+use crate::documents::Damaged;
 use crate::store::{Document, Store, StoreError};
 
 /// The documents of some kinds, each kind with the view that its reader made of it.
@@ -15,6 +17,7 @@ use crate::store::{Document, Store, StoreError};
 #[derive(Clone)]
 pub struct Catalogue {
     store: Arc<dyn Store>,
+    damaged: Arc<Damaged>,
     kinds: Arc<Mutex<HashMap<&'static str, Kind>>>,
 }
 
@@ -26,8 +29,24 @@ struct Kind {
 }
 
 impl Catalogue {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, kinds: Arc::default() }
+    pub(crate) fn new(store: Arc<dyn Store>, damaged: Arc<Damaged>) -> Self {
+        Self { store, damaged, kinds: Arc::default() }
+    }
+
+    /// Reads a stored document; `None` if it is damaged. It is set aside then: it stays in the store,
+    /// and is reported until it is replaced or deleted.
+    pub fn read<T: DeserializeOwned>(&self, document: &Document) -> Option<T> {
+        self.damaged.read(document)
+    }
+
+    /// Sets a document aside that can be read and cannot be used.
+    pub fn set_aside(&self, document: &Document, reason: String) {
+        self.damaged.set_aside(document, reason);
+    }
+
+    /// A document was replaced or deleted: if it was damaged, it is no more.
+    pub(crate) fn mended(&self, kind: &str, name: &str) {
+        self.damaged.mended(kind, name, 0);
     }
 
     /// What `make` made of all documents of a kind, by name, since the last change; it is called
@@ -80,7 +99,7 @@ impl Catalogue {
         let document =
             Document { kind: kind.into(), name: name.into(), version: 0, text: text.into() };
         let store = self.store.clone();
-        self.change(kind, async move { store.put_document(document).await }).await
+        self.change(kind, name, async move { store.put_document(document).await }).await
     }
 
     /// Removes a document; `false` if there was none.
@@ -88,8 +107,9 @@ impl Catalogue {
     /// # Errors
     /// The store's.
     pub async fn delete(&self, kind: &'static str, name: &str) -> Result<bool, StoreError> {
-        let (store, name) = (self.store.clone(), name.to_owned());
-        self.change(kind, async move { store.delete_document(kind, &name, 0).await }).await
+        let (store, whose) = (self.store.clone(), name.to_owned());
+        let deleting = async move { store.delete_document(kind, &whose, 0).await };
+        self.change(kind, name, deleting).await
     }
 
     /// Makes a change, and forgets the view of its kind once it is made, or may have been. Both
@@ -97,11 +117,15 @@ impl Catalogue {
     async fn change<T: Send + 'static>(
         &self,
         kind: &'static str,
+        name: &str,
         change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let catalogue = self.clone();
+        let (catalogue, name) = (self.clone(), name.to_owned());
         let changing = async move {
             let result = change.await;
+            if result.is_ok() {
+                catalogue.mended(kind, &name);
+            }
             catalogue.has_changed(kind);
             result
         };

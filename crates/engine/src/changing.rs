@@ -112,7 +112,10 @@ impl Engine {
         let stored =
             if all.is_empty() { Ok(()) } else { self.inner.store.put_documents(all).await };
         let Change { tasks, workflows, schemas, handlers, schedules, documents, .. } = change;
-        for (kind, _, _) in &documents {
+        for (kind, name, _) in &documents {
+            if stored.is_ok() {
+                self.catalogue().mended(kind, name);
+            }
             self.catalogue().has_changed(kind);
         }
         if matches!(stored, Err(StoreError::Unavailable(_))) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::store::Document;
 
@@ -21,9 +22,12 @@ pub struct DamagedDocument {
     pub reason: String,
 }
 
-/// What was set aside at the start.
+/// What was set aside, at the start or when it was read first.
 #[derive(Default)]
-pub(crate) struct Damaged(Mutex<Vec<DamagedDocument>>);
+pub(crate) struct Damaged {
+    documents: Mutex<Vec<DamagedDocument>>,
+    changed: watch::Sender<()>,
+}
 
 impl Damaged {
     /// Reads a document; `None` if it is damaged, which is logged and remembered.
@@ -40,33 +44,55 @@ impl Damaged {
     /// Remembers a document that cannot be used.
     pub(crate) fn set_aside(&self, document: &Document, reason: String) {
         let Document { kind, name, version, .. } = document;
+        let mut documents = self.documents.lock();
+        let is_it =
+            |it: &&mut DamagedDocument| (&it.kind, &it.name, it.version) == (kind, name, *version);
+        // Views of documents are made anew whenever one of their kind changes.
+        match documents.iter_mut().find(is_it) {
+            Some(known) if known.reason == reason => return,
+            Some(known) => known.reason.clone_from(&reason),
+            None => documents.push(DamagedDocument {
+                kind: kind.clone(),
+                name: name.clone(),
+                version: *version,
+                reason: reason.clone(),
+            }),
+        }
+        drop(documents);
         tracing::error!(
             %kind, %name, version, %reason,
             "a stored document is damaged and not in force; save it again or delete it"
         );
-        self.0.lock().push(DamagedDocument {
-            kind: kind.clone(),
-            name: name.clone(),
-            version: *version,
-            reason,
-        });
+        self.changed.send_replace(());
     }
 
     /// Forgets a document that was replaced or deleted.
     pub(crate) fn mended(&self, kind: &str, name: &str, version: u32) {
-        self.0.lock().retain(|damaged| {
+        let mut documents = self.documents.lock();
+        let before = documents.len();
+        documents.retain(|damaged| {
             (&*damaged.kind, &*damaged.name, damaged.version) != (kind, name, version)
         });
+        let is_less = documents.len() < before;
+        drop(documents);
+        if is_less {
+            self.changed.send_replace(());
+        }
     }
 
     /// The names of what was set aside and is still there, of one kind.
     pub(crate) fn names(&self, kind: &str) -> Vec<Arc<str>> {
-        let damaged = self.0.lock();
+        let damaged = self.documents.lock();
         let of_kind = damaged.iter().filter(|damaged| *damaged.kind == *kind);
         of_kind.map(|damaged| damaged.name.clone()).collect()
     }
 
     pub(crate) fn list(&self) -> Vec<DamagedDocument> {
-        self.0.lock().clone()
+        self.documents.lock().clone()
+    }
+
+    /// Changes whenever a document is set aside or mended.
+    pub(crate) fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }

@@ -210,8 +210,14 @@ impl Engine {
         let damaged = Arc::new(Damaged::default());
         let definitions =
             Definitions::open(parts.store.clone(), damaged.clone(), key.clone()).await?;
-        let vault =
-            Vault::open(parts.store.clone(), parts.clock.clone(), parts.values, key).await?;
+        let vault = Vault::open(
+            parts.store.clone(),
+            damaged.clone(),
+            parts.clock.clone(),
+            parts.values,
+            key,
+        )
+        .await?;
         let access =
             Access::open(parts.store.clone(), &damaged, parts.options.has_provider).await?;
         let authors = Authors::open(&*parts.store, &damaged).await?;
@@ -227,9 +233,9 @@ impl Engine {
             access,
             authors,
             audit: Audit::open(parts.store.clone()).await?,
+            catalogue: Catalogue::new(parts.store.clone(), damaged.clone()),
             damaged,
             runners: runners.collect(),
-            catalogue: Catalogue::new(parts.store.clone()),
             store: parts.store,
             clock: parts.clock,
             scripts: parts.scripts,
@@ -382,6 +388,11 @@ impl Engine {
     /// Stored documents that cannot be read, and so are not in force.
     pub fn damaged_documents(&self) -> Vec<DamagedDocument> {
         self.inner.damaged.list()
+    }
+
+    /// Changes whenever one of these is found, replaced or deleted.
+    pub fn damaged_documents_changed(&self) -> watch::Receiver<()> {
+        self.inner.damaged.changed()
     }
 
     /// Executions left alone after an internal error, with what was seen.

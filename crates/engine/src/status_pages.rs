@@ -8,6 +8,7 @@ use kernel::alert::{CHECK_KEY, Cell, MISSED_KEY, Monitor, Step};
 use kernel::status_page::{Component, POSTS_MAX, STATUS_PAGE, StatusPage, StatusPost};
 use kernel::{Json, Timestamp};
 
+use crate::catalogue::Catalogue;
 use crate::engine::{Engine, Error};
 use crate::search::{PAGE_MAX, RecordSearch};
 use crate::store::{Document, StoreError};
@@ -44,25 +45,20 @@ pub struct ComponentState {
     pub days: BTreeMap<Timestamp, Cell>,
 }
 
-fn pages(documents: &[Document]) -> StatusPages {
-    let mut pages = StatusPages::new();
-    for document in documents {
-        match serde_json::from_str::<StatusPage>(&document.text) {
-            Ok(page) => drop(pages.insert(page.name.clone(), Arc::new(page))),
-            Err(error) => {
-                tracing::error!(page = %document.name, %error, "a stored status page is unusable");
-            }
-        }
-    }
-    pages
+fn pages(catalogue: &Catalogue, documents: &[Document]) -> StatusPages {
+    let read = documents.iter().filter_map(|document| catalogue.read::<StatusPage>(document));
+    read.map(|page| (page.name.clone(), Arc::new(page))).collect()
 }
 
-fn posts(documents: &[Document]) -> BTreeMap<Arc<str>, Arc<Vec<StatusPost>>> {
+fn posts(
+    catalogue: &Catalogue,
+    documents: &[Document],
+) -> BTreeMap<Arc<str>, Arc<Vec<StatusPost>>> {
     let read = |document: &Document| {
-        let posts = serde_json::from_str(&document.text).unwrap_or_default();
-        (document.name.clone(), Arc::new(posts))
+        let posts = catalogue.read(document)?;
+        Some((document.name.clone(), Arc::new(posts)))
     };
-    documents.iter().map(read).collect()
+    documents.iter().filter_map(read).collect()
 }
 
 impl Engine {
@@ -71,7 +67,8 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn status_pages(&self) -> Result<Arc<StatusPages>, StoreError> {
-        self.catalogue().view(STATUS_PAGE, pages).await
+        let catalogue = self.catalogue().clone();
+        self.catalogue().view(STATUS_PAGE, move |all| pages(&catalogue, all)).await
     }
 
     /// Removes a status page with its posts; `false` if there was none.
@@ -89,7 +86,8 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn status_posts(&self, page: &str) -> Result<Arc<Vec<StatusPost>>, StoreError> {
-        let all = self.catalogue().view(POSTS, posts).await?;
+        let catalogue = self.catalogue().clone();
+        let all = self.catalogue().view(POSTS, move |all| posts(&catalogue, all)).await?;
         Ok(all.get(page).cloned().unwrap_or_default())
     }
 

@@ -5,6 +5,7 @@ mod bootstrap;
 mod cli;
 mod cluster;
 mod config;
+mod damaged;
 mod deadman;
 mod dev;
 mod exposed;

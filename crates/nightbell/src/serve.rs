@@ -30,7 +30,9 @@ use crate::scripts::Engines;
 use crate::secret_key;
 use crate::secrets::{self, Outside};
 use crate::upkeep::OfProcess;
-use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, reloading, sso, traces};
+use crate::{
+    acme, bootstrap, cluster, damaged, deadman, exposed, limits, load, reloading, sso, traces,
+};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -251,6 +253,7 @@ impl Server {
         .await
         .context("the store cannot be read")?;
         secrets::keep(outside.clone(), engine.clone());
+        damaged::keep(engine.clone());
         if auth != Mode::Open {
             bootstrap::begin(&engine, config).await?;
         }

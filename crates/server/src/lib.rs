@@ -28,6 +28,7 @@ pub mod projects;
 pub mod rest;
 mod room;
 mod serve;
+mod stored;
 mod tls;
 pub mod triggers;
 pub mod upkeep;
@@ -49,6 +50,7 @@ pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use local::LocalSocket;
 pub use serve::{serve, serve_router};
+pub use stored::look_at_documents;
 pub use tls::{Pair, Tls, TlsError, TlsFiles};
 
 /// What every handler shares.

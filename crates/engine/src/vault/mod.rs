@@ -26,6 +26,7 @@ use seal::wiped;
 pub use seal::{BadKey, Key};
 
 use crate::clock::Clock;
+use crate::documents::Damaged;
 use crate::parts::Values;
 use crate::store::{Document, Store, StoreError};
 
@@ -135,6 +136,7 @@ const FORMER_MAX: usize = 3;
 /// Named secrets and environment values.
 pub struct Vault {
     store: Arc<dyn Store>,
+    damaged: Arc<Damaged>,
     clock: Arc<dyn Clock>,
     outside: Arc<dyn Values>,
     key: Key,
@@ -189,6 +191,7 @@ impl Vault {
     /// Reads what is kept.
     pub(crate) async fn open(
         store: Arc<dyn Store>,
+        damaged: Arc<Damaged>,
         clock: Arc<dyn Clock>,
         outside: Arc<dyn Values>,
         key: Key,
@@ -196,6 +199,7 @@ impl Vault {
         let vault = Self {
             key,
             store,
+            damaged,
             clock,
             outside,
             secrets: RwLock::default(),
@@ -204,7 +208,14 @@ impl Vault {
         };
         for shelf in [Shelf::Secrets, Shelf::Environment] {
             for document in vault.store.documents(shelf.kind()).await? {
-                let entry = vault.read(shelf, &document)?;
+                // A secret that cannot be read is none: a task that needs it says so.
+                let entry = match vault.read(shelf, &document) {
+                    Ok(entry) => entry,
+                    Err(reason) => {
+                        vault.damaged.set_aside(&document, reason);
+                        continue;
+                    }
+                };
                 if vault.is_outside(shelf, &document.name) {
                     let (kind, name) = (&document.kind, &document.name);
                     tracing::warn!(
@@ -283,12 +294,14 @@ impl Vault {
     pub async fn delete(&self, shelf: Shelf, name: &str) -> Result<(), VaultError> {
         let _writing = self.writing.lock().await;
         let missing = || VaultError::Missing { kind: shelf.kind(), name: cut(name) };
-        if !self.kept(shelf).read().entries.contains_key(name) {
+        let is_damaged = self.damaged.names(shelf.kind()).iter().any(|it| **it == *name);
+        if !is_damaged && !self.kept(shelf).read().entries.contains_key(name) {
             self.check_writable(shelf, name)?;
             return Err(missing());
         }
         // The store first: what it still holds must not be forgotten.
         self.store.delete_document(shelf.kind(), name, 0).await?;
+        self.damaged.mended(shelf.kind(), name, 0);
         let mut kept = self.kept(shelf).write();
         if let Some(entry) = kept.entries.remove(name)
             && shelf == Shelf::Secrets
@@ -355,6 +368,7 @@ impl Vault {
         }
         let entry = change(entry)?;
         self.store.put_document(self.write(shelf, name, &entry)).await?;
+        self.damaged.mended(shelf.kind(), name, 0);
         self.kept(shelf).write().entries.insert(name.to_owned(), entry);
         Ok(())
     }
@@ -415,21 +429,18 @@ impl Vault {
         document(shelf.kind(), name, &written)
     }
 
-    fn read(&self, shelf: Shelf, document: &Document) -> Result<Entry, StoreError> {
-        let corrupt = |why: &str| {
-            StoreError::Corrupt(format!("{} '{}': {why}", document.kind, document.name))
-        };
+    fn read(&self, shelf: Shelf, document: &Document) -> Result<Entry, String> {
         let written: Written =
-            serde_json::from_str(&document.text).map_err(|error| corrupt(&error.to_string()))?;
+            serde_json::from_str(&document.text).map_err(|error| error.to_string())?;
         let purpose = purpose(shelf, &document.name);
         let open = |sealed: &String| {
             let opened = self.key.open(&purpose, sealed).map(Zeroizing::new);
-            opened.ok_or_else(|| corrupt("it was sealed with another key"))
+            opened.ok_or_else(|| "it was sealed with another key".to_owned())
         };
         let value = match (shelf, &written.sealed, written.value) {
             (Shelf::Secrets, Some(sealed), _) => open(sealed)?,
             (Shelf::Environment, _, Some(value)) => value.into(),
-            _ => return Err(corrupt("it has no value")),
+            _ => return Err("it has no value".to_owned()),
         };
         let former = written.former.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Entry { value, former, tags: written.tags, put_at: written.put_at })

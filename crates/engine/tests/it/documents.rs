@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine::Shelf;
 use engine::memory::Memory;
 use engine::store::{Document, Store};
 
@@ -21,6 +22,8 @@ async fn a_damaged_document_is_set_aside_and_reported() {
         document("task", "t", 0, "7"),
         document("schema", "s", 1, r#"{"name":"s","version":1,"data":{},"ownerApp":[]}"#),
         document("event_handler", "h", 0, "7"),
+        document("secret", "key", 0, r#"{"sealed":"bm90IHNlYWxlZA"}"#),
+        document("environment", "where", 0, "{}"),
     ];
     store.put_documents(damaged.to_vec()).await.unwrap();
     let good = r#"{"name":"good","version":1,"tasks":[]}"#;
@@ -33,11 +36,17 @@ async fn a_damaged_document_is_set_aside_and_reported() {
         .map(|damaged| format!("{} {}", damaged.kind, damaged.name))
         .collect();
     found.sort();
-    assert_eq!(found, ["event_handler h", "schema s", "task t", "workflow w"]);
+    assert_eq!(
+        found,
+        ["environment where", "event_handler h", "schema s", "secret key", "task t", "workflow w"]
+    );
     assert!(engine.definitions().workflow("good", None).is_some());
 
     engine.definitions().delete_workflow("w", 1).await.unwrap();
     engine.definitions().put_tasks(vec![kernel::definition::TaskDef::default()]).await.unwrap();
+    engine.vault().put(Shelf::Secrets, "key", "new").await.unwrap();
+    engine.vault().delete(Shelf::Environment, "where").await.unwrap();
+    assert_eq!(engine.vault().get(Shelf::Secrets, "key").as_deref(), Some("new"));
     assert_eq!(engine.damaged_documents().len(), 3, "what is deleted is no longer reported");
     engine.close().await.unwrap();
 }

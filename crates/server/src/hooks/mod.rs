@@ -211,24 +211,29 @@ fn number(value: &Value) -> Option<i64> {
 
 /// All webhooks by their ids.
 async fn all(engine: &Engine) -> Result<Arc<BTreeMap<String, Webhook>>, Problem> {
-    let read = |document: &Document| match serde_json::from_str::<Webhook>(&document.text) {
-        Ok(hook) => Some((hook.id.clone(), hook)),
-        Err(error) => {
-            tracing::error!(webhook = %document.name, %error, "a stored webhook is unreadable");
-            None
-        }
+    let catalogue = engine.catalogue().clone();
+    let read = move |document: &Document| {
+        let hook: Webhook = catalogue.read(document)?;
+        Some((hook.id.clone(), hook))
     };
     let view =
         engine.catalogue().view(KIND, move |documents| documents.iter().filter_map(read).collect());
     Ok(view.await?)
 }
 
+/// Reads all webhooks.
+pub(crate) async fn look(engine: &Engine) -> Result<(), Problem> {
+    all(engine).await.map(drop)
+}
+
 async fn find(engine: &Engine, id: &str) -> Result<Webhook, Problem> {
     let all = all(engine).await?;
-    all.get(id).cloned().ok_or_else(|| {
-        let shown: String = id.chars().take(100).collect();
-        Problem::not_found(format!("there is no webhook with the id {shown}"))
-    })
+    all.get(id).cloned().ok_or_else(|| missing(id))
+}
+
+fn missing(id: &str) -> Problem {
+    let shown: String = id.chars().take(100).collect();
+    Problem::not_found(format!("there is no webhook with the id {shown}"))
 }
 
 /// Writes a webhook, which acts as its author.
@@ -347,8 +352,10 @@ async fn delete_webhook(
     Path(id): Path<String>,
 ) -> Result<(), Problem> {
     let _writing = writing.0.lock().await;
-    find(&api.engine, &id).await?;
-    remove(&api.engine, &id).await?;
+    // One that is damaged can be deleted, too.
+    if !remove(&api.engine, &id).await? {
+        return Err(missing(&id));
+    }
     let place = (Resource::Webhook, id.as_str());
     tags::change(&api.engine, &tagging, place, Change::Replace, Vec::new()).await
 }

@@ -138,6 +138,11 @@ async fn show_drift(State(api): State<Api>) -> Result<Json<Vec<Drift>>, Problem>
     Ok(Json(plan::drift(&api.engine).await?))
 }
 
+/// Reads who owns what.
+pub(crate) async fn look(engine: &engine::Engine) -> Result<(), Problem> {
+    owners::all(engine).await.map(drop)
+}
+
 /// Bytes of the longest name of a project.
 const NAME_MAX: usize = 100;
 

@@ -40,12 +40,10 @@ impl Owner {
 pub(super) async fn all(engine: &Engine) -> Result<BTreeMap<Object, Owner>, Problem> {
     let mut owners = BTreeMap::new();
     for document in engine.store().documents(KIND).await? {
-        let (object, owner) =
-            (Object::of_key(&document.name), serde_json::from_str::<Owner>(&document.text));
-        if let (Some(object), Ok(owner)) = (object, owner) {
-            owners.insert(object, owner);
-        } else {
-            tracing::error!(name = %document.name, "owner of a definition could not be read");
+        let Some(owner) = engine.catalogue().read::<Owner>(&document) else { continue };
+        match Object::of_key(&document.name) {
+            Some(object) => drop(owners.insert(object, owner)),
+            None => engine.catalogue().set_aside(&document, "its name is of no object".to_owned()),
         }
     }
     Ok(owners)
@@ -56,6 +54,6 @@ pub(super) async fn all(engine: &Engine) -> Result<BTreeMap<Object, Owner>, Prob
 /// # Errors
 /// The store's.
 pub(super) async fn forget(engine: &Engine, object: &Object) -> Result<(), Problem> {
-    engine.store().delete_document(KIND, &object.key(), 0).await?;
+    engine.catalogue().delete(KIND, &object.key()).await?;
     Ok(())
 }

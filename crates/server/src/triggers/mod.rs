@@ -84,7 +84,8 @@ async fn registered(engine: &Engine) -> Result<Arc<Registered>, Problem> {
                     registered.triggers.insert(trigger.name.clone(), trigger);
                 }
                 Err(flaws) => {
-                    tracing::error!(trigger = %document.name, ?flaws, "a stored trigger is unusable");
+                    let flaws: Vec<String> = flaws.iter().map(ToString::to_string).collect();
+                    aside.catalogue().set_aside(document, flaws.join("; "));
                     let place = serde_json::from_str::<Place>(&document.text).ok();
                     let place = place.and_then(|place| {
                         let method = place.method.to_ascii_uppercase().parse().ok()?;
