@@ -113,7 +113,7 @@ impl Client {
             login.save(&self.base)?;
         }
         let mut value = HeaderValue::try_from(&login.token)
-            .map_err(|_| Failure::error("the login that was kept is damaged"))?;
+            .map_err(|_| Failure::error("the stored login is damaged"))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

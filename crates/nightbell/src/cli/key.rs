@@ -158,7 +158,7 @@ async fn create(wanted: &Create, client: &Client, output: &Output) -> anyhow::Re
 /// A length of time with its unit, as in the settings.
 fn span(text: &str) -> Result<Duration, Failure> {
     let wrong =
-        || Failure::usage(format!("`{text}` is no length of time")).with_hint("write 12h or 90d");
+        || Failure::usage(format!("`{text}` is not a duration")).with_hint("write 12h or 90d");
     let unit =
         text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(unit);

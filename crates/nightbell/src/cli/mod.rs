@@ -389,7 +389,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
     if !fits {
         let hint = "`check` writes SARIF, `schedule calendar` and `oncall calendar` iCalendar, \
                     `monitor samples` CSV, `incident report` and `run report` Markdown and HTML; use -o json";
-        return Err(Failure::usage("this command has no such format").with_hint(hint).into());
+        return Err(Failure::usage("this command does not support this output format")
+            .with_hint(hint)
+            .into());
     }
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),

@@ -262,7 +262,7 @@ async fn calendar(arguments: &Calendar, client: &Client, output: &Output) -> any
         None => from.plus_millis(CALENDAR_DAYS * DAY),
     };
     if to <= from {
-        return Err(Failure::usage("--to does not lie after --from").into());
+        return Err(Failure::usage("--to is not after --from").into());
     }
     let name = &arguments.name;
     let found = if arguments.source.file.is_empty() {

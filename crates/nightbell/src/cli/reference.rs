@@ -151,8 +151,8 @@ fn argument(page: &mut String, arg: &Arg) {
 
 fn monitors() -> anyhow::Result<String> {
     let mut page = format!(
-        "# Keys of monitors files\n\n{GENERATED}\n\nWhat they are for is in [monitors](../monitors.md), [alerts](../alerts.md) and \
-         [on call](../on-call.md). A key that is not here is refused.\nBeside its keys a monitor has one of the [kinds of checks](#kinds-of-checks), a receiver one of the\n[kinds of receivers](#kinds-of-receivers).\n"
+        "# Keys of monitors files\n\n{GENERATED}\n\nThey are explained in [monitors](../monitors.md), [alerts](../alerts.md) and \
+         [on call](../on-call.md). A key that is not listed here is refused.\nBeside its keys a monitor has one of the [kinds of checks](#kinds-of-checks), a receiver one of the\n[kinds of receivers](#kinds-of-receivers).\n"
     );
     let known = known_keys();
     for object in keys::OBJECTS {
@@ -167,15 +167,15 @@ fn monitors() -> anyhow::Result<String> {
     if let Some(path) = known.keys().find(|path| !described.contains(path.as_str())) {
         anyhow::bail!("the object {path} of monitors files has no table in cli/reference/keys.rs");
     }
-    page.push_str("\n## Kinds of checks\n\nA monitor has exactly one of them. Bold settings are needed, or one of those that the line below names.\n");
+    page.push_str("\n## Kinds of checks\n\nA monitor has exactly one of them. Settings in bold are required, or one of those that the line below lists.\n");
     for kind in check_kinds() {
         let beside = match kind.beside {
             [] => String::new(),
-            names => format!(" `{}` may stand beside it as well.", names.join("`, `")),
+            names => format!(" `{}` may also stand beside it.", names.join("`, `")),
         };
         let _ = write!(
             page,
-            "\n### {}\n\nTask `{}`. A text alone is its `{}`.{beside}\n\n",
+            "\n### {}\n\nTask `{}`. A plain text sets `{}`.{beside}\n\n",
             kind.name, kind.task_type, kind.short
         );
         let settings = kind.settings.iter().map(|(name, shape)| (*name, (*shape).to_owned()));
@@ -188,8 +188,7 @@ fn monitors() -> anyhow::Result<String> {
     let shorts: BTreeMap<&str, &str> = receiver_kinds().iter().copied().collect();
     for kind in tasks::notify::receiver_kinds() {
         let short = shorts.get(kind.name).copied().unwrap_or_default();
-        let _ =
-            write!(page, "\n### {} (receiver)\n\nA text alone is its `{short}`.\n\n", kind.name);
+        let _ = write!(page, "\n### {} (receiver)\n\nA plain text sets `{short}`.\n\n", kind.name);
         table(&mut page, kind.required, kind.settings.into_iter());
     }
     Ok(page)

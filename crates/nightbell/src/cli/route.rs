@@ -129,7 +129,7 @@ async fn told_here(
     let severity = arguments.severity.as_deref().map(|word| {
         let known = "there are info, warning, error and critical";
         Severity::parse(word)
-            .ok_or_else(|| Failure::usage(format!("{word:?} is no severity; {known}")))
+            .ok_or_else(|| Failure::usage(format!("{word:?} is not a severity; {known}")))
     });
     let supposed = Supposed {
         monitor: arguments.monitor.as_deref().map(Into::into),

@@ -74,7 +74,7 @@ Examples:
         /// Why
         #[arg(long)]
         reason: Option<String>,
-        /// Do not retry it (FAILED_WITH_TERMINAL_ERROR)
+        /// Do not retry it (`FAILED_WITH_TERMINAL_ERROR`)
         #[arg(long)]
         terminal: bool,
     },

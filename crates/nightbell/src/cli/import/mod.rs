@@ -149,7 +149,7 @@ fn judge(page: &mut Page, by: &Engine) -> Result<(), Failure> {
             }
         };
         if !page.leave_monitor(&first.path, &first.message) {
-            return Err(Failure::error(format!("what was made is refused: {first}"))
+            return Err(Failure::error(format!("the converted file is refused: {first}"))
                 .with_hint("please report this with the part of the file that it comes from"));
         }
     }

@@ -44,7 +44,7 @@ pub(in crate::cli) fn time(option: &str, text: &str, now: Timestamp) -> Result<i
     };
     let ago = || Some(now.as_millisecond() - parse_span(text).ok()?);
     exact.or_else(local).map(Timestamp::as_millisecond).or_else(ago).ok_or_else(|| {
-        Failure::usage(format!("{option} is no time: `{text}`"))
+        Failure::usage(format!("{option} is not a time: `{text}`"))
             .with_hint("write 2026-03-28, 2026-03-28T02:00:00Z, or how long ago: 2h, 30d")
     })
 }

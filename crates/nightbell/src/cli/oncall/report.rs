@@ -127,8 +127,11 @@ impl Report {
         let begins =
             |day: Option<Date>| zone.instant(day?.to_datetime(jiff::civil::Time::midnight()));
         let (Some(from), Some(to)) = (begins(first), begins(next)) else {
-            return Err(Failure::usage(format!("--month is none: `{}`", clean(&self.month)))
-                .with_hint("write 2026-11"));
+            return Err(Failure::usage(format!(
+                "--month is not a month: `{}`",
+                clean(&self.month)
+            ))
+            .with_hint("write 2026-11"));
         };
         let night = Active::parse(&self.night).ok_or_else(|| {
             let message = format!("--night is no time of the day: `{}`", clean(&self.night));

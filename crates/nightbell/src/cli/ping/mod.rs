@@ -84,10 +84,16 @@ pub(crate) fn run(verb: Verb, global: &Global) -> anyhow::Result<ExitCode> {
     let Verb::Exec(exec) = verb;
     let is_address = exec.monitor.contains("://");
     if exec.create && exec.ping_key.is_none() && !is_address {
-        return Err(Failure::usage("--create needs --ping-key: who may make monitors?").into());
+        return Err(Failure::usage(
+            "--create needs --ping-key, the key that allows creating monitors",
+        )
+        .into());
     }
     if exec.monitor.trim().is_empty() {
-        return Err(Failure::usage("MONITOR is empty: whom is the job to call?").into());
+        return Err(Failure::usage(
+            "MONITOR is empty: name the heartbeat monitor that the job pings",
+        )
+        .into());
     }
     // Whatever is wrong with our side, the job runs.
     let caller = match Caller::new(&exec, global.url.as_deref()) {

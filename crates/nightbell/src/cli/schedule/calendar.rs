@@ -133,7 +133,7 @@ pub(super) async fn calendar(
         None => from.plus_millis(7 * 24 * 3_600_000),
     };
     if to < from {
-        return Err(Failure::usage("--to lies before --from").into());
+        return Err(Failure::usage("--to is before --from").into());
     }
     let days = usize::try_from((to.millis() - from.millis()) / (24 * 3_600_000) + 1)?;
     let schedules = arguments.source.schedules(client).await?;
@@ -226,7 +226,7 @@ pub(super) async fn collisions(
     output: &Output,
 ) -> anyhow::Result<()> {
     let within: SignedDuration = arguments.within.parse().map_err(|_| {
-        Failure::usage(format!("--within is no duration: `{}`", arguments.within))
+        Failure::usage(format!("--within is not a duration: `{}`", arguments.within))
             .with_hint("write 90s, 5m or 1h")
     })?;
     let within = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(0);

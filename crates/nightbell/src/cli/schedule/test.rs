@@ -78,7 +78,7 @@ pub(super) async fn run(
         None => kernel::Timestamp::MAX,
     };
     if to < from {
-        return Err(Failure::usage("--to lies before --from").into());
+        return Err(Failure::usage("--to is before --from").into());
     }
     let after = from.max(subject.start.unwrap_or(from)).plus_millis(-1);
     let until = to.min(subject.end.unwrap_or(to));
