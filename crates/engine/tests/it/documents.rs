@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use engine::Shelf;
 use engine::memory::Memory;
 use engine::store::{Document, Store};
+use engine::vault::Shelf;
 
 use kernel::alert::definition::{ChecklistOptions, File, Known, load_among};
 

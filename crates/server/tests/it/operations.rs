@@ -1,15 +1,48 @@
 //! Health, version, metrics, the description of the API, and what nothing answers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
+use engine::memory::Memory;
+use engine::store::{Document, Store as _};
 use http_body_util::BodyExt;
 use serde_json::json;
 use tower::ServiceExt;
 
 use crate::support::{Server, line};
+
+/// Kinds that are read only when somebody asks for them: what is damaged is left out, reported, and can
+/// be deleted or written again.
+#[tokio::test]
+async fn a_damaged_document_is_left_out_reported_and_can_be_deleted() {
+    let store = Arc::new(Memory::default());
+    let kinds = ["webhook", "trigger", "status_page", "status_posts", "owner"];
+    let document = |kind: &str| Document {
+        kind: kind.into(),
+        name: "workflow/1/d".into(),
+        version: 0,
+        text: "{".into(),
+    };
+    store.put_documents(kinds.map(document).to_vec()).await.expect("the store takes it");
+    let server = Server::with_store(store).await;
+    server::look_at_documents(&server.engine).await.expect("it never fails over one of them");
+    let told = server.get("/health").await.text;
+    for kind in kinds {
+        assert!(told.contains(&format!("{kind} 'workflow/1/d' (version 0) is damaged")), "{told}");
+    }
+    for path in ["/api/metadata/webhook", "/api/triggers", "/api/status-pages"] {
+        assert_eq!(server.get(path).await.ok(), json!([]), "{path}");
+    }
+    for path in ["metadata/webhook", "triggers", "status-pages"] {
+        let path = format!("/api/{path}/workflow%2F1%2Fd");
+        server.send(Method::DELETE, &path, String::new()).await.ok_text();
+    }
+    let left: Vec<_> = server.engine.damaged_documents().into_iter().map(|it| it.kind).collect();
+    assert_eq!(left, ["owner".into()], "a page goes with its posts");
+}
 
 #[tokio::test]
 async fn health_tells_what_the_store_holds() {
