@@ -9,6 +9,7 @@ mod answers;
 mod composite;
 mod context;
 mod inbound;
+mod overrides;
 mod own;
 mod pings;
 mod receivers;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::alert::definition::roster::{Rotation, Target};
+use kernel::alert::definition::roster::{Override, Rotation, Target};
 use kernel::alert::definition::{
     File, Kind, Known, MonitorDef, Receiver, Silence, Spec, composed_of_itself,
 };
@@ -26,7 +27,7 @@ use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
 use kernel::definition::{WorkflowDef, parse_workflow};
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 use crate::documents::Damaged;
@@ -39,6 +40,7 @@ pub(crate) use schedules::Fired;
 
 pub use inbound::{Inbound, Received};
 pub use kernel::alert::OWN_MONITOR;
+pub use overrides::{OVERRIDES, OVERRIDES_MAX, unmet as unmet_override};
 pub use pings::Making;
 pub use receivers::Broken;
 pub(crate) use receivers::Receivers;
@@ -165,7 +167,7 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
                 rank_of(source) < rank && file.monitors.iter().any(|it| *it.name == *name)
             })
     };
-    for (source, file) in sources {
+    for (source, file) in overrides::in_turn(sources) {
         for (name, settings) in &file.sources {
             if let Some(other) = named.insert(name.clone(), source) {
                 unfit.push(format!("{source}: the source {name} is defined by {other} already"));
@@ -206,7 +208,11 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
         }
         all.roster.extend(roster.clone());
     }
-    for (source, file) in sources {
+    let roster = &mut all.roster;
+    let written = std::mem::take(&mut roster.overrides);
+    let fits = |it: &Override| overrides::unmet(it, roster).is_none();
+    roster.overrides = written.into_iter().filter(fits).collect();
+    for (source, file) in sources.iter().filter(|(source, _)| ***source != *OVERRIDES) {
         for (what, name) in spoken_of_on_call(file) {
             if !on_call.contains_key(&(what, name.clone())) {
                 unfit.push(format!("{source}: there is no {what} {name}"));
@@ -362,8 +368,18 @@ impl Engine {
         changed: BTreeMap<Arc<str>, File>,
         gone: impl Fn(&str) -> bool,
     ) -> Result<Applied, ApplyError> {
+        let alone = self.inner.monitors.applying.lock().await;
+        self.apply_alone(changed, gone, &alone).await
+    }
+
+    /// The same, by whoever holds the lock.
+    async fn apply_alone(
+        &self,
+        changed: BTreeMap<Arc<str>, File>,
+        gone: impl Fn(&str) -> bool,
+        _alone: &MutexGuard<'_, ()>,
+    ) -> Result<Applied, ApplyError> {
         let monitors = &self.inner.monitors;
-        let _alone = monitors.applying.lock().await;
         let mut sources = monitors.sources.read().clone();
         let damaged = self.inner.damaged.names(SOURCE);
         let present = sources.keys().chain(&damaged);

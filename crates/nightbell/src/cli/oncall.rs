@@ -3,6 +3,7 @@
 //! With `-f` the files are read and the answer is computed here, by the function that routes ask;
 //! without it the server computes it by the same.
 
+mod overrides;
 mod report;
 
 use std::path::PathBuf;
@@ -54,6 +55,9 @@ Examples:
 A rotation whose `else` is an empty list has none: nobody is meant to be on call then. `nightbell check`
 finds the gaps of the next 180 days, too.")]
     Gaps(Gaps),
+    /// Let people stand in for whoever has the turn
+    #[command(subcommand)]
+    Override(overrides::Verb),
     /// Say who was called how often in a month, by day and by night, and how soon somebody acknowledged
     #[command(after_help = "\
 Examples:
@@ -127,6 +131,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Who(arguments) => who(&arguments, client, output).await,
         Verb::Calendar(arguments) => calendar(&arguments, client, output).await,
         Verb::Gaps(arguments) => gaps(&arguments, client, output).await,
+        Verb::Override(verb) => overrides::run(verb, client, output).await,
         Verb::Report(arguments) => report::run(&arguments, client, output).await,
     }
 }

@@ -37,6 +37,7 @@ mod metrics;
 mod monitors;
 mod operations;
 mod orkes;
+mod overrides;
 mod people;
 mod projects;
 mod promised;

@@ -8,6 +8,7 @@ mod judgement;
 mod keys;
 mod late;
 mod oncall;
+mod overrides;
 mod ping;
 mod preview;
 mod receiver;
@@ -65,6 +66,7 @@ pub(super) fn routes() -> Routes {
         .merge(backtest::routes())
         .merge(judgement::routes())
         .merge(oncall::routes())
+        .merge(overrides::routes())
 }
 
 /// The source of what clients define, unless they name another.
@@ -349,13 +351,7 @@ fn with(mut before: File, file: File) -> File {
     before.silences.retain(|old| file.silences.iter().all(|new| new.id != old.id));
     before.silences.extend(file.silences);
     before.ping_keys.extend(file.ping_keys);
-    before.roster.people.extend(file.roster.people);
-    before.roster.rotations.extend(file.roster.rotations);
-    for own in file.roster.overrides {
-        if !before.roster.overrides.contains(&own) {
-            before.roster.overrides.push(own);
-        }
-    }
+    before.roster.extend(file.roster);
     before
 }
 
