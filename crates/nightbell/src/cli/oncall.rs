@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use kernel::alert::definition::{ChecklistOptions, Roster, nearest_hint};
 use kernel::cron::Zone;
 use serde_json::{Value, json};
+use server::ics::{Event, Ics};
 
 use super::client::Client;
 use super::failure::{Exit, Failure};
-use super::ics::{Event, Ics};
 use super::offline;
 use super::output::{Format, Output, clean};
 use super::schedule::test::{instant, zone};

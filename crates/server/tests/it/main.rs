@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod both;
 mod bulk;
+mod calendar;
 mod code_worker;
 mod connections;
 mod console;

@@ -2,6 +2,7 @@
 //! calls of those whom a heartbeat monitor waits for.
 
 mod backtest;
+mod calendar;
 mod facets;
 mod incident;
 mod judgement;
@@ -44,6 +45,8 @@ use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
+pub(crate) use calendar::PATH as ON_CALL_CALENDAR;
+
 pub(super) fn routes() -> Routes {
     Routes::new()
         .on(Permission::Read, routes!(list))
@@ -67,6 +70,7 @@ pub(super) fn routes() -> Routes {
         .merge(judgement::routes())
         .merge(oncall::routes())
         .merge(overrides::routes())
+        .merge(calendar::routes())
 }
 
 /// The source of what clients define, unless they name another.
