@@ -16,6 +16,7 @@ mod front;
 mod grpc;
 mod guard;
 pub mod hooks;
+pub mod ics;
 mod inbound;
 mod local;
 pub mod mcp;

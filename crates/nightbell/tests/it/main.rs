@@ -35,6 +35,7 @@ mod inbound;
 mod influx_lark;
 mod limits;
 mod live;
+mod mcp;
 mod monitoring;
 mod monitors;
 mod observability;
@@ -63,6 +64,7 @@ mod secret_backends;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;
+mod skipped;
 mod skipping;
 mod sso;
 mod stand_in;

@@ -40,6 +40,7 @@ use crate::guard::{self, Peer};
 use crate::local::Local;
 use crate::oidc::{Refused, Workloads};
 use crate::problem::Problem;
+use crate::rest::ON_CALL_CALENDAR;
 use crate::{Api, grpc};
 use anonymous::Anonymous;
 use audit::{Begun, Counted};
@@ -430,9 +431,8 @@ impl Authorizer {
         path: Option<&str>,
         request: &Request,
     ) -> Option<Result<Arc<Principal>, Problem>> {
-        let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
-        let query = request.uri().query().filter(|_| is_durable);
-        let given = credential::of(request.headers(), query)?;
+        let parameter = path.and_then(parameter_of);
+        let given = credential::of(request.headers(), parameter.zip(request.uri().query()))?;
         if let Some(key) = KeyText::parse(&given) {
             return Some(match self.holder(&key) {
                 Proved::Known(principal) => Ok(principal),
@@ -764,6 +764,15 @@ pub(crate) async fn admit(
     match authorizer.enter(path, &mut request).await {
         Ok(entered) => entered.leave(next.run(request).await),
         Err(refusal) => refusal,
+    }
+}
+
+/// The parameter that may hold a credential, where whoever asks cannot send headers.
+fn parameter_of(path: &str) -> Option<&'static str> {
+    match path {
+        ON_CALL_CALENDAR => Some("key"),
+        path if path.starts_with(crate::durable::BASE) => Some(CODE),
+        _ => None,
     }
 }
 
