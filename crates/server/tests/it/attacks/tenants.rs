@@ -671,10 +671,7 @@ async fn headers_name_a_hub_once() {
 async fn grants_are_given_listed_and_taken_by_administrators() {
     let (server, _, victim) = shared().await;
     let (engine, now) = (&server.engine, server.engine.now());
-    let admin = engine
-        .access()
-        .create_key("admin", vec![Role::Admin], None, "test", now)
-        .await;
+    let admin = engine.access().create_key("admin", vec![Role::Admin], None, "test", now).await;
     let admin = admin.expect("memory takes all").text.to_string();
     let made = json!({ "name": "etl", "roles": ["worker"], "on": ["hub=sales", "task=load*"] });
     let made = ask(&server, Method::POST, "/api/access/keys", &admin, &made).await.ok();
@@ -727,10 +724,7 @@ async fn grants_are_given_listed_and_taken_by_administrators() {
 async fn an_explanation_says_which_grant_decides() {
     let (server, _, _) = shared().await;
     let (engine, now) = (&server.engine, server.engine.now());
-    let admin = engine
-        .access()
-        .create_key("admin", vec![Role::Admin], None, "test", now)
-        .await;
+    let admin = engine.access().create_key("admin", vec![Role::Admin], None, "test", now).await;
     let admin = admin.expect("memory takes all").text.to_string();
     let key =
         key(&server, &["worker on hub=mine*", "viewer on kind=workflow,tag=team=victim"]).await;
