@@ -17,6 +17,7 @@ mod grpc;
 mod guard;
 mod hooks;
 mod inbound;
+pub mod ledger;
 mod local;
 pub mod mcp;
 mod metrics;

@@ -294,6 +294,11 @@ settings! {
     /// a terminal, writes a file beside the store, named like it with `.bootstrap-key` added.
     bootstrap_key_file: Option<PathBuf> = ["off"];
 
+    /// File to which the audit ledger is written as well, one JSON object a line, for collectors of logs.
+    ///
+    /// It is made with mode 600, only ever added to, and opened anew when it was renamed, as logrotate does.
+    audit_file: Option<PathBuf> = ["off"];
+
     /// Where everything is kept: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
     ///
     /// A relative file is looked up in the folder in which the server is started.
