@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, understand};
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::moment::Moment;
 use super::output::Output;
 use super::table::Table;
@@ -180,10 +180,11 @@ async fn export(verify: bool, after: u64, client: &Client, output: &Output) -> a
         }
     }
     match (check.last(), signatures) {
-        (Some((number, hash)), Some(signatures)) => output.note(format_args!(
-            "{count} lines, unbroken, {} signatures; the hash of line {number} is {hash}",
-            signatures.count
-        )),
+        (Some((number, hash)), Some(Signatures { count: signed, .. })) => {
+            output.note(format_args!(
+                "{count} lines, unbroken, {signed} signatures; the hash of line {number} is {hash}"
+            ))
+        }
         _ => output.note(format_args!("{count} lines")),
     }
     Ok(())
@@ -191,8 +192,8 @@ async fn export(verify: bool, after: u64, client: &Client, output: &Output) -> a
 
 /// The signatures among the lines.
 struct Signatures {
-    /// The public half of the server's key.
-    key: UnparsedPublicKey<Vec<u8>>,
+    /// The public half of the server's key; `None` of an older server, which signs nothing.
+    key: Option<UnparsedPublicKey<Vec<u8>>>,
     /// The numbers and the hashes of the lines before, the newest last.
     before: VecDeque<(u64, String)>,
     count: u64,
@@ -206,14 +207,19 @@ const KEY: usize = 32;
 
 impl Signatures {
     async fn of(client: &Client) -> anyhow::Result<Self> {
-        let answer = client.get(&["audit", "key"]).send().await?.value()?;
+        let answer = match client.get(&["audit", "key"]).send().await {
+            Err(failure) if failure.exit == Exit::NotFound => {
+                return Ok(Self { key: None, before: VecDeque::new(), count: 0 });
+            }
+            answer => answer?.value()?,
+        };
         let pem = answer["publicKey"].as_str().unwrap_or_default();
         let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
         let bytes = BASE64_STANDARD.decode(text).unwrap_or_default();
         let Some((_, key)) = bytes.len().checked_sub(KEY).map(|at| bytes.split_at(at)) else {
             return Err(Failure::error("the server's key for the ledger cannot be read").into());
         };
-        let key = UnparsedPublicKey::new(&ED25519, key.to_vec());
+        let key = Some(UnparsedPublicKey::new(&ED25519, key.to_vec()));
         Ok(Self { key, before: VecDeque::new(), count: 0 })
     }
 
@@ -225,7 +231,9 @@ impl Signatures {
         let signed = said.object.split_once(' ').filter(|_| said.act == SIGN);
         if let Some((number, hash)) = signed {
             let signature = BASE64_STANDARD.decode(&said.signature).unwrap_or_default();
-            if self.key.verify(said.object.as_bytes(), &signature).is_err() {
+            let is_good =
+                |key: &UnparsedPublicKey<_>| key.verify(said.object.as_bytes(), &signature).is_ok();
+            if !self.key.as_ref().is_some_and(is_good) {
                 return Err(format!("the signature in line {} is not this server's", line.number));
             }
             let found = self.before.iter().find(|(before, _)| before.to_string() == number);

@@ -228,7 +228,7 @@ async fn users_groups_and_grants_are_made_shown_and_taken_back_by_commands() {
     server.fails(1, &["auth", "explain", "user:bob", "run", etl]).await;
     let weak = ["auth", "check", "-o", "json"];
     let (_, found) = server.ran(&weak).await;
-    assert!(found.contains("\"admin-without-end\"") && found.contains("user:bob"), "{found}");
+    assert!(found.contains("\"admin-without-end\"") && found.contains("user bob"), "{found}");
     let shut = json!({ "name": "open-door", "method": "GET", "path": "/open-door", "auth": "none",
         "show": { "kind": "workflow", "name": "w" } });
     let made = server.live.http.post(server.live.url("/api/triggers")).json(&shut);
