@@ -18,6 +18,7 @@ mod guard;
 pub mod hooks;
 pub mod ics;
 mod inbound;
+pub mod ledger;
 mod local;
 pub mod mcp;
 mod metrics;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
 mod access;
+mod access_commands;
 mod acme;
 mod alerting;
 mod attacks;
