@@ -27,8 +27,11 @@ const FINGERPRINT: usize = 16;
 const NAMED: usize = FINGERPRINT + 4 + 4;
 /// Bytes of the MAC.
 const MAC: usize = 16;
-/// Milliseconds for which a message can be answered.
-const VALID: i64 = 7 * 24 * 3_600_000;
+/// Milliseconds for which a message can be answered in any case.
+const VALID: i64 = 24 * 3_600_000;
+/// Milliseconds for which one can be answered that told of something that is still open, so that what rang
+/// on a Friday night can be acknowledged on Monday.
+const VALID_WHILE_OPEN: i64 = 7 * VALID;
 /// Kinds of receivers that reach one person, who knows what they did.
 const PERSONAL: [&str; 1] = ["twilio"];
 
@@ -65,7 +68,10 @@ pub enum AckError {
     #[error("this does not belong to any message of this server")]
     Unknown,
     /// Its message is too old.
-    #[error("the message is older than a week, so it cannot be answered any more")]
+    #[error(
+        "a message can be answered for a day, and for a week while an incident that it told of is open: \
+         this one cannot any more"
+    )]
     Expired,
     /// The store, or the server as a whole.
     #[error(transparent)]
@@ -115,18 +121,32 @@ impl Engine {
         let line = format!("{}/{}", told.subject, number(delivery));
         let search = RecordSearch { keys: vec![line], size: 1, ..RecordSearch::newest("delivery") };
         let delivery = self.ledger_line(&search).await?.ok_or(AckError::Unknown)?;
-        if delivery.at.plus_millis(VALID) < self.now() {
-            return Err(AckError::Expired);
-        }
         let body = delivery.body.parse();
         let texts = body["incidents"].as_array().into_iter().flatten();
+        let incidents: Vec<Arc<str>> = texts.filter_map(Value::as_str).map(Arc::from).collect();
+        let age = self.now().since(delivery.at);
+        let is_valid = age <= VALID
+            || age <= VALID_WHILE_OPEN && self.is_any_open(&told.subject, &incidents).await?;
+        if !is_valid {
+            return Err(AckError::Expired);
+        }
         Ok(AckMessage {
             monitor: told.subject,
             receiver: body["receiver"].as_str().ok_or(AckError::Unknown)?.into(),
             title: body["title"].as_str().unwrap_or_default().to_owned(),
-            incidents: texts.filter_map(Value::as_str).map(Arc::from).collect(),
+            incidents,
             sent_at: delivery.at,
         })
+    }
+
+    async fn is_any_open(&self, monitor: &str, incidents: &[Arc<str>]) -> Result<bool, Error> {
+        let is_open = |hosted: &crate::machine::AnyMachine| {
+            let monitor = hosted.monitor()?;
+            let mut known = incidents.iter().filter_map(|id| monitor.incident(id));
+            Some(known.any(|incident| incident.state.is_open()))
+        };
+        let found = self.look(&ExecutionId::monitor(monitor), is_open).await?;
+        Ok(found.flatten().unwrap_or(false))
     }
 
     async fn ledger_line(&self, search: &RecordSearch) -> Result<Option<kernel::Record>, Error> {

@@ -11,7 +11,7 @@ use kernel::access::{FIRST, chained};
 use kernel::{Json, Record, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::engine::Engine;
 use crate::search::RecordSearch;
@@ -30,10 +30,14 @@ pub struct AuditEntry {
     pub who: String,
     /// What people call them.
     pub name: String,
+    /// How they proved it: `key`, `token`, `session`, `password`, `sso`, `workload`, `link` or `socket`; empty
+    /// if nothing was proved.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub proof: String,
     /// From which address; empty if there was no connection.
     pub address: String,
     /// What: a method and a path of the API or a method of gRPC, `login`, or `outcome`; of the server itself
-    /// `start` and `load`.
+    /// `start`, `load` and `sign`; of a run `use-secret`.
     pub act: String,
     /// On what: the path as it was asked for.
     pub object: String,
@@ -45,6 +49,13 @@ pub struct AuditEntry {
     /// The status of the response, of an outcome or a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Of an outcome: a hash of what was sent, its body or, without one, its query. Equal ones were sent
+    /// the same; nobody without the server's key can tell from it what that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// Of `sign`: the signature of the line that its object names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// Of an outcome: the number of the line that tells what was begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<u64>,
@@ -149,6 +160,8 @@ pub struct Audit {
     head: tokio::sync::Mutex<Head>,
     /// Lines that wait for those before them.
     waiting: Mutex<Vec<Waiting>>,
+    /// The number of the last line.
+    written: watch::Sender<u64>,
 }
 
 impl Audit {
@@ -163,7 +176,20 @@ impl Audit {
                 Head { number: line.number, hash: line.hash, at: record.at }
             }
         };
-        Ok(Self { store, head: tokio::sync::Mutex::new(head), waiting: Mutex::default() })
+        let written = watch::Sender::new(head.number);
+        let head = tokio::sync::Mutex::new(head);
+        Ok(Self { store, head, waiting: Mutex::default(), written })
+    }
+
+    /// The number and the hash of the last line; 0 if there is none.
+    pub async fn head(&self) -> (u64, String) {
+        let head = self.head.lock().await;
+        (head.number, head.hash.clone())
+    }
+
+    /// Tells the number of the last line whenever there are more.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
     }
 
     /// Writes a line; it is durable when its number is answered. Lines that come meanwhile are
@@ -203,6 +229,7 @@ impl Audit {
         let result = self.store.put_records(records).await;
         if result.is_ok() {
             *head = next;
+            self.written.send_replace(head.number);
         }
         for (number, done) in answers {
             // Who has gone away meanwhile needs no answer.

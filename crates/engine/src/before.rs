@@ -16,7 +16,7 @@ pub(crate) struct Before {
     /// Whether a monitor was watched no more.
     was_removed: bool,
     was_open: bool,
-    /// When an execution had ended.
+    /// When a run had ended.
     ended: Option<Timestamp>,
     /// Whether a monitor was down, and whether it was failing.
     was: (bool, bool),
@@ -33,7 +33,7 @@ impl Before {
             existed: state.exists(),
             was_removed: state.monitor().is_some_and(|it| it.removed),
             was_open: state.is_open(),
-            ended: state.execution().and_then(|run| run.ended_at),
+            ended: ended_at(state),
             was: state.monitor().map(|it| (it.is_down(), it.is_failing())).unwrap_or_default(),
             asked: state.monitor().and_then(question),
             check: state.monitor().and_then(|it| it.check.as_ref()).map(|check| check.sequence),
@@ -97,7 +97,7 @@ pub(crate) struct Changes {
     started: u64,
     completed: u64,
     failed: u64,
-    /// Ends of the execution, for whoever exports traces.
+    /// Ends of the run, for whoever exports traces.
     pub(crate) ends: Ends,
     /// When the checks were due that began.
     began: Vec<Timestamp>,
@@ -113,10 +113,8 @@ impl Changes {
         decided: &Decided,
     ) {
         self.releases |= input.ends_execution();
-        if let Some(run) = state.execution() {
-            self.ends.add(before.ended, run);
-        }
         if state.is_run() {
+            self.ends.add(before.ended, ended_at(state));
             self.started += u64::from(!before.existed && state.exists());
             match state.end().filter(|_| before.was_open || !before.existed) {
                 Some(true) => self.completed += 1,
@@ -143,6 +141,12 @@ impl Changes {
             self.began.extend(before.due.filter(|due| *due <= check.started_at));
         }
     }
+}
+
+/// When a run has ended.
+fn ended_at(state: &AnyMachine) -> Option<Timestamp> {
+    let of_instance = || state.instance().and_then(|instance| instance.ended_at);
+    state.execution().map_or_else(of_instance, |run| run.ended_at)
 }
 
 /// When a monitor put the question after its parents that is open.

@@ -241,7 +241,11 @@ impl Engine {
                 task_id: state.task_id(key.1).to_string(),
                 execution_id: key.0.to_string(),
                 reference: task.reference.to_string(),
-                input: if filled { self.resolve(state, &task.input) } else { task.input.clone() },
+                input: if filled {
+                    self.resolve_for_runner(state, task)
+                } else {
+                    task.input.clone()
+                },
                 attempt: task.attempt,
                 runs: task.poll_count,
                 traceparent: None,

@@ -51,6 +51,7 @@ use crate::queues::{Queues, TaskKey};
 use crate::removal::Forgotten;
 use crate::runner::TaskRunner;
 use crate::samples::Samples;
+use crate::secret_uses::SecretUses;
 use crate::state_change_events;
 use crate::store::{Commit, MessageKey, Outgoing, QueueChange, QueueRow, Store, StoreError};
 use crate::suspects::Suspects;
@@ -121,6 +122,7 @@ pub(crate) struct Inner {
     /// Who wrote what acts by itself.
     pub(crate) authors: Authors,
     pub(crate) audit: Audit,
+    pub(crate) secret_uses: SecretUses,
     /// Documents that could not be read at the start.
     pub(crate) damaged: Arc<Damaged>,
     pub(crate) store: Arc<dyn Store>,
@@ -234,6 +236,7 @@ impl Engine {
             authors,
             audit: Audit::open(parts.store.clone()).await?,
             catalogue: Catalogue::new(parts.store.clone(), damaged.clone()),
+            secret_uses: SecretUses::default(),
             damaged,
             runners: runners.collect(),
             store: parts.store,

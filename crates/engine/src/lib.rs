@@ -59,6 +59,7 @@ mod room;
 mod runner;
 mod samples;
 pub mod search;
+mod secret_uses;
 mod skipping;
 pub mod stage;
 mod state_change_events;

@@ -10,6 +10,7 @@ mod composite;
 mod context;
 mod inbound;
 mod joined;
+mod overrides;
 mod own;
 mod pings;
 mod receivers;
@@ -24,7 +25,7 @@ use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
 use kernel::definition::{WorkflowDef, parse_workflow};
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 use crate::documents::Damaged;
@@ -39,6 +40,7 @@ pub use inbound::{Inbound, Received};
 pub use joined::{Misfit, together};
 use joined::{joined, rank_of};
 pub use kernel::alert::OWN_MONITOR;
+pub use overrides::{OVERRIDES, OVERRIDES_MAX, unmet as unmet_override};
 pub use pings::Making;
 pub use receivers::Broken;
 pub(crate) use receivers::Receivers;
@@ -258,8 +260,18 @@ impl Engine {
         changed: BTreeMap<Arc<str>, File>,
         gone: impl Fn(&str) -> bool,
     ) -> Result<Applied, ApplyError> {
+        let alone = self.inner.monitors.applying.lock().await;
+        self.apply_alone(changed, gone, &alone).await
+    }
+
+    /// The same, by whoever holds the lock.
+    async fn apply_alone(
+        &self,
+        changed: BTreeMap<Arc<str>, File>,
+        gone: impl Fn(&str) -> bool,
+        _alone: &MutexGuard<'_, ()>,
+    ) -> Result<Applied, ApplyError> {
         let monitors = &self.inner.monitors;
-        let _alone = monitors.applying.lock().await;
         let mut sources = monitors.sources.read().clone();
         let damaged = self.inner.damaged.names(SOURCE);
         let present = sources.keys().chain(&damaged);

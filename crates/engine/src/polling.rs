@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
 use crate::queues::Taker;
-use crate::vault::Shelf;
 
 /// What a worker asks for.
 #[derive(Clone, Debug)]
@@ -152,22 +151,9 @@ impl Engine {
         }
     }
 
-    /// The input of a task of an execution with its secrets filled in: only for the hands of whoever
-    /// does the task.
-    pub fn resolve(&self, state: &Execution, input: &Json) -> Json {
-        self.inner.vault.resolve(state, input)
-    }
-
     /// A setting with the secrets that its author named in it. Never for what came as data.
     pub fn resolve_written(&self, written: &Json) -> Json {
         self.inner.vault.resolve_written(written)
-    }
-
-    /// A value that a task's definition names for its worker: a secret, else one that anybody may
-    /// see.
-    pub fn value(&self, name: &str) -> Option<String> {
-        let vault = &self.inner.vault;
-        vault.get(Shelf::Secrets, name).or_else(|| vault.get(Shelf::Environment, name))
     }
 
     /// The tasks of a workflow's running executions that wait for a payload from outside, and what

@@ -34,7 +34,7 @@ const TOLD: i64 = 10 * 60_000;
 /// Which runs are exported, and where their traces are seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceOptions {
-    /// Names of workflows, in which `*` stands for any run of characters; those that begin with `!` are
+    /// Names of workflows and orchestrators, in which `*` stands for any run of characters; those that begin with `!` are
     /// left out. None = all.
     pub workflows: Vec<String>,
     /// The share of traces that is exported, from 0 to 1.
@@ -103,7 +103,7 @@ pub(crate) struct Traces {
 pub struct EndedRun {
     /// The run.
     pub id: ExecutionId,
-    /// The name of its workflow.
+    /// The name of its workflow, or of its orchestrator.
     pub workflow: Arc<str>,
     /// The run that waits for it.
     pub parent: Option<ExecutionId>,
@@ -174,7 +174,7 @@ fn document(cursor: &Cursor) -> Document {
     Document { kind: CURSOR.0.into(), name: CURSOR.1.into(), version: 0, text }
 }
 
-/// What a commit changes about the ends of an execution.
+/// What a commit changes about the ends of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     /// When it ended.
@@ -185,10 +185,10 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// What one more decision changes, before which it had ended then.
-    pub(crate) fn add(&mut self, before: Option<Timestamp>, state: &Execution) {
-        if before != state.ended_at {
+    pub(crate) fn add(&mut self, before: Option<Timestamp>, ended: Option<Timestamp>) {
+        if before != ended {
             self.undone = self.undone.or(before);
-            self.ended = state.ended_at;
+            self.ended = ended;
         }
     }
 }
@@ -287,14 +287,19 @@ impl Engine {
             Filter::Past(mark),
         ];
         filters.extend(traces.options.filters());
-        let search = Search {
+        let mut search = Search {
             filters,
             sort: Mark::order(Some(TimeField::Ended), false),
             size: most,
             counting: Counting::Next,
             ..Search::default()
         };
-        let rows = self.inner.store.search(&search).await?.rows;
+        // One after the other: each goes by the index over the ends of its kind.
+        let mut rows = self.inner.store.search(&search).await?.rows;
+        search.machine = MachineKind::Instance;
+        rows.extend(self.inner.store.search(&search).await?.rows);
+        rows.sort_by(|a, b| (a.ended_at, &a.id).cmp(&(b.ended_at, &b.id)));
+        rows.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         let last = rows.last().and_then(|head| Some((head.ended_at?, head.id.clone())));
         let has_more = rows.len() as u64 >= most;
         let until = last.filter(|_| has_more).unwrap_or(until);
@@ -363,6 +368,13 @@ impl Engine {
         Ok(lives::since(&lives, ended_at, unsent.map(|unsent| unsent.first)))
     }
 
+    /// Whether an earlier end of a run was undone before it was exported, so that all that the run did is
+    /// exported with the next.
+    pub fn has_unsent_end(&self, id: &ExecutionId) -> bool {
+        let traces = self.inner.traces.as_ref();
+        traces.is_some_and(|traces| traces.position.lock().cursor.unsent.contains_key(id))
+    }
+
     /// The trace of a run: that of the run from which all came, as far as it is known. `parent` is whoever
     /// waits for it.
     ///
@@ -373,7 +385,9 @@ impl Engine {
         id: &ExecutionId,
         parent: Option<&ExecutionId>,
     ) -> Result<TraceId, Error> {
-        let is_run = |id: &&ExecutionId| id.machine() == MachineKind::Execution;
+        let is_run = |id: &&ExecutionId| {
+            matches!(id.machine(), MachineKind::Execution | MachineKind::Instance)
+        };
         let Some(parent) = parent.filter(is_run) else { return Ok(TraceId::of(id)) };
         let line = match self.line_of(parent).await {
             Ok(line) => line,

@@ -55,6 +55,16 @@ impl SpanId {
         Self::cut(id.derive_uuid(&format!("span/{life}/task"), sequence))
     }
 
+    /// The span of an orchestration in one of its lives, by that life's name.
+    pub fn of_instance(id: &ExecutionId, life: &str) -> Self {
+        Self::cut(id.derive_uuid(&format!("span/{life}"), 0))
+    }
+
+    /// The span of what an orchestrator asked for in a life, by the number of the action.
+    pub fn of_action(id: &ExecutionId, life: &str, action: u32) -> Self {
+        Self::cut(id.derive_uuid(&format!("span/{life}/action"), action))
+    }
+
     /// Its bytes.
     pub const fn bytes(&self) -> &[u8; 8] {
         &self.0

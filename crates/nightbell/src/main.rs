@@ -1,6 +1,7 @@
 //! WIRES: the one binary. Reads the command line, then either serves or is a client.
 
 mod acme;
+mod audit_file;
 mod bootstrap;
 mod cli;
 mod cluster;

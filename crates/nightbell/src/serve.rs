@@ -31,7 +31,8 @@ use crate::secret_key;
 use crate::secrets::{self, Outside};
 use crate::upkeep::OfProcess;
 use crate::{
-    acme, bootstrap, cluster, damaged, deadman, exposed, limits, load, reloading, sso, traces,
+    acme, audit_file, bootstrap, cluster, damaged, deadman, exposed, limits, load, reloading, sso,
+    traces,
 };
 
 /// A server that is open but not yet told when to stop.
@@ -103,8 +104,8 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
     let (paths, seen) = (config.load.clone(), loaded.clone());
     let owned = server.shared.clone();
     let prepared = stop.unless_told(prepare(&engine, &config, &robopager, &loaded, calls)).await;
-    match prepared {
-        Some(Ok(())) => {}
+    let keeping = match prepared {
+        Some(Ok(keeping)) => keeping,
         Some(Err(error)) => {
             if let Some(why) = lost_store(owned).now_or_never() {
                 return Err(cluster::Lost(why).into());
@@ -119,7 +120,7 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
             tracing::info!("stopped before serving requests");
             return Ok(());
         }
-    }
+    };
     let watching = load::watch(engine.clone(), &paths, seen, move || options.checklist())
         .context("the files of --load cannot be watched")?;
     let asked = (hangups, reloads);
@@ -127,22 +128,29 @@ async fn run_once(config: Config, effective: &[Effective]) -> anyhow::Result<()>
     let reading = tokio::spawn(reading);
     let result = server.serve(stop).await;
     reading.abort();
-    drop(watching);
+    drop((watching, keeping));
     result
 }
 
-/// Does what must be done before the first request is answered.
+/// Does what must be done before the first request is answered; what it answers goes on while it is kept.
 async fn prepare(
     engine: &Engine,
     config: &Config,
     robopager: &Robopager,
     loaded: &load::Loaded,
     calls: tasks::http::Settings,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<AbortOnDropHandle<()>>> {
+    let mut keeping = Vec::new();
+    if let Some(file) = &config.audit_file {
+        let following = audit_file::follow(engine.clone(), file.clone())?;
+        keeping.push(AbortOnDropHandle::new(tokio::spawn(following)));
+    }
     let version = format!("nightbell {}", env!("CARGO_PKG_VERSION"));
     if let Err(error) = engine.write_audit(AuditEntry::of_server("start", version)).await {
         tracing::warn!(%error, "a line of the audit ledger was lost: the server has started");
     }
+    let signing = server::ledger::sign_hourly(engine.clone());
+    keeping.push(AbortOnDropHandle::new(tokio::spawn(signing)));
     let options = robopager.checklist();
     load::load(engine, &config.load, &options, loaded).await.map_err(|mistakes| {
         anyhow::anyhow!(
@@ -153,7 +161,8 @@ async fn prepare(
     let client = tasks::http::Client::new(calls.clone())?;
     tokio::spawn(tasks::notify::hear_presses(engine.clone(), client));
     deadman::call(engine.clone(), config, calls)?;
-    robopager.start(engine).await
+    robopager.start(engine).await?;
+    Ok(keeping)
 }
 
 /// How long the end waits for the answer of a collector of traces.

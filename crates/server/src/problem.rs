@@ -168,15 +168,12 @@ impl From<AccessError> for Problem {
                 .with_hint(
                     "An administrator lets the user in again: `nightbell user enable NAME`.",
                 ),
-            AccessError::NotAdmitted(_) => Self::new(
-                StatusCode::FORBIDDEN,
-                "not-admitted",
-                message,
-            )
-            .with_hint(
-                "An administrator puts you into one of the provider's groups that `oidc_groups` \
-                     names, or creates the user.",
-            ),
+            AccessError::NotAdmitted(_) => {
+                Self::new(StatusCode::FORBIDDEN, "not-admitted", message).with_hint(
+                    "Whoever administers the provider puts you into one of its groups that \
+                     `oidc_groups` names.",
+                )
+            }
             AccessError::Superseded => Self::new(StatusCode::CONFLICT, "superseded", message)
                 .with_hint("Sign in again, and change the password then."),
             AccessError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "logins-busy", message)

@@ -8,6 +8,7 @@ mod bench;
 #[cfg(feature = "differential")]
 mod differential;
 mod dist;
+mod fuzz_targets;
 mod packages;
 mod pages;
 mod sbom;

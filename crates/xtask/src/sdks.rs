@@ -1,4 +1,5 @@
-//! The official SDKs that tests drive the binary with, each installed once in the build folder.
+//! The official SDKs that tests drive the binary with, and programs that no package of Debian has, each
+//! installed once in the build folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,13 +19,16 @@ const PYTHON_PACKAGES: [&str; 4] = [
 /// What pins the official JavaScript SDKs, in the folder of its tests.
 const NODE_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
+/// Programs of Go modules, pinned.
+const GO_PROGRAMS: [&str; 1] = ["helm.sh/helm/v3/cmd/helm@v3.22.0"];
+
 /// The version of Java that the Java SDK is compiled for.
 const JAVA_MIN: u32 = 21;
 
 /// An SDK as the tests find it.
 struct Sdk {
-    /// The language, as people write it.
-    language: &'static str,
+    /// What it is, as people write it.
+    what: &'static str,
     /// The environment variable that tells the tests where it is.
     variable: &'static str,
     /// A folder of its own, below the build folder.
@@ -41,11 +45,11 @@ struct Sdk {
 /// `skipped` what cannot be had.
 pub(crate) fn prepare(skipped: &mut Vec<String>) -> Vec<(&'static str, PathBuf)> {
     let mut variables = Vec::new();
-    for sdk in [python(), node(), java()] {
+    for sdk in [python(), node(), java(), go()] {
         match sdk.prepare() {
             Ok(place) => variables.push((sdk.variable, place)),
             Err(error) => {
-                skipped.push(format!("tests with the {} SDK ({error:#})", sdk.language));
+                skipped.push(format!("tests with {} ({error:#})", sdk.what));
             }
         }
     }
@@ -61,7 +65,7 @@ impl Sdk {
         if std::fs::read_to_string(&marker).is_ok_and(|found| found == self.wanted) {
             return Ok(place);
         }
-        say(&format!("── preparing the {} SDK", self.language));
+        say(&format!("── preparing {}", self.what));
         let folder = self.folder.display();
         if self.folder.exists() {
             std::fs::remove_dir_all(&self.folder).with_context(|| format!("{folder}"))?;
@@ -75,7 +79,7 @@ impl Sdk {
 
 fn python() -> Sdk {
     Sdk {
-        language: "Python",
+        what: "the Python SDK",
         variable: "NIGHTBELL_TEST_PYTHON",
         folder: target().join("test-python"),
         names: "bin/python",
@@ -92,7 +96,7 @@ fn python() -> Sdk {
 fn node() -> Sdk {
     let pinned = NODE_FILES.map(|file| std::fs::read_to_string(node_tests().join(file)));
     Sdk {
-        language: "JavaScript",
+        what: "the JavaScript SDK",
         variable: "NIGHTBELL_TEST_NODE_MODULES",
         folder: target().join("test-node"),
         names: "node_modules",
@@ -115,7 +119,7 @@ fn java() -> Sdk {
     let texts = [pom, worker].map(|file| std::fs::read_to_string(file).unwrap_or_default());
     let home = jdk().map(|home| home.display().to_string()).unwrap_or_default();
     Sdk {
-        language: "Java",
+        what: "the Java SDK",
         variable: "NIGHTBELL_TEST_JAVA",
         folder: target().join("test-java"),
         names: "lib",
@@ -130,6 +134,33 @@ fn java() -> Sdk {
             let mut compiler = Command::new(home.join("bin/javac"));
             compiler.arg("-cp").arg(lib.join("*")).arg("-d").arg(&lib);
             quiet(compiler.arg(java_tests().join("Auth.java")))
+        },
+    }
+}
+
+/// Each is built in a module that is there for nothing else: `go install` alone refuses programs whose own
+/// modules replace others.
+fn go() -> Sdk {
+    Sdk {
+        what: "programs of Go",
+        variable: "NIGHTBELL_TEST_GO",
+        folder: target().join("test-go"),
+        names: "bin",
+        wanted: GO_PROGRAMS.join("\n"),
+        install: |folder| {
+            let bin = folder.join("bin");
+            let go = |words: &[&str]| {
+                let mut go = Command::new("go");
+                go.args(words).current_dir(folder).env("GOBIN", &bin);
+                quiet(go.env("GOFLAGS", "-mod=mod"))
+            };
+            go(&["mod", "init", "nightbell.test/programs"])?;
+            for program in GO_PROGRAMS {
+                go(&["get", "-tool", program])?;
+                let package = program.split_once('@').map_or(program, |(package, _)| package);
+                go(&["install", package])?;
+            }
+            Ok(())
         },
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::pages::Pages;
 use crate::words::Words;
-use crate::{root, say};
+use crate::{fuzz_targets, root, say};
 
 /// Which crates of ours a crate may depend on: the direction of the house.
 const DIRECTION: [(&str, &[&str]); 11] = [
@@ -103,6 +103,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     pages.check_contents(&mut findings);
     pages.check_errors(&sources, &mut findings);
     pages.check_attacks(&sources, &mut findings);
+    fuzz_targets::check(&root, &mut findings)?;
     for finding in &findings {
         say(&format!("tidy: {finding}"));
     }

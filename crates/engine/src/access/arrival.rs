@@ -24,8 +24,8 @@ pub struct Arrival {
     pub groups: Vec<String>,
     /// Whether a user of this name, whom no provider knows yet, is this user from now on.
     pub links: bool,
-    /// Whether a user is created who is not there yet.
-    pub creates: bool,
+    /// Whether they are let in at all; else a user who is there already leaves the groups.
+    pub is_admitted: bool,
 }
 
 impl Access {
@@ -33,8 +33,8 @@ impl Access {
     /// not exist counts for nothing.
     ///
     /// # Errors
-    /// The user is disabled; or is not there, and the name breaks the rule, is taken, or no user is to be
-    /// created; or nobody would be an administrator any more; the store's.
+    /// The user is disabled, or not admitted, whoever they were before; or is not there, and the name breaks
+    /// the rule or is taken; or nobody would be an administrator any more; the store's.
     pub async fn arrive(
         &self,
         arrival: Arrival,
@@ -56,6 +56,9 @@ impl Access {
         if !former.as_ref().is_some_and(is_same) {
             self.write(Record::User(user.clone()), now, &writing).await?;
         }
+        if !arrival.is_admitted {
+            return Err(AccessError::NotAdmitted(user.name.to_string()));
+        }
         let state = self.core.state.read();
         // Nobody else has changed anything: the right to is still held.
         let user = state.users.get(&user.id).expect("it was there, or was written");
@@ -68,7 +71,7 @@ impl Access {
 fn found(state: &State, arrival: &Arrival) -> Result<Option<UserRecord>, AccessError> {
     let named = || {
         let user = state.user(&name_of(&arrival.name, "user").ok()?)?;
-        let links = arrival.links && arrival.creates;
+        let links = arrival.links && arrival.is_admitted;
         let is_free = user.record.identity.is_none() && !user.record.application;
         (links && is_free).then_some(user)
     };
@@ -81,7 +84,7 @@ fn found(state: &State, arrival: &Arrival) -> Result<Option<UserRecord>, AccessE
 
 fn created(state: &State, arrival: &Arrival, now: Timestamp) -> Result<UserRecord, AccessError> {
     let name = name_of(&arrival.name, "user")?;
-    if !arrival.creates {
+    if !arrival.is_admitted {
         return Err(AccessError::NotAdmitted(name));
     }
     if state.user(&name).is_some() {

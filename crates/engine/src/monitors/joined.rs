@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use kernel::alert::definition::roster::{Rotation, Target};
+use kernel::alert::definition::roster::{Override, Rotation, Target};
 use kernel::alert::definition::{File, composed_of_itself};
 
+use super::overrides::{self, OVERRIDES};
 use super::{OWN_MONITOR, pings};
 
 /// What keeps sources from being one file: a name that two of them define, or that none does.
@@ -62,7 +63,7 @@ pub(super) fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<Misfit>) 
                 rank_of(source) < rank && file.monitors.iter().any(|it| *it.name == *name)
             })
     };
-    for (source, file) in sources {
+    for (source, file) in overrides::in_turn(sources) {
         for (name, settings) in &file.sources {
             if let Some(other) = named.insert(name.clone(), source) {
                 unfit.push(Misfit::twice(source, "source", name, other));
@@ -102,7 +103,11 @@ pub(super) fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<Misfit>) 
         }
         all.roster.extend(roster.clone());
     }
-    for (source, file) in sources {
+    let roster = &mut all.roster;
+    let written = std::mem::take(&mut roster.overrides);
+    let fits = |it: &Override| overrides::unmet(it, roster).is_none();
+    roster.overrides = written.into_iter().filter(fits).collect();
+    for (source, file) in sources.iter().filter(|(source, _)| ***source != *OVERRIDES) {
         for (what, name) in spoken_of_on_call(file) {
             if !on_call.contains_key(&(what, name.clone())) {
                 unfit.push(Misfit::missing(source, what, &name));

@@ -7,6 +7,7 @@
 //! itself.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use kernel::alert;
 use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
@@ -114,15 +115,16 @@ impl Vault {
         }
     }
 
-    /// The input of a task of an execution with secrets filled in: only for the hands of whoever does
-    /// the task.
-    pub(crate) fn resolve(&self, state: &Execution, input: &Json) -> Json {
-        resolve_secrets(input, &Present { vault: self, state: Some(state) })
+    /// The input of a task of an execution with secrets filled in, and their names: only for the hands of
+    /// whoever does the task.
+    pub(crate) fn resolve(&self, state: &Execution, input: &Json) -> (Json, BTreeSet<String>) {
+        let present = Present { vault: self, state: Some(state), used: RefCell::default() };
+        (resolve_secrets(input, &present), present.used.into_inner())
     }
 
     /// What an author wrote, with secrets filled in.
     pub(crate) fn resolve_written(&self, written: &Json) -> Json {
-        resolve_secrets(written, &Present { vault: self, state: None })
+        resolve_secrets(written, &Present { vault: self, state: None, used: RefCell::default() })
     }
 
     /// Why a task of an execution cannot be handed out now: it needs a secret that is kept elsewhere and
@@ -205,11 +207,15 @@ struct Present<'a> {
     vault: &'a Vault,
     /// The execution whose data it is; absent for what an author wrote.
     state: Option<&'a Execution>,
+    /// The names of the secrets that were filled in.
+    used: RefCell<BTreeSet<String>>,
 }
 
 impl Secrets for Present<'_> {
     fn secret(&self, name: &str) -> Option<String> {
-        self.vault.get(Shelf::Secrets, name)
+        let secret = self.vault.get(Shelf::Secrets, name)?;
+        self.used.borrow_mut().insert(name.to_owned());
+        Some(secret)
     }
 
     fn open(&self, sealed: &str) -> Option<Json> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
+use crate::trace::TraceParent;
 
 /// The id of every event that no action of the orchestrator made.
 pub const INBOUND: i32 = -1;
@@ -406,6 +407,24 @@ pub struct TraceContext {
     /// `tracestate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Arc<str>>,
+}
+
+impl TraceContext {
+    /// Bytes of the longest `tracestate` that is kept: what everybody must pass on, says W3C.
+    pub const STATE_MAX: usize = 512;
+
+    /// The span of a caller, by the headers `traceparent` and `tracestate`; `None` if it names none. A
+    /// `tracestate` that is empty or too long is left out.
+    pub fn of_caller(parent: &str, state: Option<&str>) -> Option<Self> {
+        let caller = TraceParent::parse(parent.trim())?;
+        let state = state.map(str::trim);
+        let state = state.filter(|text| !text.is_empty() && text.len() <= Self::STATE_MAX);
+        Some(Self {
+            parent: caller.to_string().into(),
+            span_id: caller.span.to_string().into(),
+            state: state.map(Into::into),
+        })
+    }
 }
 
 /// Why something failed, as the worker told: kept whole.

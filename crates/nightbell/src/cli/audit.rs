@@ -1,13 +1,18 @@
 //! `nightbell audit`: who changed what, who was refused, and who came in.
 
+use std::collections::VecDeque;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use clap::Subcommand;
 use jiff::Timestamp;
 use kernel::access::ChainCheck;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, understand};
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::moment::Moment;
 use super::output::Output;
 use super::table::Table;
@@ -37,13 +42,14 @@ Examples:
     /// Print all lines that are kept, oldest first, one JSON object each
     ///
     /// Each line has a hash over itself and the line before: if you keep the last hash elsewhere, a
-    /// later export shows any change of an earlier line.
+    /// later export shows any change of an earlier line. Each hour the server signs the newest hash with
+    /// its key.
     #[command(after_help = "\
 Examples:
   nightbell audit export --verify > audit.jsonl
   nightbell audit export --after 12000")]
     Export {
-        /// Check that no line was changed or removed; exits with 1 if one was
+        /// Check hashes and signatures: that no line was changed or removed; exits with 1 if one was
         #[arg(long)]
         verify: bool,
         /// Only lines after the one of this number
@@ -52,6 +58,8 @@ Examples:
     },
 }
 
+/// What the ledger calls a signature.
+const SIGN: &str = "sign";
 /// Lines of one page.
 const SIZE_MAX: u64 = 500;
 
@@ -77,6 +85,7 @@ struct Said {
     object: String,
     outcome: String,
     why: String,
+    signature: String,
     status: Option<u16>,
     of: Option<u64>,
     count: Option<u64>,
@@ -153,6 +162,7 @@ async fn list(
 
 async fn export(verify: bool, after: u64, client: &Client, output: &Output) -> anyhow::Result<()> {
     let (mut next, mut count, mut check) = (after, 0_u64, ChainCheck::default());
+    let mut signatures = if verify { Some(Signatures::of(client).await?) } else { None };
     loop {
         let answer = client.get(&["audit"]).query("after", next).send().await?.value()?;
         let lines: Vec<Line> = understand("audit ledger", &answer)?;
@@ -161,20 +171,84 @@ async fn export(verify: bool, after: u64, client: &Client, output: &Output) -> a
         for (line, value) in lines.iter().zip(answer.as_array().into_iter().flatten()) {
             output.line(value)?;
             count += 1;
-            if verify
-                && let Err(why) = check.take(line.number, &line.before, &line.text, &line.hash)
-            {
+            let Some(signatures) = &mut signatures else { continue };
+            let taken = check.take(line.number, &line.before, &line.text, &line.hash);
+            if let Err(why) = taken.and_then(|()| signatures.take(line)) {
                 let failure = Failure::error(format!("the audit ledger is broken: {why}"));
                 return Err(failure.with_hint("compare it with an earlier export").into());
             }
         }
     }
-    match check.last() {
-        Some((number, hash)) if verify => {
-            output
-                .note(format_args!("{count} lines, unbroken; the hash of line {number} is {hash}"));
+    match (check.last(), signatures) {
+        (Some((number, hash)), Some(Signatures { count: signed, .. })) => {
+            output.note(format_args!(
+                "{count} lines, unbroken, {signed} signatures; the hash of line {number} is {hash}"
+            ))
         }
         _ => output.note(format_args!("{count} lines")),
     }
     Ok(())
+}
+
+/// The signatures among the lines.
+struct Signatures {
+    /// The public half of the server's key; `None` of an older server, which signs nothing.
+    key: Option<UnparsedPublicKey<Vec<u8>>>,
+    /// The numbers and the hashes of the lines before, the newest last.
+    before: VecDeque<(u64, String)>,
+    count: u64,
+}
+
+/// Lines that may be written between one and its signature.
+const BETWEEN: usize = 100;
+
+/// Bytes of a public key of Ed25519, at the end of what its PEM holds.
+const KEY: usize = 32;
+
+impl Signatures {
+    async fn of(client: &Client) -> anyhow::Result<Self> {
+        let answer = match client.get(&["audit", "key"]).send().await {
+            Err(failure) if failure.exit == Exit::NotFound => {
+                return Ok(Self { key: None, before: VecDeque::new(), count: 0 });
+            }
+            answer => answer?.value()?,
+        };
+        let pem = answer["publicKey"].as_str().unwrap_or_default();
+        let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let bytes = BASE64_STANDARD.decode(text).unwrap_or_default();
+        let Some((_, key)) = bytes.len().checked_sub(KEY).map(|at| bytes.split_at(at)) else {
+            return Err(Failure::error("the server's key for the ledger cannot be read").into());
+        };
+        let key = Some(UnparsedPublicKey::new(&ED25519, key.to_vec()));
+        Ok(Self { key, before: VecDeque::new(), count: 0 })
+    }
+
+    /// Takes the next line. What a signature is about is compared with the line itself, if that is among
+    /// those that were taken.
+    fn take(&mut self, line: &Line) -> Result<(), String> {
+        let said: Said = serde_json::from_str(&line.text)
+            .map_err(|error| format!("line {}: {error}", line.number))?;
+        let signed = said.object.split_once(' ').filter(|_| said.act == SIGN);
+        if let Some((number, hash)) = signed {
+            let signature = BASE64_STANDARD.decode(&said.signature).unwrap_or_default();
+            let is_good =
+                |key: &UnparsedPublicKey<_>| key.verify(said.object.as_bytes(), &signature).is_ok();
+            if !self.key.as_ref().is_some_and(is_good) {
+                return Err(format!("the signature in line {} is not this server's", line.number));
+            }
+            let found = self.before.iter().find(|(before, _)| before.to_string() == number);
+            if found.is_some_and(|(_, found)| found != hash) {
+                return Err(format!(
+                    "line {} signs another line {number} than there is",
+                    line.number
+                ));
+            }
+            self.count += 1;
+        }
+        self.before.push_back((line.number, line.hash.clone()));
+        if self.before.len() > BETWEEN {
+            self.before.pop_front();
+        }
+        Ok(())
+    }
 }

@@ -305,6 +305,7 @@ mod tests {
         for tool in TOOLS {
             let value = |name| match name {
                 "status" => json!("FAILED"),
+                "from" | "last" => json!("100"),
                 "folder" => json!(here()[0]),
                 _ => json!("x"),
             };

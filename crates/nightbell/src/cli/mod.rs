@@ -18,7 +18,6 @@ mod event;
 mod failure;
 mod grant;
 mod group;
-mod ics;
 mod import;
 mod inbound;
 mod incident;

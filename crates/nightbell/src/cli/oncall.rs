@@ -3,6 +3,7 @@
 //! With `-f` the files are read and the answer is computed here, by the function that routes ask;
 //! without it the server computes it by the same.
 
+mod overrides;
 mod report;
 
 use std::path::PathBuf;
@@ -12,10 +13,10 @@ use jiff::Timestamp;
 use kernel::alert::definition::{ChecklistOptions, Roster, nearest_hint};
 use kernel::cron::Zone;
 use serde_json::{Value, json};
+use server::ics::{Event, Ics};
 
 use super::client::Client;
 use super::failure::{Exit, Failure};
-use super::ics::{Event, Ics};
 use super::offline;
 use super::output::{Format, Output, clean};
 use super::schedule::test::{instant, zone};
@@ -54,6 +55,9 @@ Examples:
 A rotation whose `else` is an empty list has none: nobody is meant to be on call then. `nightbell check`
 finds the gaps of the next 180 days, too.")]
     Gaps(Gaps),
+    /// Let people stand in for whoever has the turn
+    #[command(subcommand)]
+    Override(overrides::Verb),
     /// Show who was called how often in a month, by day and by night, and how soon the calls were
     /// acknowledged
     #[command(after_help = "\
@@ -128,6 +132,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Who(arguments) => who(&arguments, client, output).await,
         Verb::Calendar(arguments) => calendar(&arguments, client, output).await,
         Verb::Gaps(arguments) => gaps(&arguments, client, output).await,
+        Verb::Override(verb) => overrides::run(verb, client, output).await,
         Verb::Report(arguments) => report::run(&arguments, client, output).await,
     }
 }

@@ -298,6 +298,11 @@ settings! {
     /// `.bootstrap-key` added.
     bootstrap_key_file: Option<PathBuf> = ["off"];
 
+    /// File to which the audit ledger is written as well, one JSON object a line, for log collectors.
+    ///
+    /// It is created with mode 600, only appended to, and opened again after it was renamed, as logrotate does.
+    audit_file: Option<PathBuf> = ["off"];
+
     /// The store for all data: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
     ///
     /// A relative path is relative to the folder in which the server is started.

@@ -2,13 +2,16 @@
 //! keeps (decision 0065): nothing waits in memory but the request that is on its way.
 
 mod collector;
+mod instances;
 mod spans;
 
 use std::time::Duration;
 
 use engine::{EndedRun, EndedRuns, Engine, Error, TraceOptions};
+use kernel::durable::instance::Instance;
 use kernel::graph::Execution;
-use kernel::trace::SpanId;
+use kernel::trace::{SpanId, TraceId};
+use kernel::{ExecutionId, MachineKind};
 use proto::otlp::Span;
 use tasks::http;
 use tokio::task::JoinHandle;
@@ -151,7 +154,11 @@ impl Exporter {
         let parent = found.parent.as_ref();
         let trace = self.engine.exported_trace(&found.id, &found.workflow, parent).await?;
         let Some((trace, true)) = trace else { return Ok(None) };
-        let origin = readable(self.engine.read(&found.id, spans::origin_of).await)?.flatten();
+        if found.id.machine() == MachineKind::Instance {
+            return self.spans_of_instance(found, trace, most).await;
+        }
+        let told = readable(self.engine.read(&found.id, spans::origin_of).await)?;
+        let (origin, parent) = told.unwrap_or_default();
         let forked_from = match origin {
             None => None,
             Some(origin) => {
@@ -167,18 +174,57 @@ impl Exporter {
         let since = self.engine.exported_since(&found.id, found.ended_at).await;
         let since = readable(since)?;
         let Some(since) = since else { return Ok(None) };
-        let parent_life = match parent {
-            None => 0,
-            Some(parent) => {
-                readable(self.engine.read(parent, Execution::life).await)?.unwrap_or_default()
-            }
+        let parent = match parent {
+            None => None,
+            Some(parent) => self.span_of_waiting(&parent.execution, parent.sequence).await?,
         };
-        let about = About { trace, since, parent_life, forked_from };
+        let about = About { trace, since, parent, forked_from };
         let look = |run: &Execution| {
             let is_that = run.status.is_closed() && run.ended_at == Some(found.ended_at);
             is_that.then(|| spans::of(run, &about, found.exported, most))
         };
         Ok(readable(self.engine.read(&found.id, look).await)?.flatten())
+    }
+
+    /// The same of an orchestration.
+    async fn spans_of_instance(
+        &self,
+        found: &EndedRun,
+        trace: TraceId,
+        most: usize,
+    ) -> Result<Option<(Vec<Span>, bool)>, Error> {
+        let waiting = self.engine.instance(&found.id, instances::waiting).await;
+        let parent = match readable(waiting)?.flatten() {
+            None => None,
+            Some((waiting, number)) => self.span_of_waiting(&waiting, number).await?,
+        };
+        let is_all = self.engine.has_unsent_end(&found.id);
+        let about = instances::About { trace, parent, is_all };
+        let look = |state: &Instance| {
+            let is_that = state.ended_at == Some(found.ended_at);
+            is_that.then(|| instances::of(state, &about, found.exported, most))
+        };
+        Ok(readable(self.engine.instance(&found.id, look).await)?.flatten())
+    }
+
+    /// The span of a task or an action, by its number, of what waits for a run; `None` if nothing that is
+    /// exported does.
+    async fn span_of_waiting(
+        &self,
+        id: &ExecutionId,
+        number: u32,
+    ) -> Result<Option<SpanId>, Error> {
+        match id.machine() {
+            MachineKind::Execution => {
+                let life = readable(self.engine.read(id, Execution::life).await)?;
+                Ok(Some(SpanId::of_task(id, life.unwrap_or_default(), number)))
+            }
+            MachineKind::Instance => {
+                let look = |state: &Instance| instances::of_action(state, number);
+                readable(self.engine.instance(id, look).await)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Sends spans; whether they need not be sent again.

@@ -1,14 +1,14 @@
 //! A run as spans: one for each attempt at a task, and one for the run. Nothing that a run was given, has
 //! computed or answers is in them.
 
-use kernel::graph::{Execution, Status as RunStatus, Task, TaskStatus};
+use kernel::graph::{Execution, Parent, Status as RunStatus, Task, TaskStatus};
 use kernel::trace::{SpanId, TraceId, TraceParent};
-use kernel::{ExecutionId, MachineKind, Timestamp};
+use kernel::{ExecutionId, Timestamp};
 use proto::otlp::any_value::Value;
 use proto::otlp::{AnyValue, KeyValue, Link, Span, SpanKind, Status, StatusCode};
 
 /// Bytes of the longest name, and of the longest reason.
-const NAME_MAX: usize = 256;
+pub(super) const NAME_MAX: usize = 256;
 const REASON_MAX: usize = 1024;
 /// Of the flags of a span: it is sampled; whether it is of another process is known; it is.
 const SAMPLED: u32 = 1;
@@ -21,8 +21,8 @@ pub(super) struct About {
     pub(super) trace: TraceId,
     /// What ended before this was exported before.
     pub(super) since: Timestamp,
-    /// The life of the run that waits for it.
-    pub(super) parent_life: u32,
+    /// The span of whatever waits for it.
+    pub(super) parent: Option<SpanId>,
     /// The span of the run that it is a fork of.
     pub(super) forked_from: Option<(TraceId, SpanId)>,
 }
@@ -64,8 +64,7 @@ fn of_run(run: &Execution, about: &About) -> Span {
     let life = run.life();
     let mut links = Vec::new();
     if let Some(caller) = run.traceparent.as_deref().and_then(TraceParent::parse) {
-        let flags = u32::from(caller.sampled) | ORIGIN_KNOWN | REMOTE;
-        links.push(link(caller.trace, caller.span, "caller", flags));
+        links.push(to_caller(caller));
     }
     if let Some(before) = life.checked_sub(1) {
         let span = SpanId::of_run(&run.id, before);
@@ -74,7 +73,6 @@ fn of_run(run: &Execution, about: &About) -> Span {
     if let Some((trace, span)) = about.forked_from {
         links.push(link(trace, span, "forked_from", SAMPLED | ORIGIN_KNOWN));
     }
-    let parent = run.parent.as_ref().filter(|it| it.execution.machine() == MachineKind::Execution);
     let status = match run.status {
         RunStatus::Completed => None,
         _ => Some(failed(run.reason.as_deref().unwrap_or(run.status.as_str()))),
@@ -82,11 +80,7 @@ fn of_run(run: &Execution, about: &About) -> Span {
     Span {
         trace_id: about.trace.bytes().to_vec(),
         span_id: SpanId::of_run(&run.id, life).bytes().to_vec(),
-        parent_span_id: parent
-            .map(|it| {
-                SpanId::of_task(&it.execution, about.parent_life, it.sequence).bytes().to_vec()
-            })
-            .unwrap_or_default(),
+        parent_span_id: about.parent.map(|span| span.bytes().to_vec()).unwrap_or_default(),
         name: cut(&definition.name, NAME_MAX).to_owned(),
         kind: SpanKind::Internal.into(),
         links,
@@ -141,7 +135,7 @@ fn of_task(run: &Execution, about: &About, task: &Task) -> Span {
 }
 
 /// What all spans have in common. Clocks that were set back make none that ends before it begins.
-fn span(
+pub(super) fn span(
     began: Timestamp,
     ended: Option<Timestamp>,
     attributes: Vec<KeyValue>,
@@ -162,8 +156,14 @@ fn nanos(at: Timestamp) -> u64 {
     u64::try_from(at.millis()).unwrap_or(0).saturating_mul(1_000_000)
 }
 
-fn failed(why: &str) -> Status {
+pub(super) fn failed(why: &str) -> Status {
     Status { message: cut(why, REASON_MAX).to_owned(), code: StatusCode::Error.into() }
+}
+
+/// The link to the span of a caller outside.
+pub(super) fn to_caller(caller: TraceParent) -> Link {
+    let flags = u32::from(caller.sampled) | ORIGIN_KNOWN | REMOTE;
+    link(caller.trace, caller.span, "caller", flags)
 }
 
 fn link(trace: TraceId, span: SpanId, what: &str, flags: u32) -> Link {
@@ -187,11 +187,11 @@ fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
 }
 
-fn cut(text: &str, bytes: usize) -> &str {
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// The run that a run is a fork of.
-pub(super) fn origin_of(run: &Execution) -> Option<ExecutionId> {
-    run.branched_from.as_ref().map(|origin| origin.from.clone())
+/// The run that a run is a fork of, and what waits for it.
+pub(super) fn origin_of(run: &Execution) -> (Option<ExecutionId>, Option<Parent>) {
+    (run.branched_from.as_ref().map(|origin| origin.from.clone()), run.parent.clone())
 }

@@ -196,7 +196,7 @@ fn mode(file: &Path) -> u32 {
 
 /// Runs the command line with these variables and lines on standard input; answers the exit code and what
 /// it says.
-async fn says(
+pub(crate) async fn says(
     variables: &[(&str, &str)],
     input: &str,
     arguments: &[&str],

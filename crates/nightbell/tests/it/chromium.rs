@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::skipped::skipped;
+
 /// Where Debian's packages `chromium` and `chromium-driver` put the programs.
 const BROWSER: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";
@@ -44,15 +46,10 @@ impl Drop for Chromium {
 
 impl Chromium {
     /// Starts a browser; `None`, which is said, if there is none here and none is required.
-    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
     pub(crate) async fn start() -> Option<Self> {
         if !Path::new(BROWSER).exists() || !Path::new(DRIVER).exists() {
-            let required =
-                std::env::var_os("NIGHTBELL_TEST_SERVICES").is_some_and(|set| set == "1");
-            assert!(!required, "there is no {BROWSER} or no {DRIVER}");
-            eprintln!(
-                "skipped: there is no {BROWSER} or no {DRIVER}; cargo xtask test installs them"
-            );
+            let what = format!("there is no {BROWSER} or no {DRIVER}");
+            skipped(&format!("{what}; cargo xtask test installs them"));
             return None;
         }
         let _ = rustls::crypto::ring::default_provider().install_default();

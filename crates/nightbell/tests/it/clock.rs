@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::live::Live;
+use crate::skipped::skipped;
 
 /// How long a change may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -17,15 +18,12 @@ monitors:
 ";
 
 /// Debian's `faketime`.
-#[allow(clippy::print_stderr, reason = "a skipped test must say so")]
 pub(crate) fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let mut found = folders.map(|it| it.path().join("faketime/libfaketimeMT.so.1"));
     let library = found.find(|it| it.exists());
     if library.is_none() {
-        let text = "faketime is not installed (Debian's package faketime)";
-        assert!(std::env::var_os("NIGHTBELL_TEST_SERVICES").is_none_or(|v| v != "1"), "{text}");
-        eprintln!("skipped: {text}");
+        skipped("faketime is not installed (Debian's package faketime)");
     }
     library
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::live::binary;
+use crate::skipped::{of_go, skipped};
 
 /// Variables of the command line, those that the files themselves make, and secrets that are examples.
 const OTHERS: [&str; 9] = [
@@ -112,7 +113,7 @@ fn nodes_are_as_confined_as_a_single_server() {
     std::fs::write(&file, text).unwrap();
     let asked = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output();
     let Ok(output) = asked else {
-        eprintln!("skipped: there is no systemd-analyze here");
+        skipped("there is no systemd-analyze here (Debian's package systemd)");
         return;
     };
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -191,7 +192,7 @@ fn the_chart_uses_the_values_that_it_declares() {
 fn helm_makes_nodes_of_the_chart_or_says_what_is_missing() {
     let chart = root().join("helm/nightbell");
     let helm = |verb: &str, values: &[&str]| {
-        let mut helm = Command::new("helm");
+        let mut helm = Command::new(of_go("helm"));
         helm.arg(verb);
         if verb == "template" {
             helm.args(["bell", "--kube-version=1.31.0"]);
@@ -209,7 +210,7 @@ fn helm_makes_nodes_of_the_chart_or_says_what_is_missing() {
     let needed = ["image.repository=r.example.com/nightbell", "secretKey.existingSecret=key"];
     let several = [&needed[..], &["store.existingSecret=store", "replicas=3"]].concat();
     let Some((is_good, out, err)) = helm("lint", &several) else {
-        eprintln!("skipped: there is no helm here");
+        skipped("there is no helm here; cargo xtask test builds it with Go");
         return;
     };
     assert!(is_good, "{out}{err}");

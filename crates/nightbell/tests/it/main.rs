@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
 mod access;
+mod access_commands;
 mod acme;
 mod alerting;
 mod attacks;
@@ -35,6 +36,7 @@ mod inbound;
 mod influx_lark;
 mod limits;
 mod live;
+mod mcp;
 mod monitoring;
 mod monitors;
 mod observability;
@@ -63,6 +65,7 @@ mod secret_backends;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;
+mod skipped;
 mod skipping;
 mod sso;
 mod stand_in;

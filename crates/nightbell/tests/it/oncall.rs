@@ -79,3 +79,35 @@ fn tests_name_who_is_called_and_the_lint_finds_gaps() {
     assert_eq!(gaps.len(), 1, "{found:?}");
     assert!(gaps[0].contains("rotations.office"), "{gaps:?}");
 }
+
+/// Made at the command line, an override decides before the file's, is corrected by making it again, and is
+/// taken back by its times.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_is_made_corrected_and_taken_back() {
+    let live = Live::start(&[]).await;
+    let url = live.url("");
+    run("monitor apply -f watch.yaml", &url).exits(0);
+    let who = || {
+        run("oncall who primary --at 2030-12-24T12:00:00Z -o json", &url)
+            .exits(0)
+            .lines()
+            .join("\n")
+    };
+    let stretch = "--from 2030-12-24T09:00 --to 2030-12-26T09:00";
+    let add = |who: &str| run(&format!("oncall override add primary --who {who} {stretch}"), &url);
+    let line = "ann from 2030-12-24T08:00:00Z to 2030-12-26T08:00:00Z";
+    let made = add("ann").exits(0).lines();
+    assert!(made.iter().any(|it| it == line), "by the clock of the rotation: {made:?}");
+    assert!(who().contains("an override"), "{}", who());
+    add("bo,ann").exits(0);
+    let list =
+        run("oncall override list primary --tz Europe/Oslo", &url).exits(0).lines().join("\n");
+    assert_eq!(list.lines().count(), 2, "the first was corrected, not kept beside it: {list}");
+    assert!(list.contains("2030-12-24T09:00:00+01:00") && list.contains("bo, ann"), "{list}");
+    let remove = format!("oncall override remove primary {stretch} --tz Europe/Oslo");
+    run(&remove, &url).exits(0);
+    assert!(!who().contains("an override"), "{}", who());
+    run(&remove, &url).exits(3);
+    add("zed").exits(1);
+    run("oncall override list primray", &url).exits(3);
+}

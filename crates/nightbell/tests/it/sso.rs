@@ -104,13 +104,21 @@ impl<'a> Browser<'a> {
                 return at;
             }
             let (next, page) = self.send(Method::GET, &at, None).await;
+            let after = |mark: &str| {
+                let (_, rest) = page.split_once(mark).unwrap_or_else(|| panic!("{at}: {page}"));
+                rest.split('"').next().unwrap().to_owned()
+            };
             at = if let Some(next) = next {
                 next
+            } else if page.contains("name=\"proof\"") {
+                // The server asks whether the program that waits may sign in.
+                let action = at.join(&after("action=\"")).unwrap();
+                let form = format!("proof={}", after("name=\"proof\" value=\""));
+                let (_, page) = self.send(Method::POST, &action, Some(&form)).await;
+                let (_, rest) = page.split_once("href=\"http://127.0.0.1").unwrap();
+                let rest = rest.split('"').next().unwrap().replace("&amp;", "&");
+                Url::parse(&format!("http://127.0.0.1{rest}")).unwrap()
             } else {
-                let after = |mark: &str| {
-                    let (_, rest) = page.split_once(mark).unwrap_or_else(|| panic!("{at}: {page}"));
-                    rest.split('"').next().unwrap().to_owned()
-                };
                 let prompt = after("name=\"prompt\" value=\"");
                 let action = at.join(&after("action=\"")).unwrap();
                 let form = format!("prompt={prompt}&login={name}&password=x");

@@ -1,5 +1,7 @@
 //! Runs as traces: a server and a collector that takes nothing which OTLP does not allow.
 
+mod orchestrations;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::Read as _;

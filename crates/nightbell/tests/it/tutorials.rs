@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::live::{binary, free_port};
+use crate::skipped::skipped;
 
 /// What the pages write, and what stands for it in a test.
 const ADDRESS: &str = "127.0.0.1:8080";
@@ -49,7 +50,6 @@ fn is_there(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-#[expect(clippy::print_stderr, reason = "what is left out says so, as a test that is skipped")]
 fn page(name: &str, text: &str, address: &str, other: u16) -> Page {
     let mut page = Page {
         script: "set -euo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n".to_owned(),
@@ -62,7 +62,7 @@ fn page(name: &str, text: &str, address: &str, other: u16) -> Page {
             ["sh", kind @ ("run" | "serve" | "background"), programs @ ..] => {
                 is_left_out = !programs.iter().all(|program| is_there(program));
                 if is_left_out {
-                    eprintln!("skipped: {name} needs {programs:?}");
+                    skipped(&format!("{name} needs {programs:?}"));
                     continue;
                 }
                 number += 1;

@@ -15,10 +15,12 @@ use axum::http::{Extensions, Method, StatusCode};
 use axum::response::Response;
 use console::Pairs;
 use engine::{AuditEntry, Engine};
-use kernel::access::{Need, Permission, Permissions};
+use kernel::access::{Need, Permission, Permissions, Principal};
 use parking_lot::Mutex;
+use ring::hmac;
 
-use super::Actor;
+use super::change::Change;
+use super::{Actor, Authorizer};
 use crate::guard::Peer;
 use crate::local::Local;
 use crate::problem::Problem;
@@ -49,6 +51,7 @@ pub(super) fn entry(path: Option<&str>, request: &Request, actor: &Actor) -> Aud
     AuditEntry {
         who: actor.principal().map_or("anonymous", |who| &*who.id).to_owned(),
         name: actor.principal().map_or(called, |who| &*who.name).to_owned(),
+        proof: actor.proof().to_owned(),
         address: match request.extensions().get::<Local>() {
             Some(_) => "socket".to_owned(),
             None => address(request.extensions().get().copied()),
@@ -88,7 +91,10 @@ pub(super) fn is_written(need: Need, method: &Method) -> bool {
 pub(super) async fn begin(engine: &Engine, mut entry: AuditEntry) -> Result<Begun, Problem> {
     "begun".clone_into(&mut entry.outcome);
     match engine.write_audit(entry.clone()).await {
-        Ok(number) => Ok(Begun { engine: engine.clone(), entry, number, why: Why::default() }),
+        Ok(number) => {
+            let (engine, why) = (engine.clone(), Why::default());
+            Ok(Begun { engine, entry, number, why, change: Change::default() })
+        }
         Err(error) => {
             tracing::error!(%error, "the audit ledger cannot be written: changes are refused");
             let message = "the audit ledger cannot be written, so nothing was changed";
@@ -143,6 +149,7 @@ pub(super) struct Begun {
     entry: AuditEntry,
     number: u64,
     why: Why,
+    change: Change,
 }
 
 impl Begun {
@@ -150,12 +157,18 @@ impl Begun {
     pub(super) fn why(&self) -> &Why {
         &self.why
     }
+
+    /// Hashes what a request brings while its handler reads it.
+    pub(super) fn watch(&mut self, key: &hmac::Key, request: &mut Request) {
+        self.change = Change::watch(key, request);
+    }
 }
 
 impl Begun {
     /// Writes down how it ended, which nobody has to wait for.
     pub(super) fn end(self, response: &Response) {
-        let Self { engine, mut entry, number, why } = self;
+        let Self { engine, mut entry, number, why, change } = self;
+        entry.change = change.hash();
         entry.because(why.0.get().map(String::as_str));
         let status = response.status();
         // A call that was refused says so in its headers, as there is nothing else to send.
@@ -179,6 +192,56 @@ fn write_later(engine: Engine, entry: AuditEntry) {
             tracing::warn!(%error, "a line of the audit ledger was lost");
         }
     });
+}
+
+impl Authorizer {
+    pub(super) fn note_login(&self, who: &Principal, proof: &str, peer: Option<Peer>) {
+        self.note("login", Some(who), proof, peer, "ok");
+    }
+
+    pub(super) fn note_refused_login(&self, proof: &str, peer: Option<Peer>) {
+        self.note("login", None, proof, peer, "refused");
+    }
+
+    pub(super) fn note_logout(&self, who: &Principal, everywhere: bool, peer: Option<Peer>) {
+        let act = if everywhere { "logout everywhere" } else { "logout" };
+        self.note(act, Some(who), "session", peer, "ok");
+    }
+
+    pub(super) fn note(
+        &self,
+        act: &str,
+        who: Option<&Principal>,
+        proof: &str,
+        peer: Option<Peer>,
+        outcome: &str,
+    ) {
+        let entry = AuditEntry {
+            who: who.map_or("anonymous", |it| &*it.id).to_owned(),
+            name: who.map_or("anonymous", |it| &*it.name).to_owned(),
+            proof: proof.to_owned(),
+            address: address(peer),
+            act: act.to_owned(),
+            outcome: outcome.to_owned(),
+            ..AuditEntry::default()
+        };
+        self.counted.note(&self.engine, entry);
+    }
+
+    pub(super) fn note_refusal(
+        &self,
+        path: Option<&str>,
+        request: &Request,
+        who: &Actor,
+        status: StatusCode,
+    ) {
+        let entry = AuditEntry {
+            outcome: "refused".to_owned(),
+            status: Some(status.as_u16()),
+            ..entry(path, request, who)
+        };
+        self.counted.note(&self.engine, entry);
+    }
 }
 
 /// Refusals and logins: the first of a kind is written at once, those that follow are counted.

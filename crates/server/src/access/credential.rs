@@ -14,8 +14,11 @@ pub(super) const HEADERS: [HeaderName; 3] = [OWN, header::AUTHORIZATION, FUNCTIO
 /// Longest credential that is looked at, in bytes; tokens have about 200.
 const LENGTH_MAX: usize = 4096;
 
-/// The credential of a request; `query` is its query string where a `code` may hold one.
-pub(super) fn of<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+/// The credential of a request; `query` is the parameter that may hold one, and the query string.
+pub(super) fn of<'a>(
+    headers: &'a HeaderMap,
+    query: Option<(&str, &'a str)>,
+) -> Option<Cow<'a, str>> {
     let text = |name: &HeaderName| {
         let text = headers.get(name)?.to_str().ok()?.trim();
         (!text.is_empty() && text.len() <= LENGTH_MAX).then_some(text)
@@ -29,7 +32,10 @@ pub(super) fn of<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<C
         }
     };
     let functions = || text(&FUNCTIONS).map(Cow::Borrowed);
-    own().or_else(standard).or_else(functions).or_else(|| code(query?))
+    own().or_else(standard).or_else(functions).or_else(|| {
+        let (parameter, query) = query?;
+        in_query(parameter, query)
+    })
 }
 
 /// Whether a request has a header with a credential that browsers add to no request by themselves, and that
@@ -58,10 +64,10 @@ fn basic(text: &str) -> Option<String> {
 }
 
 /// A key has no characters that an address would encode.
-fn code(query: &str) -> Option<Cow<'_, str>> {
+fn in_query<'a>(parameter: &str, query: &'a str) -> Option<Cow<'a, str>> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(name, value)| {
-        name.eq_ignore_ascii_case("code") && !value.is_empty() && value.len() <= LENGTH_MAX
+        name.eq_ignore_ascii_case(parameter) && !value.is_empty() && value.len() <= LENGTH_MAX
     })?;
     Some(Cow::Borrowed(value))
 }
@@ -77,7 +83,7 @@ mod tests {
         for (name, value) in pairs {
             headers.insert(*name, HeaderValue::from_str(value).expect("a header"));
         }
-        of(&headers, query).map(std::borrow::Cow::into_owned)
+        of(&headers, query.map(|query| ("code", query))).map(std::borrow::Cow::into_owned)
     }
 
     #[test]

@@ -186,7 +186,7 @@ async fn change_password(
     // A name may be somebody else's by now, so the change is of whom the password has proved.
     access.replace_password(&proved.id, proved.generation, given.new, api.engine.now()).await?;
     if let Some(who) = actor.principal() {
-        authorizer.note("password", &who.id, &who.name, peer, "ok");
+        authorizer.note("password", Some(who), "password", peer, "ok");
     }
     tracing::info!(user = %name, "a user has changed their password");
     Ok(StatusCode::NO_CONTENT)

@@ -176,7 +176,7 @@ impl Logins {
 
 fn too_many(wait: Duration) -> Problem {
     let seconds = wait.as_secs() + 1;
-    let message = "too many attempts to sign in with this name, or from this address, have failed";
+    let message = "too many attempts with this name, or from this address, have failed";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-logins", message)
         .with_hint(format!("Try again in {seconds} s; what was sent was not looked at."))
         .retry_after(seconds)

@@ -6,6 +6,7 @@
 
 mod anonymous;
 mod audit;
+mod change;
 mod credential;
 mod held;
 mod link;
@@ -40,6 +41,7 @@ use crate::guard::{self, Peer};
 use crate::local::Local;
 use crate::oidc::{Refused, Workloads};
 use crate::problem::Problem;
+use crate::rest::ON_CALL_CALENDAR;
 use crate::{Api, grpc};
 use anonymous::Anonymous;
 use audit::{Begun, Counted};
@@ -48,6 +50,7 @@ use quota::Quotas;
 use refusal::{
     GRPC_HINT, HINT, expired, forbidden, in_the_words_of, invalid, stale, unauthenticated,
 };
+use ring::hmac;
 use session::Sessions;
 use sso::Sso;
 use throttle::Throttle;
@@ -67,11 +70,22 @@ pub(crate) use token::LIFETIME_SECONDS;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Actor {
     who: Option<Arc<Principal>>,
+    /// How it proved to be that: a word of [`AuditEntry::proof`].
+    proof: &'static str,
     /// By a session whose proof is too old for some things.
     is_stale: bool,
 }
 
 impl Actor {
+    fn known((who, proof): (Arc<Principal>, &'static str)) -> Self {
+        Self { who: Some(who), proof, is_stale: false }
+    }
+
+    /// By what it is known; empty for those who are not.
+    fn proof(&self) -> &'static str {
+        self.proof
+    }
+
     /// The principal, if it proved to be one.
     pub(crate) fn principal(&self) -> Option<&Principal> {
         self.who.as_deref()
@@ -228,11 +242,15 @@ pub(crate) struct Authorizer {
     requirements: Requirements,
     throttle: Throttle,
     logins: Logins,
+    /// Attempts at the passwords of triggers, by the names of these.
+    trigger_logins: Logins,
     sso: Option<Sso>,
     workloads: Option<Workloads>,
     anonymous: Anonymous,
     quotas: Arc<Quotas>,
     counted: Counted,
+    /// Of the hashes of changes.
+    change_key: hmac::Key,
 }
 
 impl Authorizer {
@@ -247,11 +265,13 @@ impl Authorizer {
             requirements,
             throttle: Throttle::new(&api.settings.trusted_proxies),
             logins: Logins::new(&api.settings.trusted_proxies),
+            trigger_logins: Logins::new(&api.settings.trusted_proxies),
             sso: Sso::of(&api.settings, &api.engine),
             workloads: api.settings.workloads.clone().map(Workloads::new),
             anonymous: Anonymous::default(),
             quotas: Quotas::new(api.settings.quotas),
             counted: Counted::default(),
+            change_key: change::key(&api.engine),
         }
     }
 
@@ -299,7 +319,7 @@ impl Authorizer {
         let attempt = match self.logins.begin(name, peer) {
             Ok(attempt) => attempt,
             Err(problem) => {
-                self.note_login("anonymous", "anonymous", peer, "refused");
+                self.note_refused_login("password", peer);
                 return Err(problem);
             }
         };
@@ -307,12 +327,12 @@ impl Authorizer {
             Ok(Some(principal)) => {
                 attempt.succeeded();
                 self.note_administrator(&principal, "");
-                self.note_login(&principal.id, &principal.name, peer, "ok");
+                self.note_login(&principal, "password", peer);
                 Ok(principal)
             }
             Ok(None) => {
                 attempt.failed();
-                self.note_login("anonymous", "anonymous", peer, "refused");
+                self.note_refused_login("password", peer);
                 let message =
                     "the name and the password do not belong together, or the user is disabled";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, INVALID, message).with_hint(
@@ -324,6 +344,28 @@ impl Authorizer {
                 Err(error.into())
             }
         }
+    }
+
+    /// Checks what somebody sends as the password of a trigger, unless too many were wrong before. Only what
+    /// `is_guess` says so counts as a failure.
+    ///
+    /// # Errors
+    /// 429 after too many failures.
+    pub(crate) fn try_at_trigger<E>(
+        &self,
+        trigger: &str,
+        peer: Option<Peer>,
+        check: impl FnOnce() -> Result<(), E>,
+        is_guess: impl FnOnce(&E) -> bool,
+    ) -> Result<Result<(), E>, Problem> {
+        let attempt = self.trigger_logins.begin(trigger, peer)?;
+        let checked = check();
+        match &checked {
+            Ok(()) => attempt.succeeded(),
+            Err(error) if is_guess(error) => attempt.failed(),
+            Err(_) => attempt.not_made(),
+        }
+        Ok(checked)
     }
 
     /// Who holds this key, for a session.
@@ -342,15 +384,15 @@ impl Authorizer {
         let proved = key.map_or(Proved::Unknown, |key| self.holder(&key));
         match proved {
             Proved::Known(principal) => {
-                self.note_login(&principal.id, &principal.name, peer, "ok");
+                self.note_login(&principal, "key", peer);
                 Ok(principal)
             }
             Proved::Expired => {
-                self.note_login("anonymous", "anonymous", peer, "refused");
+                self.note_refused_login("key", peer);
                 Err(expired("the key has expired"))
             }
             Proved::Unknown => {
-                self.note_login("anonymous", "anonymous", peer, "refused");
+                self.note_refused_login("key", peer);
                 self.throttle.failed(peer).await;
                 Err(invalid(
                     "the key id and the secret do not belong together, or the key was revoked",
@@ -363,36 +405,6 @@ impl Authorizer {
     /// late.
     pub(crate) async fn failed(&self, peer: Option<Peer>) {
         self.throttle.failed(peer).await;
-    }
-
-    fn note_login(&self, who: &str, name: &str, peer: Option<Peer>, outcome: &str) {
-        self.note("login", who, name, peer, outcome);
-    }
-
-    fn note_logout(&self, who: &Principal, everywhere: bool, peer: Option<Peer>) {
-        let act = if everywhere { "logout everywhere" } else { "logout" };
-        self.note(act, &who.id, &who.name, peer, "ok");
-    }
-
-    fn note(&self, act: &str, who: &str, name: &str, peer: Option<Peer>, outcome: &str) {
-        let entry = AuditEntry {
-            who: who.to_owned(),
-            name: name.to_owned(),
-            address: audit::address(peer),
-            act: act.to_owned(),
-            outcome: outcome.to_owned(),
-            ..AuditEntry::default()
-        };
-        self.counted.note(&self.engine, entry);
-    }
-
-    fn note_refusal(&self, path: Option<&str>, request: &Request, who: &Actor, status: StatusCode) {
-        let entry = AuditEntry {
-            outcome: "refused".to_owned(),
-            status: Some(status.as_u16()),
-            ..audit::entry(path, request, who)
-        };
-        self.counted.note(&self.engine, entry);
     }
 
     fn holder(&self, key: &KeyText<'_>) -> Proved {
@@ -429,20 +441,20 @@ impl Authorizer {
         &self,
         path: Option<&str>,
         request: &Request,
-    ) -> Option<Result<Arc<Principal>, Problem>> {
-        let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
-        let query = request.uri().query().filter(|_| is_durable);
-        let given = credential::of(request.headers(), query)?;
+    ) -> Option<Result<(Arc<Principal>, &'static str), Problem>> {
+        let parameter = path.and_then(parameter_of);
+        let given = credential::of(request.headers(), parameter.zip(request.uri().query()))?;
         if let Some(key) = KeyText::parse(&given) {
             return Some(match self.holder(&key) {
-                Proved::Known(principal) => Ok(principal),
+                Proved::Known(principal) => Ok((principal, "key")),
                 Proved::Expired => Err(expired("the key has expired")),
                 Proved::Unknown => Err(invalid("there is no such key, or it was revoked")),
             });
         }
         let now = self.engine.now();
         if link::Codes::is_one(&given) {
-            return Some(self.by_link(&given, path, request.uri(), now));
+            let who = self.by_link(&given, path, request.uri(), now);
+            return Some(who.map(|who| (who, "link")));
         }
         Some(match self.tokens.verify(&given, now) {
             Verdict::Of(subject) => {
@@ -450,7 +462,7 @@ impl Authorizer {
                     return Some(Err(expired("the session of the token has ended")));
                 }
                 match self.engine.access().standing(&subject.id, subject.generation, now) {
-                    Proved::Known(principal) => Ok(principal),
+                    Proved::Known(principal) => Ok((principal, "token")),
                     Proved::Expired => Err(expired("the key of the token has expired")),
                     Proved::Unknown => {
                         Err(invalid("the key of the token was revoked, or its user is disabled"))
@@ -458,7 +470,7 @@ impl Authorizer {
                 }
             }
             Verdict::Expired => Err(expired("the token has expired")),
-            Verdict::Invalid => self.by_workload(&given, now),
+            Verdict::Invalid => self.by_workload(&given, now).map(|who| (who, "workload")),
         })
     }
 
@@ -525,7 +537,7 @@ impl Authorizer {
         match self.engine.access().standing(id, generation, self.engine.now()) {
             Proved::Known(who) => {
                 let is_stale = !session.is_proved(self.proof_max, Instant::now());
-                Some(Ok(Actor { who: Some(who), is_stale }))
+                Some(Ok(Actor { is_stale, ..Actor::known((who, "session")) }))
             }
             Proved::Expired | Proved::Unknown => None,
         }
@@ -566,14 +578,16 @@ impl Authorizer {
                 workloads.fetch_keys(&lacking).await;
             }
         }
-        let known = |who| Actor { who: Some(who), is_stale: false };
         let who = match request.extensions().get::<Asked>() {
             Some(asked) => Some(Ok(asked.0.clone())),
             None => match self.who(path, request) {
                 None if session::is_for(path) => self.signed_in(request),
-                who => who.map(|it| it.map(known)),
+                who => who.map(|it| it.map(Actor::known)),
             }
-            .or_else(|| local_administrator(request).map(known).map(Ok)),
+            .or_else(|| {
+                let known = |who| Ok(Actor::known((who, "socket")));
+                local_administrator(request).map(known)
+            }),
         };
         let is_public = matches!(need, Need::Public | Need::Proof);
         let actor = match who {
@@ -686,7 +700,7 @@ impl Authorizer {
         if path.is_none() && crate::durable::canonical(request.uri()).is_some() {
             return Ok(Entered::default());
         }
-        let Admitted { actor, scope, begun } = self.admit(path, request).await?;
+        let Admitted { actor, scope, mut begun } = self.admit(path, request).await?;
         let leased = |it: &&Arc<Principal>| !is_local(it) && is_held_open(request);
         let held = actor.who.as_ref().filter(leased).map(|principal| {
             // Of the two that are held open one attends a hub, the other shows everything.
@@ -694,7 +708,8 @@ impl Authorizer {
             let session = self.session_of(path, request).map(|id| (self.sessions.clone(), id));
             held::Lease::new(self.engine.clone(), principal, hub, session)
         });
-        if let Some(begun) = &begun {
+        if let Some(begun) = &mut begun {
+            begun.watch(&self.change_key, request);
             request.extensions_mut().insert(begun.why().clone());
         }
         // Where answers have links to instances, which are triggers' and those of one API.
@@ -764,6 +779,15 @@ pub(crate) async fn admit(
     match authorizer.enter(path, &mut request).await {
         Ok(entered) => entered.leave(next.run(request).await),
         Err(refusal) => refusal,
+    }
+}
+
+/// The parameter that may hold a credential, where whoever asks cannot send headers.
+fn parameter_of(path: &str) -> Option<&'static str> {
+    match path {
+        ON_CALL_CALENDAR => Some("key"),
+        path if path.starts_with(crate::durable::BASE) => Some(CODE),
+        _ => None,
     }
 }
 

@@ -313,7 +313,7 @@ async fn come_back(
             authorizer.signed_in_by_provider(sso, begun, &brought, peer).await
         }
         _ => {
-            authorizer.note_login("anonymous", "anonymous", peer, "refused");
+            authorizer.note_refused_login("sso", peer);
             Err(unknown())
         }
     };
@@ -368,12 +368,12 @@ impl Authorizer {
         match self.engine.access().arrive(arrival(sso, person), self.engine.now()).await {
             Ok(who) => {
                 self.note_administrator(&who, "");
-                self.note_login(&who.id, &who.name, peer, "ok");
+                self.note_login(&who, "sso", peer);
                 Ok(who)
             }
             Err(error) => {
                 tracing::warn!(%error, user = shown, "user authenticated by the OpenID provider is not admitted");
-                self.note_login("anonymous", "anonymous", peer, "refused");
+                self.note_refused_login("sso", peer);
                 Err(match error {
                     AccessError::Taken(name, _) => taken(&name),
                     error => error.into(),
@@ -386,7 +386,7 @@ impl Authorizer {
     /// alone.
     fn refuse(&self, failed: Failed, peer: Option<Peer>) -> Problem {
         tracing::warn!(%failed, "sign-in by the OpenID provider failed");
-        self.note_login("anonymous", "anonymous", peer, "refused");
+        self.note_refused_login("sso", peer);
         problem_of(failed)
     }
 }
@@ -402,7 +402,7 @@ fn arrival(sso: &Sso, person: Person) -> Arrival {
         managed: options.groups.iter().map(|(_, group)| group.clone()).collect(),
         groups: person.groups,
         links: options.links_users && person.names_surely,
-        creates: person.creates,
+        is_admitted: person.is_admitted,
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use kernel::durable::ORCHESTRATION;
+use kernel::durable::{ORCHESTRATION, TraceContext};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Serialize;
 
@@ -19,7 +19,6 @@ use crate::Shared;
 use crate::access::{Actor, CODE, Scope, Signer};
 use crate::guard::Guard;
 use crate::rest::extract::RawQuery;
-use crate::rest::workflow::caller_span;
 
 /// The task hub of whoever names none.
 pub(crate) const HUB: &str = "default";
@@ -28,6 +27,13 @@ const START_RETRY_AFTER: &str = "10";
 /// A parameter that each link repeats as the caller gave it. `code`, a key of the caller's, is never
 /// repeated: links are handed on. They have a code of their own.
 const CONNECTION: &str = "connection";
+
+/// The span of a caller; what stands in several headers `tracestate` is one list, as W3C has it.
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let state = headers.get_all("tracestate").iter().filter_map(|value| value.to_str().ok());
+    let state = state.collect::<Vec<_>>().join(",");
+    TraceContext::of_caller(headers.get("traceparent")?.to_str().ok()?, Some(&state))
+}
 
 /// The parameter that makes the status of what has failed a 500.
 pub(super) const FAILURE_IS_500: &str = "returnInternalServerErrorOnFailure";
@@ -51,8 +57,8 @@ pub(crate) struct Caller {
     acts_as: Option<Arc<str>>,
     /// What signs its links, with access control.
     signer: Option<Signer>,
-    /// Its span, from the header `traceparent`.
-    traceparent: Option<Arc<str>>,
+    /// Its span, from the headers `traceparent` and `tracestate`.
+    trace: Option<TraceContext>,
 }
 
 impl FromRequestParts<Shared> for Caller {
@@ -75,13 +81,13 @@ impl Caller {
         let scope = parts.extensions.get::<Scope>().cloned().unwrap_or_default();
         let acts_as = Actor::of(&parts.extensions).acts_as();
         let signer = parts.extensions.get().cloned();
-        let traceparent = caller_span(&parts.headers);
-        Self { address, hub, parameters, scope, acts_as, signer, traceparent }
+        let trace = trace_of(&parts.headers);
+        Self { address, hub, parameters, scope, acts_as, signer, trace }
     }
 
     /// The span of which what it starts is part.
-    pub(super) fn traceparent(&self) -> Option<Arc<str>> {
-        self.traceparent.clone()
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        self.trace.clone()
     }
 
     /// A parameter by its name, whose case does not matter.

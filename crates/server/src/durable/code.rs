@@ -7,13 +7,21 @@ use std::sync::Arc;
 
 use engine::{Engine, Error};
 use kernel::durable::instance::{Input, Instance, Start};
-use kernel::durable::{Call, Fact, FailureDetails, Status};
+use kernel::durable::{Call, Fact, FailureDetails, Status, TraceContext};
 use kernel::{ExecutionId, Json, Rejected};
 use serde_json::json;
 
 use super::refusal::Refusal;
 use super::status::{HistoryEvent, RuntimeStatus, Standing, Wishes};
 use crate::problem::Problem;
+
+/// Whom a start comes from.
+pub(super) struct From {
+    /// As whom the instance acts.
+    pub(super) acts_as: Option<Arc<str>>,
+    /// The span of which it is part.
+    pub(super) trace: Option<TraceContext>,
+}
 
 /// Starts an instance under an id of the caller's, or a new one; what has ended under that id gives
 /// way to it.
@@ -27,13 +35,14 @@ pub(super) async fn start(
     version: Option<&str>,
     id: Option<&str>,
     input: &Json,
-    acts_as: Option<Arc<str>>,
+    from: From,
 ) -> Result<String, Problem> {
     let input = (!input.is_null()).then(|| Arc::from(input.text()));
     let start = Start {
         version: version.map(Arc::from),
         replaces: Start::closed_statuses(),
-        acts_as,
+        acts_as: from.acts_as,
+        trace: from.trace,
         ..Start::new(name, input, Engine::new_execution_id())
     };
     Ok(engine.start_instance(hub, id, start).await?.local_name().to_owned())

@@ -82,7 +82,8 @@ pub(crate) async fn begin(
             graph::give_way(engine, &id).await?;
         }
         let acts_as = caller.acts_as();
-        return code::start(engine, hub, code, version, id, &wanted.input, acts_as).await;
+        let from = code::From { acts_as, trace: caller.trace() };
+        return code::start(engine, hub, code, version, id, &wanted.input, from).await;
     }
     caller.scope().must_cover_workflow(engine, graph).await?;
     if id.is_some() && !caller.scope().is_all() {
@@ -94,7 +95,7 @@ pub(crate) async fn begin(
     let mut request = StartRequest::with_input(graph::meant(wanted.input));
     request.name = Some(graph.to_owned());
     request.acts_as = caller.acts_as();
-    request.traceparent = caller.traceparent();
+    request.traceparent = caller.trace().map(|trace| trace.parent);
     request.correlation_id = wanted.correlation_id;
     request.version = version
         .map(str::parse)

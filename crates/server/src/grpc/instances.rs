@@ -7,7 +7,6 @@ use engine::{Engine, Error};
 use futures_util::FutureExt;
 use kernel::durable::instance::{Input, Start};
 use kernel::durable::{Status as Stands, TraceContext};
-use kernel::trace::TraceParent;
 use kernel::{ExecutionId, Rejected};
 use proto::{
     CreateInstanceRequest, CreateOrchestrationAction, GetInstanceRequest, GetInstanceResponse,
@@ -22,12 +21,7 @@ use super::status;
 /// The span of a caller, by the metadata `traceparent` that clients with tracing send; `None` if it names none.
 pub(super) fn caller(metadata: &MetadataMap) -> Option<TraceContext> {
     let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
-    let caller = TraceParent::parse(text("traceparent")?.trim())?;
-    Some(TraceContext {
-        parent: caller.to_string().into(),
-        span_id: caller.span.to_string().into(),
-        state: text("tracestate").map(Into::into),
-    })
+    TraceContext::of_caller(text("traceparent")?, text("tracestate"))
 }
 
 /// Starts an instance; answers its id. What the request says of the caller's span counts before `caller`.

@@ -30,7 +30,8 @@ pub(super) fn routes() -> Routes {
     params(("token" = String, Path, description = "From the message")),
     responses(
         (status = 200, description = "A page for browsers, else JSON", body = serde_json::Value),
-        (status = 404, description = "The token is unknown or too old"),
+        (status = 404, description = "The token belongs to no message"),
+        (status = 410, description = "The message of the token is too old"),
     )
 )]
 async fn ask(
@@ -57,7 +58,8 @@ async fn ask(
     responses(
         (status = 200, description = "`taken`, with the incidents, or why it changes nothing; a page for \
             browsers", body = serde_json::Value),
-        (status = 404, description = "The token is unknown or too old"),
+        (status = 404, description = "The token belongs to no message"),
+        (status = 410, description = "The message of the token is too old"),
         (status = 503, description = "The store is unavailable"),
     )
 )]
@@ -87,11 +89,14 @@ pub(super) fn told(acked: &Acked) -> Value {
 pub(super) fn problem(error: AckError) -> Problem {
     match error {
         AckError::Engine(error) => error.into(),
-        AckError::Unknown | AckError::Expired => {
-            Problem::new(StatusCode::NOT_FOUND, "message-unknown", error.to_string())
-                .with_hint("Acknowledge in the console, or with `nightbell incident ack`.")
-        }
+        AckError::Unknown => none(StatusCode::NOT_FOUND, "message-unknown", &error),
+        AckError::Expired => none(StatusCode::GONE, "message-expired", &error),
     }
+}
+
+fn none(status: StatusCode, code: &'static str, error: &AckError) -> Problem {
+    Problem::new(status, code, error.to_string())
+        .with_hint("Acknowledge in the console, or with `nightbell incident ack`.")
 }
 
 fn refused(shared: &Shared, headers: &HeaderMap, error: AckError) -> Response {

@@ -47,7 +47,7 @@ pub struct Parameter {
 pub struct Request {
     /// Whether it is a POST.
     pub posts: bool,
-    /// The path, with `{name}` where values belong.
+    /// The path, with `{name}` where values belong, also in a query.
     pub path: &'static str,
     /// Parameters of the query, each with its value in which `{name}` stands for a value; without that
     /// value they are left out. Of a POST, members of the body.
@@ -67,6 +67,15 @@ const FOLDER: Parameter = Parameter {
     about: "The folder",
     option: None,
     required: true,
+    is_folder: true,
+};
+
+/// A folder of files that may take the place of what the server has.
+const FILES: Parameter = Parameter {
+    name: "folder",
+    about: "A folder on this machine with files that define it anew; as the server has it by default",
+    option: Some("--file"),
+    required: false,
     is_folder: true,
 };
 
@@ -107,6 +116,21 @@ pub const TOOLS: &[Tool] = &[
         command: &["run", "why"],
         values: &[needed("id", "Id of the run")],
         request: Some(get("/api/workflow/{id}/why", &[])),
+    },
+    Tool {
+        name: "history",
+        about: "Tells what happened in a run, commit by commit: when, and what each did.",
+        acts: false,
+        command: &["run", "history"],
+        values: &[
+            option(
+                "from",
+                "--from",
+                "The number of the first commit; the first that is kept by default",
+            ),
+            needed("id", "Id of the run"),
+        ],
+        request: Some(get("/api/workflow/{id}/history", &[("from", "{from}")])),
     },
     Tool {
         name: "runs",
@@ -167,6 +191,36 @@ pub const TOOLS: &[Tool] = &[
         values: &[
             option("project", "--project", "Name of the project; that of the folder by default"),
             FOLDER,
+        ],
+        request: None,
+    },
+    Tool {
+        name: "backtest",
+        about: "Tries a monitor on what its checks have answered: which incidents would be gone or new, \
+                and who would have been paged, compared with what happened. Nothing moves and nobody \
+                is told.",
+        acts: false,
+        command: &["monitor", "backtest"],
+        values: &[
+            FILES,
+            Parameter {
+                required: true,
+                ..option("since", "--since", "Since when: a time such as 2026-01-31T08:00:00Z")
+            },
+            needed("monitor", "Name of the monitor"),
+        ],
+        request: Some(post("/api/monitors/{monitor}/backtest?from={since}", &[])),
+    },
+    Tool {
+        name: "replay",
+        about: "Plays the latest runs of a workflow again with the definition of a folder on this machine: \
+                which of them would have gone another way. Starts nothing.",
+        acts: false,
+        command: &["workflow", "replay"],
+        values: &[
+            Parameter { required: true, about: "The folder with the definition to try", ..FILES },
+            option("last", "--last", "How many of the latest runs; 100 by default"),
+            needed("workflow", "Name of the workflow"),
         ],
         request: None,
     },
@@ -233,6 +287,11 @@ impl Offer<'_> {
         })
     }
 
+    /// The values of a tool that can be given: nobody's folders are on the server.
+    fn parameters(self, tool: &'static Tool) -> impl Iterator<Item = &'static Parameter> {
+        tool.values.iter().filter(move |it| !(self.is_remote && it.is_folder))
+    }
+
     /// What a message asks for.
     pub fn read(self, message: &Value) -> Asked {
         let Some(method) = message["method"].as_str() else {
@@ -248,7 +307,9 @@ impl Offer<'_> {
         let result = match method {
             "initialize" => Ok(initialized(params)),
             "ping" => Ok(json!({})),
-            "tools/list" => Ok(json!({ "tools": self.tools().map(described).collect::<Vec<_>>() })),
+            "tools/list" => Ok(
+                json!({ "tools": self.tools().map(|tool| self.described(tool)).collect::<Vec<_>>() }),
+            ),
             "tools/call" => match self.call(id, params) {
                 Ok(call) => return Asked::Call(call),
                 Err(why) => Err((-32602, why)),
@@ -261,18 +322,41 @@ impl Offer<'_> {
         })
     }
 
+    fn described(self, tool: &'static Tool) -> Value {
+        let described = |it: &Parameter| {
+            (it.name.to_owned(), json!({ "type": "string", "description": it.about }))
+        };
+        let properties: Map<String, Value> = self.parameters(tool).map(described).collect();
+        let required: Vec<&str> =
+            self.parameters(tool).filter(|it| it.required).map(|it| it.name).collect();
+        json!({
+            "name": tool.name,
+            "description": tool.about,
+            "inputSchema": {
+                "type": "object", "properties": properties, "required": required,
+                "additionalProperties": false,
+            },
+            "annotations": { "readOnlyHint": !tool.acts },
+        })
+    }
+
     fn call(self, id: &Value, params: &Value) -> Result<Call, String> {
         let name = params["name"].as_str().unwrap_or_default();
         let Some(tool) = self.tools().find(|tool| tool.name == name) else {
-            let acts = TOOLS.iter().any(|tool| tool.name == name && tool.acts);
-            let hint = match (acts, self.is_remote) {
-                (true, false) => "; start the server with --allow to have it",
-                (true, true) => "; add ?allow= with its name to the address to have it",
-                (false, _) => "",
+            let known = TOOLS.iter().find(|tool| tool.name == name);
+            let hint = match (known, self.is_remote) {
+                (Some(Tool { request: None, .. }), true) => {
+                    " over HTTP: it reads files of the assistant's own machine, which are not here; \
+                     start `nightbell mcp` there to have it"
+                }
+                (Some(_), false) => "; start the server with --allow to have it",
+                (Some(_), true) => "; add ?allow= with its name to the address to have it",
+                (None, _) => "; tools/list tells which there are",
             };
             return Err(format!("there is no tool {name:?}{hint}"));
         };
-        Ok(Call { id: id.clone(), tool, given: values(tool, &params["arguments"])? })
+        let parameters: Vec<&Parameter> = self.parameters(tool).collect();
+        Ok(Call { id: id.clone(), tool, given: values(&parameters, &params["arguments"])? })
     }
 }
 
@@ -301,37 +385,20 @@ fn initialized(params: &Value) -> Value {
     })
 }
 
-fn described(tool: &Tool) -> Value {
-    let described =
-        |it: &Parameter| (it.name.to_owned(), json!({ "type": "string", "description": it.about }));
-    let properties: Map<String, Value> = tool.values.iter().map(described).collect();
-    let required: Vec<&str> =
-        tool.values.iter().filter(|it| it.required).map(|it| it.name).collect();
-    json!({
-        "name": tool.name,
-        "description": tool.about,
-        "inputSchema": {
-            "type": "object", "properties": properties, "required": required,
-            "additionalProperties": false,
-        },
-        "annotations": { "readOnlyHint": !tool.acts },
-    })
-}
-
 /// The values of a tool that a message gives.
-fn values(tool: &Tool, given: &Value) -> Result<Map<String, Value>, String> {
+fn values(parameters: &[&Parameter], given: &Value) -> Result<Map<String, Value>, String> {
     let none = Map::new();
     let given = match given {
         Value::Null => &none,
         Value::Object(given) => given,
         _ => return Err("arguments are an object".to_owned()),
     };
-    if let Some(name) = given.keys().find(|name| tool.values.iter().all(|it| it.name != **name)) {
-        let known: Vec<&str> = tool.values.iter().map(|it| it.name).collect();
+    if let Some(name) = given.keys().find(|name| parameters.iter().all(|it| it.name != **name)) {
+        let known: Vec<&str> = parameters.iter().map(|it| it.name).collect();
         return Err(format!("there is no argument {name:?}; there are {}", known.join(", ")));
     }
     let mut values = Map::new();
-    for parameter in tool.values {
+    for parameter in parameters {
         let name = parameter.name;
         let value = match given.get(name) {
             Some(Value::String(value)) if !value.is_empty() => value.clone(),

@@ -24,7 +24,7 @@ pub(crate) struct Person {
     /// The groups of ours that the provider's groups of the user stand for.
     pub(crate) groups: Vec<String>,
     /// Whether a user is created who is not there yet.
-    pub(crate) creates: bool,
+    pub(crate) is_admitted: bool,
 }
 
 /// Who the claims of a signed token are about.
@@ -54,10 +54,10 @@ pub(super) fn person(
     })?;
     let groups = groups(claims, options);
     // Who may come in is said by groups, where any are named.
-    let creates = options.groups.is_empty() || !groups.is_empty();
+    let is_admitted = options.groups.is_empty() || !groups.is_empty();
     let names_surely = !is_by_email || is_verified(claims) == Some(true);
     let (subject, name) = (subject.to_owned(), name.to_owned());
-    Ok(Person { subject, name, names_surely, groups, creates })
+    Ok(Person { subject, name, names_surely, groups, is_admitted })
 }
 
 fn check(

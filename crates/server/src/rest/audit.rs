@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use engine::AuditSearch;
 use kernel::access::Permission;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
@@ -14,10 +15,13 @@ use super::extract::Query;
 use super::query::instant;
 use crate::Api;
 use crate::access::Routes;
+use crate::ledger::SigningKey;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Audit, routes!(audit_lines))
+    Routes::new()
+        .on(Permission::Audit, routes!(audit_lines))
+        .on(Permission::Audit, routes!(audit_key))
 }
 
 /// In answers: `before` of the next page.
@@ -89,4 +93,16 @@ async fn audit_lines(
             Ok(response)
         }
     }
+}
+
+/// Shows the key by which the head of the ledger is signed each hour. A line whose act is `sign` has the
+/// number and the hash of an earlier line as its object, and in `signature`, in base64, the signature of
+/// that text.
+#[utoipa::path(
+    get, path = "/api/audit/key", tag = "access",
+    responses((status = 200, description = "`algorithm`, and `publicKey` in PEM", body = serde_json::Value))
+)]
+async fn audit_key(State(api): State<Api>) -> Json<Value> {
+    let key = SigningKey::of(&api.engine);
+    Json(json!({ "algorithm": "Ed25519", "publicKey": key.public() }))
 }

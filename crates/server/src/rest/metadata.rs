@@ -396,13 +396,14 @@ fn text(body: &Bytes) -> Result<&str, Problem> {
     })
 }
 
-/// Does work that may take long (scripts are compiled) away from the threads that serve.
+/// Does work that may take long (scripts are compiled, years of shifts counted) away from the threads that
+/// serve.
 pub(crate) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "checking a definition failed");
-        let message = "internal error while the definition was checked";
+        tracing::error!(%error, "work apart from requests failed");
+        let message = "internal error; the server's log says why";
         Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
     })
 }

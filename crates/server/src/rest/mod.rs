@@ -40,6 +40,7 @@ pub(crate) mod workflow;
 use axum::Extension;
 
 use crate::access::Routes;
+pub(crate) use monitor::ON_CALL_CALENDAR;
 
 /// All paths of the API, described, each with the permission that it needs.
 pub(crate) fn router() -> Routes {

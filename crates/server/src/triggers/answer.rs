@@ -39,7 +39,7 @@ pub(crate) async fn answer(shared: &Shared, request: Request) -> Result<Response
     };
     let answered = match registered.paths.find(request.method(), request.uri().path()) {
         Found::Value(Some(trigger), path) => {
-            let admitted = admit(api, trigger, &request);
+            let admitted = admit(shared, trigger, &request);
             match admitted {
                 Ok(()) => act(shared, trigger, path, request).await,
                 Err(Unadmitted::Without(problem)) => Err(problem),
@@ -61,7 +61,7 @@ pub(crate) async fn answer(shared: &Shared, request: Request) -> Result<Response
 
 /// Why somebody may not call a trigger.
 enum Unadmitted {
-    /// There is no key with the permission.
+    /// There is no key with the permission, or too many passwords were wrong.
     Without(Problem),
     /// What the trigger itself asks for is missing or wrong.
     Unproved(Refused),
@@ -69,13 +69,17 @@ enum Unadmitted {
 
 /// Refuses whoever may not call a trigger, as far as headers tell. With access control it takes a key,
 /// unless it says otherwise; what it says itself holds without access control, too.
-fn admit(api: &Api, trigger: &Trigger, request: &Request) -> Result<(), Unadmitted> {
+fn admit(shared: &Shared, trigger: &Trigger, request: &Request) -> Result<(), Unadmitted> {
+    let api = &shared.api;
     match &trigger.auth {
         // Signatures are of bodies, which are not here yet.
         Auth::None | Auth::Signature { .. } => Ok(()),
         Auth::Basic { .. } => {
-            let checked = trigger.auth.check_basic(&api.engine, request.headers());
-            checked.map_err(Unadmitted::Unproved)
+            let peer = request.extensions().get::<Peer>().copied();
+            let check = || trigger.auth.check_basic(&api.engine, request.headers());
+            let tried =
+                shared.authorizer.try_at_trigger(&trigger.name, peer, check, Refused::is_guess);
+            tried.map_err(Unadmitted::Without)?.map_err(Unadmitted::Unproved)
         }
         Auth::Key => {
             let actor = Actor::of(request.extensions());

@@ -89,7 +89,7 @@ fn verdict(answer: &Answer) -> char {
     }
 }
 
-const ASKING: [Option<Role>; 9] = [
+const ASKING: [Option<Role>; 10] = [
     None,
     Some(Role::Viewer),
     Some(Role::Responder),
@@ -98,11 +98,12 @@ const ASKING: [Option<Role>; 9] = [
     Some(Role::Secrets),
     Some(Role::Worker),
     Some(Role::Metrics),
+    Some(Role::Auditor),
     Some(Role::Admin),
 ];
 
 /// Each operation and method, what it needs, and who passes: nobody, a viewer, a responder, a runner,
-/// an editor, one for secrets, a worker, one for metrics, an administrator.
+/// an editor, one for secrets, a worker, one for metrics, an auditor, an administrator.
 #[tokio::test]
 async fn every_path_and_method_lets_pass_whom_the_table_says() {
     let server = guarded().await;

@@ -1,11 +1,16 @@
 //! Acknowledging from a message: by its link, by a button in Slack, by a key on the phone. Who is
 //! believed, and that each message counts once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use engine::{Clock, SystemClock};
 use http_body_util::BodyExt;
+use kernel::Timestamp;
 use ring::hmac;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -15,9 +20,22 @@ use crate::support::Server;
 const PUBLIC: &str = "https://bell.example.com/nb";
 const SECRET: &str = "hunter2";
 
+/// A clock that is ahead by so many hours.
+struct Ahead(AtomicI64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_seconds(self.0.load(Ordering::SeqCst) * 3_600)
+    }
+}
+
 /// A server with an open incident of which each receiver was told, and the tokens of these messages.
 async fn server() -> (Server, Value) {
-    let server = Server::new().await;
+    server_at(Arc::new(SystemClock)).await
+}
+
+async fn server_at(clock: Arc<dyn Clock>) -> (Server, Value) {
+    let server = Server::with_clock(clock).await;
     let server = server.with(|settings| settings.public_url = Some(PUBLIC.to_owned()));
     // Nobody is at that address: what matters is that they were to be told.
     let nowhere = "http://127.0.0.1:1";
@@ -112,6 +130,35 @@ async fn a_link_shows_what_it_is_about_and_acts_once_by_post() {
     assert_eq!(shown(&server, &incident).await["state"], "open");
     let (status, page) = say(&server, Method::POST, &path, &browser, "").await;
     assert!(status == 200 && !page.contains("Acknowledged."), "{page}");
+}
+
+/// A message counts for a day, and for a week while what it told of is open.
+#[tokio::test]
+async fn an_old_message_counts_only_while_what_it_told_of_is_open() {
+    let clock = Arc::new(Ahead(AtomicI64::new(0)));
+    let (server, incident) = server_at(clock.clone()).await;
+    let path = format!("/a/{}", token(&server, "phone").await);
+    let look = async |method| say(&server, method, &path, &[], "").await;
+    clock.0.store(6 * 24, Ordering::SeqCst);
+    assert_eq!(look(Method::GET).await.0, 200, "it is open still");
+    clock.0.store(7 * 24 + 1, Ordering::SeqCst);
+    for method in [Method::GET, Method::POST] {
+        let (status, told) = look(method).await;
+        assert_eq!((status, &json_of(&told)["code"]), (410, &json!("message-expired")), "{told}");
+    }
+    assert_eq!(shown(&server, &incident).await["state"], "open", "nothing was acknowledged");
+    let browser = [("accept", "text/html".to_owned())];
+    let (status, page) = say(&server, Method::GET, &path, &browser, "").await;
+    assert!(status == 410 && page.contains("cannot any more"), "{page}");
+
+    // Once it is over, a day is all.
+    clock.0.store(0, Ordering::SeqCst);
+    let id = incident["id"].as_str().expect("it has one");
+    server.post(&format!("/api/incidents/{id}/resolve"), &json!({ "who": "bo" })).await.ok();
+    for (hours, expected) in [(23, 200), (25, 410)] {
+        clock.0.store(hours, Ordering::SeqCst);
+        assert_eq!(look(Method::GET).await.0, expected, "after {hours} hours");
+    }
 }
 
 #[tokio::test]

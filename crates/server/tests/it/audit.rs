@@ -4,9 +4,12 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use engine::{AuditEntry, AuditSearch};
 use http_body_util::BodyExt as _;
 use kernel::access::{Mode, Role};
+use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -121,6 +124,105 @@ async fn what_people_do_about_runs_and_schedules_is_written_and_why() {
     let lines = until_lines(&server, before + 2).await;
     assert_eq!(lines[before]["act"], "GET /api/scheduler/admin/resume", "{:?}", lines[before]);
     assert!(!json!(lines).to_string().contains("a payload"), "no payload is written");
+}
+
+/// Who, by what proof, what, on what, and a hash of what was sent, from which nobody can tell what it was.
+#[tokio::test]
+async fn lines_say_by_what_proof_and_have_a_hash_of_the_change() {
+    let (server, router, key) = house(Mode::On).await;
+    let given = json!({ "keyId": key[3..15], "keySecret": key }).to_string();
+    let json = ("content-type", "application/json");
+    let token = send_through(router.clone(), Method::POST, "/api/token", &[json], given).await;
+    let token = token.ok()["token"].as_str().expect("a token").to_owned();
+    let (bearer, path) = (format!("Bearer {key}"), "/api/secrets/DB");
+    let by_key = ("authorization", bearer.as_str());
+    let by_token = ("x-authorization", token.as_str());
+    for (credential, body) in
+        [(by_key, "\"hunter2\""), (by_token, "\"hunter2\""), (by_token, "\"hunter3\"")]
+    {
+        let headers = [credential, json];
+        send_through(router.clone(), Method::PUT, path, &headers, body.to_owned()).await.ok_text();
+    }
+    let removed =
+        send_through(router.clone(), Method::DELETE, path, &[by_key], String::new()).await;
+    removed.ok_text();
+    let grants = "/api/access/grants?key=0123456789ab&role=viewer";
+    send_through(router, Method::DELETE, grants, &[by_key], String::new()).await.failed(404);
+    let lines = until_lines(&server, 11).await;
+    let login = lines.iter().find(|it| it["act"] == "login").expect("somebody came in");
+    assert_eq!((&login["proof"], &login["name"]), (&json!("key"), &json!("ann")));
+    let outcomes: Vec<&Value> = lines.iter().filter(|it| it["act"] == "outcome").collect();
+    let [first, same, other, removal, narrowed] = &outcomes[..] else { panic!("{lines:?}") };
+    for (line, proof) in [(first, "key"), (same, "token"), (other, "token"), (removal, "key")] {
+        assert_eq!((&line["proof"], &line["name"]), (&json!(proof), &json!("ann")), "{line}");
+        let begun = &lines.iter().find(|it| it["number"] == line["of"]).expect("it begun");
+        assert_eq!((&begun["proof"], &begun["object"]), (&line["proof"], &json!(path)), "{begun}");
+        for field in ["number", "at", "who", "act", "object", "outcome", "status"] {
+            assert!(!line[field].is_null(), "{field}: {line}");
+        }
+    }
+    let hash = first["change"].as_str().expect("something was sent");
+    assert_eq!(same["change"], hash, "the same was sent");
+    assert!(other["change"].is_string() && other["change"] != hash, "something else was sent");
+    assert_eq!(removal["change"], Value::Null, "nothing was sent");
+    assert!(narrowed["change"].is_string(), "a query says what to change, too");
+    let plain = ring::digest::digest(&ring::digest::SHA256, b"\"hunter2\"");
+    let plain: String = plain.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(hash.len() == plain.len() && hash != plain, "whoever reads it could try passwords");
+}
+
+/// Which secrets were used is told once, by whom and for whom; what was not named is not told of.
+#[tokio::test]
+async fn the_use_of_a_secret_is_told_once_an_hour() {
+    let (server, router, key) = house(Mode::On).await;
+    let load = json!({ "name": "load", "taskReferenceName": "first", "type": "SIMPLE",
+        "inputParameters": { "token": "x ${workflow.secrets.KEY}" } });
+    server.register(json!({ "name": "flow", "version": 1, "tasks": [load] })).await;
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let ask = async |method, path: &str, body: &str| {
+        send_through(router.clone(), method, path, &headers, body.to_owned()).await
+    };
+    let (mut runs, poll) = (Vec::new(), "/api/tasks/poll/batch/load?count=1&timeout=0");
+    for _ in 0..2 {
+        runs.push(ask(Method::POST, "/api/workflow/flow", "{}").await.ok_text());
+        let taken = ask(Method::GET, poll, "").await.ok();
+        assert_eq!(taken[0]["inputData"]["token"], "x hunter2", "{taken}");
+    }
+    // What is written comes in its order: this is after all that there is of those.
+    ask(Method::PUT, "/api/secrets/OTHER", "s").await.ok_text();
+    let lines = until_lines(&server, 3).await;
+    let used: Vec<_> = lines.iter().filter(|it| it["act"] == "use-secret").collect();
+    let [used] = &used[..] else { panic!("{lines:?}") };
+    let expected = format!("KEY for a worker of load, by flow/first of {}", runs[0]);
+    assert_eq!(used["object"], expected);
+    assert!(used["who"].as_str().is_some_and(|who| who.starts_with("key:")), "{used}");
+    assert!(!json!(lines).to_string().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn the_head_of_the_ledger_is_signed() {
+    let (server, router, key) = house(Mode::On).await;
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str())];
+    let secret = send_through(router.clone(), Method::PUT, "/api/secrets/A", &headers, "s".into());
+    secret.await.ok_text();
+    let head = until_lines(&server, 2).await.len();
+    let signing = tokio::spawn(server::ledger::sign_hourly(server.engine.clone()));
+    let lines = until_lines(&server, head + 1).await;
+    signing.abort();
+    let line = lines.last().expect("a line");
+    let kept = server.engine.audit().after(head as u64 - 1).await.expect("memory answers");
+    let object = line["object"].as_str().expect("a text");
+    assert_eq!((&line["act"], object), (&json!("sign"), &*format!("{head} {}", kept[0].hash)));
+    let told = send_through(router, Method::GET, "/api/audit/key", &headers, String::new()).await;
+    let pem = told.ok()["publicKey"].as_str().expect("a text").to_owned();
+    let text: String = pem.lines().filter(|line| !line.contains("---")).collect();
+    let decode = |text: &str| BASE64_STANDARD.decode(text).expect("base64");
+    let (bytes, signature) = (decode(&text), decode(line["signature"].as_str().expect("one")));
+    let public = UnparsedPublicKey::new(&ED25519, &bytes[bytes.len() - 32..]);
+    public.verify(object.as_bytes(), &signature).expect("it is the server's");
+    public.verify(format!("{object}0").as_bytes(), &signature).expect_err("of this text alone");
 }
 
 #[tokio::test]

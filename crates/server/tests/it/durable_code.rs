@@ -8,7 +8,7 @@ use engine::durable::WorkItem;
 use kernel::durable::entity::BatchResult;
 use kernel::durable::instance::{TurnResult, Work};
 use kernel::durable::{
-    Action, ActionKind, EntityMessage, Fact, LockRequest, OperationResult, Outcome,
+    Action, ActionKind, EntityMessage, Fact, LockRequest, OperationResult, Outcome, TraceContext,
 };
 use serde_json::{Value, json};
 
@@ -403,5 +403,39 @@ async fn a_head_tells_what_a_get_would() {
     for (path, status) in [("/instances/one", 202), ("/instances/two", 404), ("/instances", 200)] {
         let answer = worker.ask(Method::HEAD, path, "").await;
         assert_eq!(answer, (status, Value::Null), "{path}");
+    }
+}
+
+/// What a worker reads of the span of whoever started an instance, by these headers.
+async fn trace_of_start(id: &str, headers: &[(&str, &str)]) -> Option<TraceContext> {
+    let worker = Worker::new().await;
+    let path = format!("{BASE}/orchestrators/hello/{id}");
+    let answer = worker.server.send_with(Method::POST, &path, headers, String::new()).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let new = worker.turn(vec![(0, end(Outcome::Completed, "1"))], None).await;
+    let begun = new.iter().find_map(|event| match &event.fact {
+        Fact::ExecutionStarted(begun) => Some(begun.trace.clone()),
+        _ => None,
+    });
+    begun.expect("the first turn says what was started")
+}
+
+#[tokio::test]
+async fn a_start_over_http_is_part_of_its_callers_trace() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = trace_of_start(
+        "one",
+        &[("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")],
+    );
+    let trace = trace.await.expect("the caller is known");
+    assert_eq!((&*trace.parent, &*trace.span_id), (PARENT, "b7ad6b7169203331"));
+    assert_eq!(trace.state.as_deref(), Some("a=1,b=2"));
+
+    let long = format!("a={}", "x".repeat(512));
+    let trace = trace_of_start("two", &[("traceparent", PARENT), ("tracestate", &long)]).await;
+    assert_eq!(trace.expect("the caller is known").state, None, "it would be too long");
+    for wrong in ["", "00-0-0-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
+        let trace = trace_of_start("three", &[("traceparent", wrong), ("tracestate", "a=1")]).await;
+        assert_eq!(trace, None, "{wrong}");
     }
 }

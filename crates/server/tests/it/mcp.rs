@@ -27,7 +27,7 @@ async fn tools_ask_the_api_and_what_acts_is_named_by_the_address() {
     };
     let told = asked(&server, "/mcp", &list).await;
     // None that needs files of the client's machine.
-    assert_eq!(names(&told), ["red", "explain", "why", "runs", "oncall"]);
+    assert_eq!(names(&told), ["red", "explain", "why", "history", "runs", "oncall", "backtest"]);
     let told = asked(&server, "/mcp?allow=retry,acknowledge", &list).await;
     assert!(names(&told).ends_with(&["acknowledge".to_owned(), "retry".to_owned()]), "{told}");
 
@@ -40,6 +40,21 @@ async fn tools_ask_the_api_and_what_acts_is_named_by_the_address() {
     assert!(text(&runs).contains(&id), "{runs}");
     let runs = asked(&server, "/mcp", &call("runs", &json!({}))).await;
     assert!(text(&runs).contains(&id), "{runs}");
+    let history = asked(&server, "/mcp", &call("history", &json!({ "id": id }))).await;
+    assert!(text(&history).contains("started"), "{history}");
+    let given = json!({ "monitor": "none", "since": "2026-01-31T08:00:00Z" });
+    let backtest = asked(&server, "/mcp", &call("backtest", &given)).await;
+    assert_eq!(backtest["result"]["isError"], true);
+    assert!(!text(&backtest).contains("from"), "the time was understood: {backtest}");
+    // What needs files of the assistant's machine is refused with the reason, not as unknown.
+    for name in ["test", "plan", "check_files", "replay"] {
+        let told = asked(&server, "/mcp", &call(name, &json!({ "folder": "/etc" }))).await;
+        let why = told["error"]["message"].as_str().expect("why").to_owned();
+        assert!(why.contains("nightbell mcp"), "{name}: {why}");
+    }
+    let given = json!({ "monitor": "m", "since": "2026-01-31T08:00:00Z", "folder": "/etc" });
+    let told = asked(&server, "/mcp", &call("backtest", &given)).await;
+    assert_eq!(told["error"]["code"], -32602, "{told}");
     let unknown = asked(&server, "/mcp", &call("why", &json!({ "id": "../secrets" }))).await;
     assert_eq!(unknown["result"]["isError"], true, "{unknown}");
     let hidden = asked(&server, "/mcp", &call("retry", &json!({ "id": id }))).await;

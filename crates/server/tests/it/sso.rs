@@ -508,10 +508,13 @@ async fn only_who_is_meant_becomes_a_user() {
     assert_eq!(house.refused().await, "not-admitted");
     house.provider.claim("groups", json!(["sre"]));
     assert_eq!(location(&house.sign_in().await), "/console/runs");
-    // Who is a user stays one, and may do no more than before.
+    // Who was one is let in no more, and leaves the groups; until the provider names one again.
     house.provider.claim("groups", json!([]));
-    assert_eq!(location(&house.sign_in().await), "/console/runs");
+    assert_eq!(house.refused().await, "not-admitted");
     assert!(house.groups("ann@example.com").is_empty());
+    house.provider.claim("groups", json!(["sre"]));
+    assert_eq!(location(&house.sign_in().await), "/console/runs");
+    assert_eq!(house.groups("ann@example.com"), ["on-call"]);
 
     // By the domain of a mail address that is verified.
     let house = House::with(|it| it.email_domains = vec!["Example.com".into()]).await;

@@ -4,7 +4,7 @@ use axum::http::Method;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::support::{Server, waiting};
+use crate::support::{Server, send_through, waiting};
 
 fn start(name: &str, path: &str) -> Value {
     json!({ "name": name, "method": "POST", "path": path, "start": { "name": "w" } })
@@ -235,10 +235,10 @@ async fn a_trigger_asks_for_a_name_and_a_password_also_without_access_control() 
     let refused = server.send(Method::POST, "/jobs", String::new()).await;
     assert_eq!(refused.code(401), "unverified");
     assert!(refused.headers["www-authenticate"].to_str().unwrap().starts_with("Basic"));
-    for wrong in ["grafana:another", "other:a secret", "grafana:", "a secret", "grafana:a secret "]
-    {
+    for wrong in ["grafana:another", "other:a secret", "grafana:a secret "] {
         assert_eq!(call(wrong).await.code(401), "unverified", "{wrong}");
     }
+    assert_eq!(call("a secret").await.code(401), "unverified", "no name");
     let begun = call("grafana:a secret").await;
     assert_eq!(begun.status, 202, "{}", begun.text);
     let id = begun.json()["id"].as_str().expect("an id").to_owned();
@@ -248,6 +248,39 @@ async fn a_trigger_asks_for_a_name_and_a_password_also_without_access_control() 
     trigger["secret"] = "${workflow.secrets.GONE}".into();
     define(&server, &trigger).await;
     assert_eq!(call("grafana:").await.code(503), "trigger-unusable");
+}
+
+/// Whoever guesses has to wait, from how many addresses it may be; other triggers are not concerned.
+#[tokio::test]
+async fn passwords_of_a_trigger_are_guessed_slowly() {
+    let server = with_secret().await;
+    for (name, path) in [("t", "/jobs"), ("other", "/others")] {
+        let mut trigger = start(name, path);
+        trigger["auth"] = "basic".into();
+        trigger["user"] = "grafana".into();
+        trigger["secret"] = "${workflow.secrets.HOOK}".into();
+        define(&server, &trigger).await;
+    }
+    let router = server.router();
+    let call = async |path: &str, given: &str| {
+        let given = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(given));
+        let headers = [("authorization", &*given)];
+        send_through(router.clone(), Method::POST, path, &headers, String::new()).await
+    };
+    for _ in 0..20 {
+        let asked = send_through(router.clone(), Method::POST, "/jobs", &[], String::new()).await;
+        assert_eq!(asked.code(401), "unverified", "who sends no password guesses nothing");
+    }
+    for at in 0..5 {
+        let wrong = format!("grafana:{at}");
+        assert_eq!(call("/jobs", &wrong).await.code(401), "unverified", "{wrong}");
+    }
+    for given in ["grafana:6", "grafana:a secret"] {
+        let refused = call("/jobs", given).await;
+        assert_eq!(refused.code(429), "too-many-logins", "it is not looked at: {given}");
+        assert!(refused.headers.contains_key("retry-after"));
+    }
+    assert_eq!(call("/others", "grafana:a secret").await.status, 202);
 }
 
 /// Where GitHub puts its signatures, and many others.

@@ -11,10 +11,10 @@ use kernel::alert::definition::ChecklistOptions;
 use kernel::cron::Zone;
 use kernel::schedule::{Foreseen, ScheduleSpec, overlaps, schedule_from_value};
 use serde_json::{Value, json};
+use server::ics::{Event, Ics};
 
 use super::super::client::Client;
 use super::super::failure::Failure;
-use super::super::ics::{Event, Ics};
 use super::super::offline;
 use super::super::output::{Format, Output};
 use super::super::table::Table;

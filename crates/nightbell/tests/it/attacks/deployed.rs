@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::live::{Live, binary};
+use crate::skipped::skipped;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -120,7 +121,7 @@ fn systemd_understands_the_unit() {
         })
     };
     let Ok((is_well, said)) = ask(&["verify", "--man=no"]) else {
-        eprintln!("skipped: there is no systemd-analyze here");
+        skipped("there is no systemd-analyze here (Debian's package systemd)");
         return;
     };
     let about_it: Vec<&str> = said.lines().filter(|line| line.contains("nightbell")).collect();

@@ -2,12 +2,14 @@
 //! calls of those whom a heartbeat monitor waits for.
 
 mod backtest;
+mod calendar;
 mod facets;
 mod incident;
 mod judgement;
 mod keys;
 mod late;
 mod oncall;
+mod overrides;
 mod ping;
 mod preview;
 mod receiver;
@@ -43,6 +45,8 @@ use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
+pub(crate) use calendar::PATH as ON_CALL_CALENDAR;
+
 pub(super) fn routes() -> Routes {
     Routes::new()
         .on(Permission::Read, routes!(list))
@@ -65,6 +69,8 @@ pub(super) fn routes() -> Routes {
         .merge(backtest::routes())
         .merge(judgement::routes())
         .merge(oncall::routes())
+        .merge(overrides::routes())
+        .merge(calendar::routes())
 }
 
 /// The source of what clients define, unless they name another.
@@ -352,13 +358,7 @@ fn with(mut before: File, file: File) -> File {
     before.silences.retain(|old| file.silences.iter().all(|new| new.id != old.id));
     before.silences.extend(file.silences);
     before.ping_keys.extend(file.ping_keys);
-    before.roster.people.extend(file.roster.people);
-    before.roster.rotations.extend(file.roster.rotations);
-    for own in file.roster.overrides {
-        if !before.roster.overrides.contains(&own) {
-            before.roster.overrides.push(own);
-        }
-    }
+    before.roster.extend(file.roster);
     before
 }
 

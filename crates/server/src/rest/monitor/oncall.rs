@@ -1,18 +1,17 @@
 //! `/api/oncall`: who is on call now and at other times, by the function that routes ask.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use kernel::Timestamp;
 use kernel::access::Permission;
-use kernel::alert::definition::nearest_hint;
+use kernel::alert::definition::{Roster, nearest_hint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::super::extract::{Path, Query};
+use super::super::metadata::apart;
 use super::super::query::instant;
 use crate::Api;
 use crate::access::Routes;
@@ -50,17 +49,22 @@ async fn on_call(
 ) -> Result<Json<Value>, Problem> {
     let at = time("at", params.at.as_deref())?.unwrap_or_else(|| api.engine.now());
     let roster = api.engine.monitors_file().roster;
-    let mut results = Vec::new();
-    for (name, rotation) in &roster.rotations {
-        let Some(shift) = roster.on_call(name, at) else { continue };
+    let results = apart(move || Ok(present(&roster, at))).await?;
+    Ok(Json(json!({ "at": at.to_string(), "results": results })))
+}
+
+/// Who is on call in each rotation.
+fn present(roster: &Roster, at: Timestamp) -> Vec<Value> {
+    let shifts = roster.rotations.iter().filter_map(|(name, rotation)| {
+        let shift = roster.on_call(name, at)?;
         let next = shift.until.and_then(|until| roster.on_call(name, until));
         let mut shown = json!(shift);
         shown["rotation"] = json!(name);
         shown["tz"] = json!(rotation.tz);
         shown["next"] = json!(next);
-        results.push(shown);
-    }
-    Ok(Json(json!({ "at": at.to_string(), "results": results })))
+        Some(shown)
+    });
+    shifts.collect()
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -92,21 +96,29 @@ async fn shifts(
         return Err(Problem::bad_request("to must be after from, and two years later at most"));
     }
     let roster = api.engine.monitors_file().roster;
-    let Some(rotation) = roster.rotations.get(&*name) else {
-        let known: Vec<Arc<str>> = roster.rotations.into_keys().collect();
-        let hint = nearest_hint(&name, known.iter().map(|it| &**it));
-        return Err(Problem::not_found(format!("there is no rotation {name:?}{hint}"))
-            .with_hint("`nightbell oncall who` lists them."));
-    };
-    let gaps: Vec<Value> = roster
-        .gaps(&name, from, to)
-        .into_iter()
-        .map(|gap| json!({ "from": gap.from.to_string(), "to": gap.to.to_string() }))
-        .collect();
-    let shifts = roster.shifts(&name, from, to);
-    Ok(Json(json!({ "rotation": name, "tz": rotation.tz, "shifts": shifts, "gaps": gaps })))
+    apart(move || {
+        let Some(rotation) = roster.rotations.get(&*name) else {
+            return Err(no_rotation(&name, &roster));
+        };
+        let gaps: Vec<Value> = roster
+            .gaps(&name, from, to)
+            .into_iter()
+            .map(|gap| json!({ "from": gap.from.to_string(), "to": gap.to.to_string() }))
+            .collect();
+        let shifts = roster.shifts(&name, from, to);
+        Ok(Json(json!({ "rotation": name, "tz": rotation.tz, "shifts": shifts, "gaps": gaps })))
+    })
+    .await
 }
 
-fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+/// 404 for a rotation that is not there.
+pub(super) fn no_rotation(name: &str, roster: &Roster) -> Problem {
+    let shown: String = name.chars().take(100).collect();
+    let hint = nearest_hint(&shown, roster.rotations.keys().map(|it| &**it));
+    Problem::not_found(format!("there is no rotation {shown:?}{hint}"))
+        .with_hint("`nightbell oncall who` lists them.")
+}
+
+pub(super) fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
     text.map(|text| instant(name, text)).transpose()
 }

@@ -178,7 +178,7 @@ async fn hand(engine: &Engine, id: &TaskId) -> Result<Option<Json>, engine::Erro
         let task = state.task(id.sequence)?;
         let is_held = task.status == TaskStatus::InProgress;
         is_held.then(|| {
-            let input = engine.resolve(state, &task.input);
+            let input = engine.resolve_for_worker(state, task);
             let shown = view::task_with_input(state, task, input, lens);
             with_runtime_metadata(engine, state, task, shown)
         })
@@ -194,7 +194,9 @@ fn with_runtime_metadata(engine: &Engine, state: &Execution, task: &Task, shown:
     }
     let values: Map<String, Value> = names
         .iter()
-        .filter_map(|name| Some((name.clone(), Value::String(engine.value(name)?))))
+        .filter_map(|name| {
+            Some((name.clone(), Value::String(engine.value_for_worker(state, task, name)?)))
+        })
         .collect();
     let mut members: Map<String, Value> = match shown.parse() {
         Value::Object(members) => members,

@@ -138,6 +138,13 @@ pub struct Override {
     pub to: Timestamp,
 }
 
+impl Override {
+    /// Whether both stand in for the same turn: in the same rotation, from and to the same instants.
+    pub fn is_at(&self, other: &Self) -> bool {
+        (&self.rotation, self.from, self.to) == (&other.rotation, other.from, other.to)
+    }
+}
+
 impl Roster {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
@@ -148,7 +155,19 @@ impl Roster {
     pub fn extend(&mut self, other: Self) {
         self.people.extend(other.people);
         self.rotations.extend(other.rotations);
-        self.overrides.extend(other.overrides);
+        for own in other.overrides {
+            self.put_override(own);
+        }
+    }
+
+    /// Adds an override as the last, which decides; it takes the place of one of the same rotation from and
+    /// to the same instants. Returns whether there was one.
+    pub fn put_override(&mut self, own: Override) -> bool {
+        let count = self.overrides.len();
+        self.overrides.retain(|it| !it.is_at(&own));
+        let replaced = self.overrides.len() < count;
+        self.overrides.push(own);
+        replaced
     }
 
     /// The receivers by which people are reached.

@@ -3,28 +3,28 @@
 use jiff::Timestamp;
 
 /// A calendar in the making.
-pub(super) struct Ics {
+pub struct Ics {
     text: String,
     stamp: String,
 }
 
 /// One entry of a calendar.
-pub(super) struct Event {
+pub struct Event {
     /// Names it for good, so that an import replaces what an earlier one brought.
-    pub(super) uid: String,
+    pub uid: String,
     /// When it begins.
-    pub(super) from: kernel::Timestamp,
+    pub from: kernel::Timestamp,
     /// When it ends; absent = it has no length.
-    pub(super) to: Option<kernel::Timestamp>,
+    pub to: Option<kernel::Timestamp>,
     /// Its title.
-    pub(super) summary: String,
+    pub summary: String,
     /// What else there is to say; may be empty.
-    pub(super) description: String,
+    pub description: String,
 }
 
 impl Ics {
     /// An empty one, made by a command.
-    pub(super) fn new(command: &str) -> Self {
+    pub fn new(command: &str) -> Self {
         let mut calendar = Self { text: String::new(), stamp: compact(Timestamp::now().into()) };
         calendar.line("BEGIN:VCALENDAR");
         calendar.line("VERSION:2.0");
@@ -33,7 +33,7 @@ impl Ics {
     }
 
     /// Adds an entry.
-    pub(super) fn event(&mut self, event: &Event) {
+    pub fn event(&mut self, event: &Event) {
         let stamp = format!("DTSTAMP:{}", self.stamp);
         self.line("BEGIN:VEVENT");
         self.line(&format!("UID:{}@nightbell", escaped(&event.uid)));
@@ -51,7 +51,7 @@ impl Ics {
     }
 
     /// The calendar as text.
-    pub(super) fn finish(mut self) -> String {
+    pub fn finish(mut self) -> String {
         self.line("END:VCALENDAR");
         self.text
     }
