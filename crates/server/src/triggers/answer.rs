@@ -25,7 +25,7 @@ use crate::durable::{self, Caller, Wanted};
 use crate::guard::Peer;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, RawBody, RawQuery, object, parse};
-use crate::{Api, Shared};
+use crate::Shared;
 
 /// The runs of one label that are looked through for the latest.
 const LABELLED_MAX: u64 = 100;
