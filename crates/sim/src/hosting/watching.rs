@@ -46,6 +46,8 @@ pub(super) struct Outside {
 struct Alert {
     /// The incident that began it, and the delivery.
     incident: String,
+    /// Which time it is open: one that somebody resolved may be bad again before all have heard that.
+    episode: Value,
     delivery: String,
     /// The receiver has said that it took it.
     is_known: bool,
@@ -124,7 +126,7 @@ impl Outside {
             let what = format!("nobody owes {told}");
             return Err(Objection::new(receiver, "nothing is told before its commit", what));
         }
-        for (key, incident) in members(told) {
+        for (key, incident, episode) in members(told) {
             let alert = (receiver.to_owned(), key);
             if event == "resolve" {
                 self.ringing.remove(&alert);
@@ -134,14 +136,17 @@ impl Outside {
                 continue;
             }
             let before = self.ringing.get(&alert).filter(|it| it.incident == incident);
-            let again = before.is_some_and(|it| it.is_known && it.delivery != delivery);
+            let again = before.is_some_and(|it| {
+                it.is_known && it.delivery != delivery && it.episode == episode
+            });
             if event == "trigger" && again {
                 let what = format!("it rings by {before:?}, and again: {told}");
                 return Err(Objection::new(receiver, "an incident is told once", what));
             }
             if before.is_none() {
                 let delivery = delivery.clone();
-                self.ringing.insert(alert, Alert { incident, delivery, is_known: false });
+                let alerting = Alert { incident, episode, delivery, is_known: false };
+                self.ringing.insert(alert, alerting);
             }
         }
         Ok(())
@@ -152,9 +157,9 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Dedup key and incident of each incident that a notification tells of.
-fn members(told: &Value) -> Vec<(String, String)> {
-    let of = |it: &Value| (text(&it["dedup_key"]), text(&it["incident"]));
+/// Dedup key, incident and episode of each incident that a notification tells of.
+fn members(told: &Value) -> Vec<(String, String, Value)> {
+    let of = |it: &Value| (text(&it["dedup_key"]), text(&it["incident"]), it["episode"].clone());
     match told["group"]["members"].as_array() {
         Some(members) => members.iter().map(of).collect(),
         None => vec![of(told)],
