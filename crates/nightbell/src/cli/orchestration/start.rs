@@ -16,7 +16,7 @@ With --wait it prints what came of the instance, and exits with 5 if that did no
 
 Examples:
   nightbell orchestration start monitor_job -i '{\"job_id\": \"17\"}'
-  nightbell orchestration start monitor_job --id job-17 --wait 60")]
+  nightbell orchestration start monitor_job --id job-17 --wait 50")]
 pub(crate) struct Arguments {
     /// Name of an orchestration, or of a workflow
     name: String,
