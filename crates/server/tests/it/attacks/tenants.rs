@@ -14,10 +14,11 @@ use proto::work_item::Request as Work;
 use proto::{
     CleanEntityStorageRequest, CreateInstanceRequest, CreateSubOrchestrationAction,
     CreateTaskHubRequest, DeleteTaskHubRequest, EntityBatchResult, GetEntityRequest,
-    GetInstanceRequest, GetWorkItemsRequest, OperationAction, OperationResult, OrchestratorAction,
-    OrchestratorRequest, OrchestratorResponse, PurgeInstancesRequest, QueryEntitiesRequest,
-    QueryInstancesRequest, RaiseEventRequest, RestartInstanceRequest, SignalEntityRequest,
-    StartNewOrchestrationAction, StreamInstanceHistoryRequest, TerminateRequest, WorkItem,
+    GetInstanceRequest, GetWorkItemsRequest, OperationAction, OperationResult,
+    OperationResultSuccess, OrchestratorAction, OrchestratorRequest, OrchestratorResponse,
+    PurgeInstancesRequest, QueryEntitiesRequest, QueryInstancesRequest, RaiseEventRequest,
+    RestartInstanceRequest, SignalEntityRequest, StartNewOrchestrationAction,
+    StreamInstanceHistoryRequest, TerminateRequest, WorkItem,
     orchestrator_action::OrchestratorActionType,
 };
 use serde_json::{Value, json};
@@ -393,7 +394,9 @@ async fn h8_what_an_orchestration_starts_acts_as_its_starter() {
         name: "o".to_owned(),
         ..Default::default()
     };
-    let done = OperationResult { result_type: Some(ResultType::Success(Default::default())) };
+    let done = OperationResult {
+        result_type: Some(ResultType::Success(OperationResultSuccess::default())),
+    };
     let kind = Some(OperationActionType::StartNewOrchestration(begin));
     let batch = EntityBatchResult {
         results: vec![done],
@@ -671,10 +674,7 @@ async fn headers_name_a_hub_once() {
 async fn grants_are_given_listed_and_taken_by_administrators() {
     let (server, _, victim) = shared().await;
     let (engine, now) = (&server.engine, server.engine.now());
-    let admin = engine
-        .access()
-        .create_key("admin", vec![Role::Admin], None, "test", now)
-        .await;
+    let admin = engine.access().create_key("admin", vec![Role::Admin], None, "test", now).await;
     let admin = admin.expect("memory takes all").text.to_string();
     let made = json!({ "name": "etl", "roles": ["worker"], "on": ["hub=sales", "task=load*"] });
     let made = ask(&server, Method::POST, "/api/access/keys", &admin, &made).await.ok();
@@ -727,10 +727,7 @@ async fn grants_are_given_listed_and_taken_by_administrators() {
 async fn an_explanation_says_which_grant_decides() {
     let (server, _, _) = shared().await;
     let (engine, now) = (&server.engine, server.engine.now());
-    let admin = engine
-        .access()
-        .create_key("admin", vec![Role::Admin], None, "test", now)
-        .await;
+    let admin = engine.access().create_key("admin", vec![Role::Admin], None, "test", now).await;
     let admin = admin.expect("memory takes all").text.to_string();
     let key =
         key(&server, &["worker on hub=mine*", "viewer on kind=workflow,tag=team=victim"]).await;
