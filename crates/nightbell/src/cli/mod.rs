@@ -14,6 +14,8 @@ mod client;
 mod cluster;
 mod config;
 mod document;
+#[cfg(test)]
+mod documented;
 mod event;
 mod failure;
 mod grant;

@@ -4,6 +4,67 @@ use serde_json::json;
 
 use crate::stand_in::{Nightbell, StandIn};
 
+/// A configuration of our own with every key and every kind of condition that `config.yaml` of Gatus' repository
+/// and the configurations below its `.examples` have.
+const GATUS: &str = r#"
+metrics: true
+storage: { type: sqlite, path: /data/state.db }
+ui:
+  header: Status of the shop
+  link: https://shop.example
+  buttons: [ { name: Home, link: https://shop.example } ]
+alerting:
+  mattermost: { webhook-url: "https://chat.example/hooks/abc", client: { insecure: true } }
+endpoints:
+  - name: front
+    group: shop
+    url: "https://shop.example/health"
+    interval: 5m
+    conditions:
+      - "[STATUS] == 200"
+      - "[BODY].status == UP"
+      - "[BODY] == pat(*<b>open</b>*)"
+      - "[RESPONSE_TIME] < 150"
+      - "[CERTIFICATE_EXPIRATION] > 48h"
+      - "[DOMAIN_EXPIRATION] > 720h"
+    alerts: [ { type: mattermost, description: "the shop is away", send-on-resolved: true } ]
+  - name: inner
+    url: https://inner.example
+    interval: 30s
+    client:
+      insecure: true
+      tls: { certificate-file: /certs/me.crt, private-key-file: /certs/me.key, renegotiation: once }
+    conditions: [ "[STATUS] == 200" ]
+  - name: name-server
+    group: net
+    url: "192.0.2.53"
+    interval: 5m
+    dns: { query-name: shop.example, query-type: A }
+    conditions: [ "[BODY] == 192.0.2.7", "[DNS_RCODE] == NOERROR" ]
+  - name: any-address
+    url: "192.0.2.53"
+    dns: { query-name: shop.example, query-type: A }
+    conditions: [ "[BODY] == pat(*.*.*.*)", "[DNS_RCODE] == NOERROR" ]
+  - name: ping
+    url: "icmp://shop.example"
+    interval: 1m
+    conditions: [ "[CONNECTED] == true" ]
+"#;
+
+/// A crontab of our own with everything that the example of `crontab(5)` of Vixie cron has.
+const CRONTAB: &str = r"# of the shop
+SHELL=/bin/sh
+MAILTO=ann
+#
+5 0 * * *       $HOME/bin/nightly >> $HOME/tmp/out 2>&1
+15 14 1 * *     $HOME/bin/monthly
+0 22 * * 1-5    mail -s 'late' ann%Ann,%%Go home%
+23 0-23/2 * * * echo 'every two hours, at 23 past'
+5 4 * * sun     echo 'on Sundays'
+0 */4 1 * mon   echo 'on the first and on Mondays'
+0 0 */2 * sun   echo 'every other day that is a Sunday'
+";
+
 /// Imports, and checks what was made as a user would.
 fn checked(arguments: &[&str], file: &str, text: &str) -> (String, String) {
     let outcome = Nightbell::new(arguments).file(file, text).run().exits(0);
@@ -107,4 +168,82 @@ fn a_file_that_is_there_stays() {
         Nightbell::new(&["import", kind, "file"]).file("file", text).run().exits(1);
     }
     Nightbell::new(&["import", "kuma", "file"]).file("file", "no database").run().exits(1);
+}
+
+/// What the tools' own examples use is translated, or is said to be not.
+#[test]
+fn every_key_of_published_examples_is_translated_or_named() {
+    let (made, _) = checked(&["import", "gatus", "config.yaml"], "config.yaml", GATUS);
+    for part in [
+        "shop-front:",
+        "https://shop.example/health",
+        "every: 5m",
+        "status == 200",
+        "body.status == ",
+        "<b>open</b>",
+        "ms",
+        "tls_expiry: 48h",
+        "mattermost: ",
+        "https://chat.example/hooks/abc",
+        "the shop is away",
+        "group: shop",
+        "dns:",
+        "shop.example",
+        "192.0.2.7",
+        "icmp:",
+    ] {
+        assert!(made.contains(part), "{part} is not in\n{made}");
+    }
+    let left: Vec<&str> = made.lines().filter(|line| line.contains("not translated")).collect();
+    for key in ["metrics", "storage", "ui", "DOMAIN_EXPIRATION", "pat(*.*.*.*)", "insecure", "tls"]
+    {
+        assert!(left.iter().any(|line| line.contains(key)), "{key} is not named by {left:#?}");
+    }
+
+    let tab = ["import", "crontab", "tab", "--tz", "Europe/Oslo"];
+    let (made, said) = checked(&tab, "tab", CRONTAB);
+    assert!(said.contains("translated 7 monitors"), "{said}");
+    for part in ["5 0 * * *", "15 14 1 * *", "0 22 * * 1-5", "23 0-23/2 * * *", "0 */4 1 * mon"] {
+        assert!(made.contains(part), "{part} is not in\n{made}");
+    }
+    assert!(made.contains("SHELL=/bin/sh") && made.contains("MAILTO=ann"), "{made}");
+    assert!(made.contains("%Ann,%%Go home%"), "what goes to standard input stays: {made}");
+
+    // A check with every field that an answer of version 3 has, for a read-write and for a read-only key.
+    let whole = json!({
+        "name": "Copy", "slug": "copy", "tags": "db prod", "desc": "copies the data", "grace": 600,
+        "n_pings": 7, "status": "up", "started": false, "last_ping": "2026-01-01T00:00:00+00:00",
+        "next_ping": "2026-01-02T00:00:00+00:00", "manual_resume": true, "methods": "POST",
+        "subject": "", "subject_fail": "FAIL", "start_kw": "START", "success_kw": "OK",
+        "failure_kw": "FAIL", "filter_subject": true, "filter_body": false,
+        "filter_http_body": true, "filter_default_fail": false,
+        "badge_url": "https://hc.example/b/2/x.svg", "uuid": "00000000-0000-4000-8000-000000000002",
+        "ping_url": "https://hc.example/00000000-0000-4000-8000-000000000002",
+        "update_url": "https://hc.example/api/v3/checks/2", "pause_url": "https://hc.example/p",
+        "resume_url": "https://hc.example/r", "channels": "1,2", "schedule": "15 5 * * *",
+        "tz": "Europe/Oslo",
+    });
+    let mut narrow = whole.clone();
+    let members = narrow.as_object_mut().unwrap();
+    for name in
+        ["uuid", "ping_url", "update_url", "pause_url", "resume_url", "channels", "schedule", "tz"]
+    {
+        members.remove(name);
+    }
+    members.insert("unique_key".to_owned(), json!("0a1b"));
+    members.insert("name".to_owned(), json!("Load"));
+    members.insert("slug".to_owned(), json!("load"));
+    members.insert("timeout".to_owned(), json!(3600));
+    let list = json!({ "checks": [whole, narrow] }).to_string();
+    let (made, said) = checked(&["import", "healthchecks", "list.json"], "list.json", &list);
+    assert!(said.contains("translated 2 monitors"), "{said}");
+    for part in
+        ["15 5 * * *", "Europe/Oslo", "grace: 10m", "copies the data", "slug: copy", "slug: load"]
+    {
+        assert!(made.contains(part), "{part} is not in\n{made}");
+    }
+    assert!(made.contains("00000000-0000-4000-8000-000000000002"), "addresses stay valid: {made}");
+    assert!(made.contains("every: 1h"), "{made}");
+    let left: Vec<&str> = made.lines().filter(|line| line.contains("not translated")).collect();
+    assert!(!left.is_empty(), "keywords and what is resumed by hand are named: {made}");
 }

@@ -1,4 +1,4 @@
-//! What Slack and Twilio tell of somebody who answered a message: a button pressed in a chat, a key
+//! What Slack, Lark and Twilio tell of somebody who answered a message: a button pressed in a chat, a key
 //! pressed on a phone.
 //!
 //! The request is believed by its signature, what it answers by the token that the message held. A
@@ -23,7 +23,7 @@ use crate::rest::extract::parse;
 
 /// The button of ours, among those that an app may have.
 const BUTTON: &str = "nightbell_ack";
-/// Slack waits for three seconds, and then tells who pressed that it failed.
+/// Slack and Lark wait for three seconds, and then tell who pressed that it failed.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// A button pressed in Slack: `block_actions`, signed by the app's signing secret.
@@ -57,19 +57,72 @@ pub(super) async fn slack(
     };
     let user = &payload["user"];
     let who = [&user["name"], &user["username"], &user["id"]].into_iter().find_map(words);
+    Ok(AsJson(acknowledged(engine, token, who).await?).into_response())
+}
+
+/// What came of a token, within the time for which a chat waits.
+async fn acknowledged(engine: &Engine, token: &str, who: Option<String>) -> Result<Value, Problem> {
     let (engine, token) = (engine.clone(), token.to_owned());
     let who = who.map(Arc::from);
-    // It is done whether or not Slack waits for it.
+    // It is done whether or not somebody waits for it.
     let acting = tokio::spawn(async move { engine.acknowledge_by_token(&token, who).await });
-    let told = match tokio::time::timeout(PATIENCE, acting).await {
-        Ok(Ok(acked)) => shown(acked)?,
+    match tokio::time::timeout(PATIENCE, acting).await {
+        Ok(Ok(acked)) => shown(acked),
         Ok(Err(failed)) => {
             let message = format!("it was not done: {failed}");
-            return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message));
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
         }
-        Err(_) => json!({ "taken": null, "why": "it takes longer, and goes on" }),
+        Err(_) => Ok(json!({ "taken": null, "why": "it takes longer, and goes on" })),
+    }
+}
+
+/// A button pressed in a card of Lark's or Feishu's: `card.action.trigger`, with the app's verification
+/// token; or the question whether this address is ours. The answer is shown to whoever pressed.
+///
+/// # Errors
+/// The sender is not Lark, or the body none of Lark's.
+pub(super) async fn lark(
+    engine: &Engine,
+    body: &[u8],
+    secrets: &[String],
+) -> Result<Response, Problem> {
+    let payload: Value = parse(body)?;
+    if payload.get("encrypt").is_some() {
+        let why = "the payload is encrypted, which is not understood here";
+        return Err(Problem::bad_request(why)
+            .with_hint("Leave the Encrypt Key of the app empty: the connection is encrypted."));
+    }
+    // The older form, in which addresses are still verified, has it at the top.
+    let given =
+        [&payload["header"]["token"], &payload["token"]].into_iter().find_map(Value::as_str);
+    let given =
+        given.ok_or_else(|| doubted(Doubt::Unproven("the payload has no token".to_owned())))?;
+    verify::within(given, secrets).map_err(doubted)?;
+    if payload["type"] == "url_verification" {
+        let challenge = &payload["challenge"];
+        return Ok(AsJson(json!({ "challenge": challenge })).into_response());
+    }
+    let event = &payload["event"];
+    let pressed = event["action"]["value"][BUTTON].as_str();
+    let is_press = payload["header"]["event_type"] == "card.action.trigger";
+    let Some(token) = pressed.filter(|_| is_press) else {
+        let why = "only the button that acknowledges does something here";
+        return Ok(AsJson(toast("info", why)).into_response());
     };
-    Ok(AsJson(told).into_response())
+    let person = &event["operator"];
+    let who = [&person["user_id"], &person["open_id"], &person["union_id"]];
+    let told = acknowledged(engine, token, who.into_iter().find_map(words)).await?;
+    let (kind, says) = match (&told["taken"], told["why"].as_str()) {
+        (Value::Bool(true), _) => ("success", "Acknowledged."),
+        (_, Some(why)) => ("warning", why),
+        _ => ("warning", "Nothing is left to acknowledge."),
+    };
+    Ok(AsJson(toast(kind, says)).into_response())
+}
+
+/// What Lark shows for a moment.
+fn toast(kind: &str, says: &str) -> Value {
+    json!({ "toast": { "type": kind, "content": says } })
 }
 
 /// What came of a token. One that belongs to no message is no failure of the sender's.

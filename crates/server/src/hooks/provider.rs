@@ -1,5 +1,5 @@
 //! `/hooks/{receiver}`: a provider that keeps alerts of its own tells what people did about them
-//! there, so that an acknowledgement on somebody's phone stops reminders and steps here; and Slack and
+//! there, so that an acknowledgement on somebody's phone stops reminders and steps here; and Slack, Lark and
 //! Twilio tell who answered a message.
 //!
 //! Only actions of people count. A provider also tells of what integrations do, our own calls among
@@ -49,6 +49,8 @@ enum Provider {
     Slack,
     /// Keys pressed during a call, signed by the account's token.
     Twilio,
+    /// Buttons in the cards of an app, with the app's verification token.
+    Lark,
 }
 
 /// A receiver that listens.
@@ -77,7 +79,7 @@ struct Done {
 }
 
 /// Receives changes of an incident from a provider (acknowledged, unacknowledged, resolved),
-/// pressed buttons from Slack, and pressed keys from Twilio.
+/// pressed buttons from Slack and Lark, and pressed keys from Twilio.
 #[utoipa::path(
     post, path = "/hooks/{receiver}", tag = "incidents", request_body = serde_json::Value,
     params(("receiver" = String, Path, description = "The name of the receiver")),
@@ -108,6 +110,7 @@ async fn hear(
             let address = api.settings.public_url.as_deref();
             return pressed::twilio(&api.engine, &request, secrets, address, &uri).await;
         }
+        Provider::Lark => return pressed::lark(&api.engine, &body, secrets).await,
         Provider::PagerDuty => {
             verify::pagerduty(&request, secrets).map_err(doubted)?;
             pagerduty(&parse(&body)?)?
@@ -137,8 +140,8 @@ fn listener(engine: &Engine, name: &str) -> Result<Listener, Problem> {
     let none = || {
         let shown: String = name.chars().take(WORDS_MAX).collect();
         Problem::not_found(format!("no receiver {shown} takes webhooks")).with_hint(
-            "A receiver takes them that is pagerduty, opsgenie, jsm or slack, with webhook_secret, or \
-             twilio.",
+            "A receiver takes them that is pagerduty, opsgenie, jsm, slack, lark or feishu, with \
+             webhook_secret, or twilio.",
         )
     };
     let receiver = engine.defined_receiver(name).ok_or_else(none)?;
@@ -147,6 +150,7 @@ fn listener(engine: &Engine, name: &str) -> Result<Listener, Problem> {
         "opsgenie" | "jsm" => Provider::Opsgenie,
         "slack" => Provider::Slack,
         "twilio" => Provider::Twilio,
+        "lark" | "feishu" => Provider::Lark,
         _ => return Err(none()),
     };
     let settings = receiver.settings.parse();

@@ -210,6 +210,15 @@ pub(crate) fn bearer(request: &Request<'_>, secrets: &[String]) -> Result<(), Do
         .ok_or_else(|| Doubt::Wrong(format!("the secret in the header {HEADER} is wrong")))
 }
 
+/// Whether a secret that a payload has in it is one of these.
+pub(super) fn within(given: &str, secrets: &[String]) -> Result<(), Doubt> {
+    let mut fits = false;
+    for secret in secrets {
+        fits |= equal(given.as_bytes(), secret.as_bytes());
+    }
+    fits.then_some(()).ok_or_else(|| Doubt::Wrong("the token in the payload is wrong".to_owned()))
+}
+
 /// `t=TIME,v1=SIGNATURE,v1=…`: one of the signatures must fit.
 fn stripe(given: &str, secret: &[u8], request: &Request<'_>) -> Result<bool, Doubt> {
     let pairs = || given.split(',').filter_map(|pair| pair.trim().split_once('='));

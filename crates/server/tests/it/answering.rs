@@ -46,10 +46,12 @@ async fn server_at(clock: Arc<dyn Clock>) -> (Server, Value) {
                 "webhook_secret": ["${secret:MISSING}", "${secret:KEY}"] } },
             "phone": { "twilio": { "account": account, "token": "${secret:KEY}", "from": "+4712345678",
                 "to": "+4791234567", "by": "call", "ack": true, "base_url": nowhere } },
+            "lark": { "lark": { "app_id": "cli_1", "app_secret": "s", "chat": "oc_1", "style": "card", "ack": true,
+                "webhook_secret": "${secret:KEY}", "base_url": nowhere } },
         },
         "people": { "ann": "phone" },
         "rotations": { "primary": { "layers": [{ "people": ["ann"] }] } },
-        "routes": [{ "to": ["chat", "oncall:primary"] }],
+        "routes": [{ "to": ["chat", "lark", "oncall:primary"] }],
         "monitors": { "backup": { "heartbeat": { "every": "1h", "key": "k-1" } } },
     });
     server.post("/api/monitors", &file).await.ok();
@@ -279,6 +281,58 @@ async fn a_key_on_the_phone_counts_if_twilio_signed_it() {
     }
     let now = shown(&server, &incident).await;
     assert_eq!((&now["state"], &now["acknowledgedBy"]), (&json!("acknowledged"), &json!("ann")));
+}
+
+/// A press as Lark tells it.
+fn of_lark(proof: &str, value: &Value) -> String {
+    json!({
+        "schema": "2.0",
+        "header": { "event_id": "e1", "token": proof, "event_type": "card.action.trigger",
+            "create_time": "1700000000000000", "tenant_key": "t", "app_id": "cli_1" },
+        "event": {
+            "operator": { "tenant_key": "t", "user_id": "bo", "open_id": "ou_1" },
+            "token": "c-1", "host": "im_message",
+            "action": { "tag": "button", "value": value },
+            "context": { "open_message_id": "om_1", "open_chat_id": "oc_1" },
+        },
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_button_in_lark_counts_with_the_apps_verification_token() {
+    let (server, incident) = server().await;
+    let press = json!({ "nightbell_ack": token(&server, "lark").await });
+    let say = async |body: &str| {
+        let (status, told) = say(&server, Method::POST, "/hooks/lark", &[], body).await;
+        (status, json_of(&told))
+    };
+    let question = |proof: &str| {
+        json!({ "type": "url_verification", "challenge": "c-7", "token": proof }).to_string()
+    };
+    assert_eq!(say(&question(SECRET)).await, (200, json!({ "challenge": "c-7" })));
+    assert_eq!(say(&question("other")).await.0, 403);
+    assert_eq!(say(&of_lark("other", &press)).await.0, 403);
+    let (status, told) = say(r#"{ "encrypt": "FIAf" }"#).await;
+    assert_eq!(status, 400);
+    assert!(told["hint"].as_str().is_some_and(|it| it.contains("Encrypt Key")), "{told}");
+    let mut unproven = json_of(&of_lark(SECRET, &press));
+    unproven["header"].as_object_mut().expect("an object").remove("token");
+    assert_eq!(say(&unproven.to_string()).await.0, 401);
+    assert_eq!(say("[]").await.0, 401);
+    assert_eq!(shown(&server, &incident).await["state"], "open");
+
+    // Other buttons of the app, and messages that are none of ours, change nothing.
+    let (status, told) = say(&of_lark(SECRET, &json!({ "other": "x" }))).await;
+    assert_eq!((status, &told["toast"]["type"]), (200, &json!("info")), "{told}");
+    let (status, told) = say(&of_lark(SECRET, &json!({ "nightbell_ack": "x" }))).await;
+    assert_eq!((status, &told["toast"]["type"]), (200, &json!("warning")), "{told}");
+    for kind in ["success", "warning"] {
+        let (status, told) = say(&of_lark(SECRET, &press)).await;
+        assert_eq!((status, &told["toast"]["type"]), (200, &json!(kind)), "{told}");
+    }
+    let now = shown(&server, &incident).await;
+    assert_eq!((&now["state"], &now["acknowledgedBy"]), (&json!("acknowledged"), &json!("bo")));
 }
 
 #[tokio::test]

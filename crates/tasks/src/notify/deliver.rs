@@ -314,6 +314,23 @@ impl<'a> Delivery<'a> {
             let verdict = judge.of(self.order.settings, &answer);
             return (answer, placed(verdict, &host));
         }
+        if let Some((sign_in, member)) = &call.sign_in {
+            let (answer, verdict) =
+                Box::pin(self.exchange(client, sign_in, judge, cancelled)).await;
+            let token = answer.json().get(*member).and_then(Value::as_str).map(str::to_owned);
+            return match (verdict, token) {
+                (Verdict::Ok { .. }, Some(token)) => {
+                    let signed = Call { sign_in: None, ..call.clone() };
+                    let signed = signed.header("Authorization", format!("Bearer {token}"));
+                    Box::pin(self.exchange(client, &signed, judge, cancelled)).await
+                }
+                (Verdict::Ok { .. }, None) => {
+                    let reason = format!("{host} signs in without a `{member}`");
+                    (answer, Verdict::permanent(reason))
+                }
+                (verdict, _) => (answer, verdict),
+            };
+        }
         let answer = tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(Problem::new(Code::Cancelled, "was cancelled")),

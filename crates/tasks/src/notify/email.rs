@@ -289,6 +289,7 @@ async fn stand_in(
         headers: Vec::new(),
         body: String::from_utf8_lossy(&message.formatted()).replace("\r\n", "\n"),
         optional: false,
+        sign_in: None,
     };
     let taken = Answer { status: 250, body: "ok".to_owned(), retry_after: None };
     delivery.stand_in(&call, taken).await

@@ -185,6 +185,8 @@ pub struct Call {
     pub body: String,
     /// An embellishment of another call: if it is refused, nothing is lost.
     pub optional: bool,
+    /// What is asked before for a token that is good for this one; the answer's member of this name.
+    pub(super) sign_in: Option<(Box<Self>, &'static str)>,
 }
 
 impl Call {
@@ -192,7 +194,7 @@ impl Call {
     pub(super) fn post(key: impl Into<String>, url: String, body: &Value) -> Self {
         let headers = Vec::new();
         let body = body.to_string();
-        Self { key: key.into(), method: "POST", url, headers, body, optional: false }
+        Self { key: key.into(), method: "POST", url, headers, body, optional: false, sign_in: None }
     }
 
     pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -217,6 +219,10 @@ const LARK_SETTINGS: &[(&str, Shape)] = &[
     ("token", Text),
     ("base_url", Address),
     ("sign", Text),
+    ("app_id", Text),
+    ("app_secret", Text),
+    ("chat", Text),
+    ("webhook_secret", Texts),
     ("style", OneOf(&["post", "text", "card"])),
     ("locale", Text),
     ("mention", Texts),
@@ -266,7 +272,7 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "lark",
-        needs: &[&["url", "token"]],
+        needs: &[&["url", "token", "app_id"]],
         settings: LARK_SETTINGS,
         check: lark::check,
         pace: Pace::new(100, 60, 5).folding(),
@@ -277,7 +283,7 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "feishu",
-        needs: &[&["url", "token"]],
+        needs: &[&["url", "token", "app_id"]],
         settings: LARK_SETTINGS,
         check: lark::check,
         pace: Pace::new(100, 60, 5).folding(),

@@ -1,6 +1,8 @@
-//! Lark and Feishu: a group's custom bot, signed, as `post`, `text` or `card`.
+//! Lark and Feishu: a group's custom bot, signed, as `post`, `text` or `card`; or an app that sends to a
+//! chat, whose cards tell this server of buttons.
 //!
-//! The bot answers errors with status 200, so only `code` (or `StatusCode` of older answers) says
+//! An app signs in before each message: its token lives two hours at most, and asking again gives the same.
+//! A custom bot answers errors with status 200, so only `code` (or `StatusCode` of older answers) says
 //! whether a message arrived. There is no key of deduplication: one message per delivery, and a
 //! recovery is a message of its own.
 
@@ -20,6 +22,13 @@ use super::wording::{Colour, Wording};
 /// Bytes of lines in one message. A body of more than 20 kB is said to be refused, which is not
 /// verified; the rest is for what stands around the lines.
 const LINES_MAX: usize = 16_000;
+/// The same of an app's: a body of 30 kB, in which the content is a text within a text, so that a quotation
+/// mark takes twice what is counted here.
+const APP_LINES_MAX: usize = 12_000;
+
+fn lines_max(order: &Order<'_>) -> usize {
+    if order.settings.has("app_id") { APP_LINES_MAX } else { LINES_MAX }
+}
 
 /// What is wrong with a `sign` that is empty.
 const UNSIGNED: &str = "`sign` is empty: without its secret the message would go out unsigned";
@@ -28,6 +37,28 @@ pub(super) fn check(settings: Settings<'_>, problems: &mut Vec<String>) {
     if settings.has("sign") && settings.text("sign").is_none() {
         problems.push(UNSIGNED.to_owned());
     }
+    let of_app = ["app_secret", "chat", "webhook_secret"];
+    if settings.has("app_id") {
+        for name in ["app_secret", "chat"].into_iter().filter(|name| !settings.has(name)) {
+            problems.push(format!("an app (`app_id`) needs `{name}`"));
+        }
+        for name in ["url", "token", "sign"].into_iter().filter(|name| settings.has(name)) {
+            problems
+                .push(format!("`{name}` is of a group's bot, and `app_id` of an app: not both"));
+        }
+    } else {
+        for name in of_app.into_iter().filter(|name| settings.has(name)) {
+            problems.push(format!("`{name}` is of an app, and there is no `app_id`"));
+        }
+    }
+    if hears(settings) && !(settings.flag("ack") == Some(true) && is_card(settings)) {
+        problems.push("`webhook_secret` is for `ack: yes` with `style: card`".to_owned());
+    }
+}
+
+/// Whether the app tells this server of buttons.
+fn hears(settings: Settings<'_>) -> bool {
+    settings.has("webhook_secret")
 }
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
@@ -36,18 +67,16 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         "feishu" => "https://open.feishu.cn",
         _ => "https://open.larksuite.com",
     };
+    if settings.has("app_id") {
+        return of_app(order, base);
+    }
     let url = match settings.text("url") {
         Some(url) => url,
         None => {
             settings.below(base, &format!("/open-apis/bot/v2/hook/{}", settings.needed("token")?))
         }
     };
-    let wording = Wording::of(order);
-    let mut message = match settings.text("style").as_deref() {
-        Some("text") => text(order, &wording),
-        _ if is_card(settings) => card(order, &wording),
-        _ => post(order, &wording),
-    };
+    let mut message = message(order);
     if settings.has("sign") {
         // A bot that is to be signed for must not be told unsigned.
         let secret = settings.text("sign").ok_or(UNSIGNED)?;
@@ -56,6 +85,44 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         message["timestamp"] = timestamp.into();
     }
     Ok(vec![Call::post("message", url, &message)])
+}
+
+/// A message as a group's bot takes it.
+fn message(order: &Order<'_>) -> Value {
+    let wording = Wording::of(order);
+    match order.settings.text("style").as_deref() {
+        Some("text") => text(order, &wording),
+        _ if is_card(order.settings) => card(order, &wording),
+        _ => post(order, &wording),
+    }
+}
+
+/// The same by an app, to a chat in which it is: the content is a text, and `uuid` keeps a message that
+/// comes again within an hour from being shown twice.
+fn of_app(order: &Order<'_>, base: &str) -> Result<Vec<Call>, String> {
+    let settings = order.settings;
+    let message = message(order);
+    let kind = message["msg_type"].as_str().unwrap_or_default();
+    let content = match kind {
+        "interactive" => &message["card"],
+        "post" => &message["content"]["post"],
+        _ => &message["content"],
+    };
+    let body = json!({
+        "receive_id": settings.needed("chat")?,
+        "msg_type": kind,
+        "content": content.to_string(),
+        "uuid": bounds::hashed(order.id),
+    });
+    let path = "/open-apis/im/v1/messages?receive_id_type=chat_id";
+    let mut call = Call::post("message", settings.below(base, path), &body);
+    let path = "/open-apis/auth/v3/tenant_access_token/internal";
+    let app = json!({
+        "app_id": settings.needed("app_id")?, "app_secret": settings.needed("app_secret")?,
+    });
+    let sign_in = Call::post("sign_in", settings.below(base, path), &app);
+    call.sign_in = Some((Box::new(sign_in), "tenant_access_token"));
+    Ok(vec![call])
 }
 
 /// Whether messages are cards, which have buttons.
@@ -87,7 +154,7 @@ fn locale(order: &Order<'_>) -> String {
 fn post(order: &Order<'_>, wording: &Wording) -> Value {
     let paragraph = |line: &String| json!([{"tag": "text", "text": line}]);
     let mut lines: Vec<Value> =
-        bounds::lines(&wording.body(), LINES_MAX, 32).iter().map(paragraph).collect();
+        bounds::lines(&wording.body(), lines_max(order), 32).iter().map(paragraph).collect();
     let people: Vec<Value> =
         mentioned(order).iter().map(|id| json!({"tag": "at", "user_id": id})).collect();
     if !people.is_empty() {
@@ -99,7 +166,7 @@ fn post(order: &Order<'_>, wording: &Wording) -> Value {
 
 fn text(order: &Order<'_>, wording: &Wording) -> Value {
     let mut lines = vec![wording.title.clone()];
-    lines.extend(bounds::lines(&wording.body(), LINES_MAX, 2));
+    lines.extend(bounds::lines(&wording.body(), lines_max(order), 2));
     // What came from outside must not call anybody.
     let mut text = lines.join("\n").replace("<at", "<\u{200b}at");
     for id in mentioned(order) {
@@ -115,11 +182,11 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
     let mut elements = Vec::new();
     let mut lines: Vec<String> = wording.heading.clone().into_iter().collect();
     lines.extend(wording.lines.iter().cloned());
-    let lines = bounds::lines(&lines, LINES_MAX / 2, 2);
+    let lines = bounds::lines(&lines, lines_max(order) / 2, 2);
     if !lines.is_empty() {
         elements.push(json!({"tag": "div", "text": plain(&lines.join("\n"))}));
     }
-    let mut room = LINES_MAX / 2;
+    let mut room = lines_max(order) / 2;
     let mut fields = Vec::new();
     for (name, value) in &wording.facts {
         let field = format!("{name}\n{value}");
@@ -143,7 +210,15 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
     }
     let button = |look: &str, text: &str, url: String| json!({"tag": "button", "type": look, "text": plain(text), "url": url});
     // What a card of a group's bot tells nobody of, a page does.
-    let acknowledge = order.ack_link().map(|url| button("primary", "Acknowledge", url));
+    let by_page = || order.ack_link().map(|url| button("primary", "Acknowledge", url));
+    // One of an app comes back by `/hooks/RECEIVER`.
+    let by_app = order.ack_token().filter(|_| hears(order.settings)).map(|token| {
+        json!({
+            "tag": "button", "type": "primary", "text": plain("Acknowledge"),
+            "value": { "nightbell_ack": token },
+        })
+    });
+    let acknowledge = by_app.or_else(by_page);
     let runbook = order.notification.link().map(|url| button("default", "Runbook", url));
     let buttons: Vec<Value> = acknowledge.into_iter().chain(runbook).collect();
     if !buttons.is_empty() {
@@ -190,6 +265,13 @@ pub(super) fn refuses(_: Settings<'_>, answer: &Answer) -> Option<Verdict> {
         0 => return None,
         11232 => limited(),
         9499 if said.to_ascii_lowercase().contains("too many request") => limited(),
+        10003 | 10014 | 10015 => Verdict::permanent(format!(
+            "it does not know the app: check `app_id` and `app_secret` ({said})"
+        )),
+        230_001 | 230_002 | 230_006 | 230_013 => Verdict::permanent(format!(
+            "the app cannot send to the chat: is it a bot, and a member of `chat`? ({said})"
+        )),
+        230_020 | 99_991_400 => limited(),
         9499 => Verdict::permanent(format!("the bot cannot read the message ({said})")),
         19001 => Verdict::permanent(format!("there is no such bot: check the URL ({said})")),
         19002 => Verdict::permanent(format!("the bot refuses the message ({said})")),

@@ -27,7 +27,7 @@ const RETRY_JITTER: u32 = 5000;
 const KEYED: [&str; 6] = ["pagerduty", "opsgenie", "jsm", "squadcast", "webhook", "workflow"];
 
 /// Kinds whose messages have buttons if there is a secret by which presses of them are believed.
-const BUTTONS: [&str; 1] = ["slack"];
+const BUTTONS: [&str; 3] = ["slack", "lark", "feishu"];
 
 impl Receiver {
     /// Whether it knows each incident by the notification's `dedup_key`. A webhook with a body of its

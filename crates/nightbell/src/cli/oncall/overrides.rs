@@ -115,7 +115,7 @@ async fn add(asked: &Add, client: &Client, output: &Output) -> anyhow::Result<()
     }
     let who = people(&made["who"]);
     let [from, to] = ["from", "to"].map(|member| made[member].as_str().unwrap_or_default());
-    output.line(&format!("{who} from {} to {}", clean(from), clean(to)))
+    output.line(format!("{who} from {} to {}", clean(from), clean(to)))
 }
 
 fn people(names: &Value) -> String {

@@ -16,7 +16,7 @@ With --wait it prints the output of the instance, and exits with 5 if it did not
 
 Examples:
   nightbell orchestration start monitor_job -i '{\"job_id\": \"17\"}'
-  nightbell orchestration start monitor_job --id job-17 --wait 60")]
+  nightbell orchestration start monitor_job --id job-17 --wait 50")]
 pub(crate) struct Arguments {
     /// Name of an orchestration, or of a workflow
     name: String,

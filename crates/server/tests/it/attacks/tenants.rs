@@ -14,10 +14,11 @@ use proto::work_item::Request as Work;
 use proto::{
     CleanEntityStorageRequest, CreateInstanceRequest, CreateSubOrchestrationAction,
     CreateTaskHubRequest, DeleteTaskHubRequest, EntityBatchResult, GetEntityRequest,
-    GetInstanceRequest, GetWorkItemsRequest, OperationAction, OperationResult, OrchestratorAction,
-    OrchestratorRequest, OrchestratorResponse, PurgeInstancesRequest, QueryEntitiesRequest,
-    QueryInstancesRequest, RaiseEventRequest, RestartInstanceRequest, SignalEntityRequest,
-    StartNewOrchestrationAction, StreamInstanceHistoryRequest, TerminateRequest, WorkItem,
+    GetInstanceRequest, GetWorkItemsRequest, OperationAction, OperationResult,
+    OperationResultSuccess, OrchestratorAction, OrchestratorRequest, OrchestratorResponse,
+    PurgeInstancesRequest, QueryEntitiesRequest, QueryInstancesRequest, RaiseEventRequest,
+    RestartInstanceRequest, SignalEntityRequest, StartNewOrchestrationAction,
+    StreamInstanceHistoryRequest, TerminateRequest, WorkItem,
     orchestrator_action::OrchestratorActionType,
 };
 use serde_json::{Value, json};
@@ -393,7 +394,9 @@ async fn h8_what_an_orchestration_starts_acts_as_its_starter() {
         name: "o".to_owned(),
         ..Default::default()
     };
-    let done = OperationResult { result_type: Some(ResultType::Success(Default::default())) };
+    let done = OperationResult {
+        result_type: Some(ResultType::Success(OperationResultSuccess::default())),
+    };
     let kind = Some(OperationActionType::StartNewOrchestration(begin));
     let batch = EntityBatchResult {
         results: vec![done],

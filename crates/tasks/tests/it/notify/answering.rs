@@ -64,6 +64,16 @@ fn chats_have_a_button_or_a_link() {
 
     let card = body("lark", &json!({"token": "t", "style": "card", "ack": true}));
     assert!(card.to_string().contains(&format!("\"url\":\"{link}\"")), "{card}");
+    let app = body(
+        "lark",
+        &json!({"app_id": "a", "app_secret": "s", "chat": "oc", "style": "card", "ack": true,
+            "webhook_secret": true}),
+    );
+    let card: Value = serde_json::from_str(app["content"].as_str().unwrap()).unwrap();
+    let elements = card["elements"].as_array().unwrap();
+    let actions = elements.iter().find(|it| it["tag"] == "action").unwrap();
+    assert_eq!(actions["actions"][0]["value"]["nightbell_ack"], TOKEN);
+    assert!(!card.to_string().contains(&link), "one way is enough: {card}");
     // Where there is no button, the link is a line.
     for (kind, settings) in [
         ("slack", json!({"url": "https://h", "ack": true})),

@@ -134,6 +134,51 @@ async fn success_is_judged_by_the_body() {
     failed(&outcome, OutcomeStatus::Failed);
 }
 
+/// The token is asked for before each message; what keeps it from being given is said, and tried again only
+/// where that may help.
+#[tokio::test]
+async fn an_app_of_lark_signs_in_before_it_sends() {
+    let settings = |url: String| {
+        json!({"app_id": "cli_1", "app_secret": "s3cret", "chat": "oc_1", "style": "card",
+            "base_url": url})
+    };
+    let token = r#"{"code":0,"msg":"ok","tenant_access_token":"t-1","expire":7200}"#;
+    let ok = r#"{"code":0,"msg":"success","data":{"message_id":"om_1"}}"#;
+    let heard: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+    let memory = heard.clone();
+    let take = move |headers: HeaderMap, body: Bytes| async move {
+        let by = headers.get("authorization").map_or("", |it| it.to_str().unwrap());
+        let answer = if by.is_empty() { token } else { ok };
+        memory.lock().unwrap().push((by.to_owned(), serde_json::from_slice(&body).unwrap()));
+        answer
+    };
+    let server = server::good(Router::new().fallback(take)).await;
+    let output = sent(&tell("lark", settings(server.url("")), json!({"title": "t"})).await);
+    assert_eq!(output["reference"], "om_1");
+    {
+        let heard = heard.lock().unwrap();
+        let [(nobody, asked), (by, told)] = &heard[..] else { panic!("two requests: {heard:?}") };
+        assert_eq!(asked, &json!({"app_id": "cli_1", "app_secret": "s3cret"}));
+        assert_eq!((nobody.as_str(), by.as_str()), ("", "Bearer t-1"));
+        assert_eq!(
+            (&told["receive_id"], &told["msg_type"]),
+            (&json!("oc_1"), &json!("interactive"))
+        );
+        let card: Value = serde_json::from_str(told["content"].as_str().unwrap()).unwrap();
+        assert_eq!(card["header"]["title"]["content"], "CRITICAL t");
+        assert!(told["uuid"].as_str().is_some_and(|it| !it.is_empty() && it.len() <= 50), "{told}");
+    }
+    let wrong = r#"{"code":10014,"msg":"app secret invalid"}"#;
+    let (server, seen) = service(vec![(200, wrong)]).await;
+    let outcome = tell("lark", settings(server.url("")), json!({"title": "t"})).await;
+    let reason = failed(&outcome, OutcomeStatus::FailedTerminally);
+    assert!(reason.contains("app_secret") && !reason.contains("s3cret"), "{reason}");
+    assert_eq!(seen.lock().unwrap().len(), 1, "nothing is sent without a token");
+    let (server, _) = service(vec![(503, "")]).await;
+    let outcome = tell("lark", settings(server.url("")), json!({"title": "t"})).await;
+    failed(&outcome, OutcomeStatus::FailedFor(Duration::from_secs(7)));
+}
+
 #[tokio::test]
 async fn a_chat_that_moved_is_followed_once() {
     let moved = r#"{"ok":false,"error_code":400,"parameters":{"migrate_to_chat_id":-1001}}"#;

@@ -109,6 +109,7 @@ fn nothing_is_longer_than_its_service_takes() {
                         assert!(size < 512_000 && chars(&body["description"]) <= 1024);
                         assert!(chars(&body["incident_key"]) <= 255);
                     }
+                    "lark" if settings.contains_key("app_id") => assert!(size <= 30_000, "{size}"),
                     "lark" | "feishu" => assert!(size <= 20_000, "{kind} {size}"),
                     "mattermost" => {
                         let attachment = &body["attachments"][0];

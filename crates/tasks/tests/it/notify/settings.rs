@@ -20,6 +20,11 @@ fn settings_that_can_be_used_are_not_complained_about() {
             "lark",
             json!({"url": "${secret:LARK_URL}", "sign": "${secret:LARK_SIGN}", "style": "post"}),
         ),
+        (
+            "lark",
+            json!({"app_id": "cli_1", "app_secret": "${secret:APP}", "chat": "oc_1", "style": "card",
+                "ack": true, "webhook_secret": "${secret:VERIFICATION}"}),
+        ),
         ("feishu", json!({"token": "t", "title": "{{ monitor | upper }}", "mention": "all"})),
         ("slack", json!({"url": "https://hooks.slack.com/x"})),
         ("slack", json!({"token": "${secret:SLACK}", "channel": "C1"})),
@@ -198,4 +203,25 @@ fn a_complaint_does_not_repeat_an_address() {
     let found: Vec<Value> = problems("slack", &settings).into_iter().map(Into::into).collect();
     let all = Value::from(found).to_string();
     assert!(!all.contains("t0k3n") && !all.contains("s3cret"), "{all}");
+}
+
+#[test]
+fn an_app_of_lark_is_told_from_a_groups_bot() {
+    let wrong = [
+        (json!({"app_id": "cli_1", "chat": "oc_1"}), "an app (`app_id`) needs `app_secret`"),
+        (json!({"app_id": "cli_1", "app_secret": "s"}), "an app (`app_id`) needs `chat`"),
+        (
+            json!({"app_id": "cli_1", "app_secret": "s", "chat": "oc_1", "token": "t"}),
+            "`token` is of a group's bot, and `app_id` of an app: not both",
+        ),
+        (json!({"token": "t", "chat": "oc_1"}), "`chat` is of an app, and there is no `app_id`"),
+        (
+            json!({"app_id": "cli_1", "app_secret": "s", "chat": "oc_1", "webhook_secret": "v",
+                "ack": true}),
+            "`webhook_secret` is for `ack: yes` with `style: card`",
+        ),
+    ];
+    for (settings, why) in wrong {
+        assert_eq!(problems("lark", &settings), [why], "{settings}");
+    }
 }
