@@ -393,7 +393,9 @@ async fn h8_what_an_orchestration_starts_acts_as_its_starter() {
         name: "o".to_owned(),
         ..Default::default()
     };
-    let done = OperationResult { result_type: Some(ResultType::Success(Default::default())) };
+    let done = OperationResult {
+        result_type: Some(ResultType::Success(proto::OperationResultSuccess::default())),
+    };
     let kind = Some(OperationActionType::StartNewOrchestration(begin));
     let batch = EntityBatchResult {
         results: vec![done],
