@@ -36,6 +36,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 pub use asset::{PREFIX as ASSETS, asset};
+pub use page::allowing::Allowing;
 pub use page::answering::Answering;
 pub use part::Part;
 pub use reply::Reply;
@@ -142,6 +143,11 @@ impl Console {
     /// The page that a message leads to, on which it is acknowledged.
     pub fn answering(&self, visit: &Visit, answering: &Answering) -> Reply {
         self.alone(visit, |cx| page::answering::page(cx, answering))
+    }
+
+    /// The page that asks whether a program may sign in, and the one that leads on to it.
+    pub fn allowing(&self, visit: &Visit, allowing: &Allowing) -> Reply {
+        self.alone(visit, |_| page::allowing::page(allowing))
     }
 
     /// A page for which nothing is asked.

@@ -3,6 +3,7 @@
 pub(crate) mod login;
 
 mod access;
+pub(crate) mod allowing;
 pub(crate) mod answering;
 pub(crate) mod audit;
 mod backtest;

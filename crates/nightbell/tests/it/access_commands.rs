@@ -229,9 +229,9 @@ async fn users_groups_and_grants_are_made_shown_and_taken_back_by_commands() {
     let weak = ["auth", "check", "-o", "json"];
     let (_, found) = server.ran(&weak).await;
     assert!(found.contains("\"admin-without-end\"") && found.contains("user bob"), "{found}");
-    let shut = json!({ "name": "open-door", "method": "GET", "path": "/open-door", "auth": "none",
-        "show": { "kind": "workflow", "name": "w" } });
-    let made = server.live.http.post(server.live.url("/api/triggers")).json(&shut);
+    let open = json!({ "name": "open-door", "method": "GET", "path": "/open-door/{id}", "auth": "none",
+        "show": { "name": "w", "instanceId": "${request.path.id}" } });
+    let made = server.live.http.post(server.live.url("/api/triggers")).json(&open);
     let made = made.bearer_auth(&server.key).send().await.expect("it answers");
     assert!(made.status().is_success(), "{}", made.text().await.unwrap_or_default());
     let said = server.fails(1, &["auth", "check"]).await;

@@ -2,6 +2,7 @@
 //!
 //! It is keyed: a body may hold a password, and who may read the ledger must not find it by trying.
 
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,7 +55,11 @@ impl Change {
             return None;
         }
         let tag = progress.context.clone().sign();
-        Some(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        let mut digits = String::with_capacity(2 * tag.as_ref().len());
+        for byte in tag.as_ref() {
+            let _ = write!(digits, "{byte:02x}");
+        }
+        Some(digits)
     }
 }
 

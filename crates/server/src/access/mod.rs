@@ -7,6 +7,7 @@
 mod anonymous;
 mod audit;
 mod change;
+mod consent;
 mod credential;
 mod held;
 mod link;

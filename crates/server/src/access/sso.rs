@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::digest::{SHA256, digest};
 use ring::hmac;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -32,18 +33,18 @@ use utoipa_axum::routes;
 
 use super::login::opened_for_tokens;
 use super::session::{self, Way, cookie_for, led_to, page_of_ours, random};
-use super::{Authorizer, From, Routes};
-use crate::Settings;
+use super::{Authorizer, From, Routes, consent};
 use crate::guard::Peer;
 use crate::oidc::{Asked, Failed, Person, Provider};
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Query};
+use crate::{Settings, Shared};
 
 /// Where a login begins, below which its cookie counts.
-const BEGIN: &str = "/console/sso";
+pub(super) const BEGIN: &str = "/console/sso";
 /// Where the provider sends browsers back to.
 const BACK: &str = "/console/sso/callback";
-const COOKIE: &str = "nightbell_sso";
+pub(super) const COOKIE: &str = "nightbell_sso";
 /// What the key of its cookie is derived for.
 const PURPOSE: &str = "single sign-on";
 /// How long somebody may take at the provider.
@@ -62,16 +63,17 @@ pub(crate) fn routes() -> Routes {
     Routes::new()
         .on(Need::Public, routes!(begin))
         .on(Need::Public, routes!(come_back))
+        .on(Need::Public, routes!(consent::allow))
         .on(Need::Public, routes!(describe, redeem))
 }
 
 /// The provider, and logins that are under way.
 pub(super) struct Sso {
     provider: Provider,
-    key: hmac::Key,
+    pub(super) key: hmac::Key,
     /// Of this server, as browsers reach it; without a slash at the end.
     public_url: String,
-    codes: Codes,
+    pub(super) codes: Codes,
 }
 
 impl Sso {
@@ -108,18 +110,18 @@ pub(crate) fn beginning(settings: &Settings) -> Option<(String, String)> {
 
 /// A program at a terminal that waits for the end of a login.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Terminal {
+pub(super) struct Terminal {
     /// Where it listens, on the machine of the browser.
-    port: u16,
+    pub(super) port: u16,
     /// The hash of what it has to show for the code.
-    challenge: String,
+    pub(super) challenge: String,
     /// What it recognizes its own login by.
     state: String,
 }
 
 impl Terminal {
     /// Where it is told how the login has ended.
-    fn address(&self, name: &str, value: &str) -> String {
+    pub(super) fn address(&self, name: &str, value: &str) -> String {
         let Self { port, state, .. } = self;
         format!("http://127.0.0.1:{port}/?{name}={value}&state={state}")
     }
@@ -127,7 +129,7 @@ impl Terminal {
 
 /// A login that was begun; in the cookie of its browser.
 #[derive(Debug, Serialize, Deserialize)]
-struct Begun {
+pub(super) struct Begun {
     /// From which all else is made.
     secret: String,
     /// When it ends, in seconds since 1970.
@@ -141,25 +143,39 @@ struct Begun {
 impl Begun {
     /// A secret of its own for a purpose.
     fn derived(&self, purpose: &str) -> String {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes());
-        URL_SAFE_NO_PAD.encode(hmac::sign(&key, purpose.as_bytes()))
+        proof_of(&self.secret, purpose)
     }
 
     fn seal(&self, key: &hmac::Key) -> String {
-        let text = serde_json::to_vec(self).expect("it serializes to JSON");
-        let text = URL_SAFE_NO_PAD.encode(text);
-        let proof = URL_SAFE_NO_PAD.encode(hmac::sign(key, text.as_bytes()));
-        format!("{text}.{proof}")
+        sealed(self, key)
     }
 
     /// What a cookie holds, if we made it and its time is not over.
     fn open(sealed: &str, key: &hmac::Key, now: Timestamp) -> Option<Self> {
-        let (text, proof) = sealed.split_once('.').filter(|_| sealed.len() <= COOKIE_MAX)?;
-        let proof = URL_SAFE_NO_PAD.decode(proof).ok()?;
-        hmac::verify(key, text.as_bytes(), &proof).ok()?;
-        let begun: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        (now.millis() / 1000 < begun.until).then_some(begun)
+        opened(sealed, key).filter(|begun: &Self| now.millis() / 1000 < begun.until)
     }
+}
+
+/// What only who knows a secret can know, for a purpose.
+pub(super) fn proof_of(secret: &str, purpose: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    URL_SAFE_NO_PAD.encode(hmac::sign(&key, purpose.as_bytes()))
+}
+
+/// A value for a cookie, which nobody else can make.
+pub(super) fn sealed(value: &impl Serialize, key: &hmac::Key) -> String {
+    let text = serde_json::to_vec(value).expect("it serializes to JSON");
+    let text = URL_SAFE_NO_PAD.encode(text);
+    let proof = URL_SAFE_NO_PAD.encode(hmac::sign(key, text.as_bytes()));
+    format!("{text}.{proof}")
+}
+
+/// What a cookie holds, if we made it and it is of this kind.
+pub(super) fn opened<T: DeserializeOwned>(sealed: &str, key: &hmac::Key) -> Option<T> {
+    let (text, proof) = sealed.split_once('.').filter(|_| sealed.len() <= COOKIE_MAX)?;
+    let proof = URL_SAFE_NO_PAD.decode(proof).ok()?;
+    hmac::verify(key, text.as_bytes(), &proof).ok()?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
 /// What PKCE tells of a verifier.
@@ -169,7 +185,7 @@ fn challenge_of(verifier: &str) -> String {
 
 /// Codes of ours that command lines turn into sessions.
 #[derive(Debug, Default)]
-struct Codes(Mutex<HashMap<String, Code>>);
+pub(super) struct Codes(Mutex<HashMap<String, Code>>);
 
 #[derive(Debug)]
 struct Code {
@@ -181,7 +197,7 @@ struct Code {
 
 impl Codes {
     /// A code for somebody; `None` while too many are kept.
-    fn give(&self, who: &Principal, challenge: &str, now: Instant) -> Option<String> {
+    pub(super) fn give(&self, who: &Principal, challenge: &str, now: Instant) -> Option<String> {
         let mut codes = self.0.lock();
         codes.retain(|_, it| now.duration_since(it.given) < CODE_LIFETIME);
         if codes.len() >= CODES_MAX {
@@ -291,18 +307,20 @@ struct Brought {
     operation_id = "sso_callback",
     get, path = "/console/sso/callback", tag = "console", params(Brought),
     responses(
+        (status = 200, description = "For a login of the command line: a page that asks for consent"),
         (status = 303, description = "Redirect to the requested page, or to the login page with the reason"),
         (status = 404, description = "Single sign-on is not configured"),
     )
 )]
 async fn come_back(
-    State(authorizer): State<Arc<Authorizer>>,
+    State(shared): State<Shared>,
     way: Way,
     From(peer): From,
     headers: HeaderMap,
     Query(brought): Query<Brought>,
 ) -> Result<Response, Problem> {
-    let sso = sso_of(&authorizer)?;
+    let authorizer = &shared.authorizer;
+    let sso = sso_of(authorizer)?;
     let now = authorizer.engine.now();
     let begun = session::cookie_named(&headers, COOKIE);
     let begun = begun.and_then(|sealed| Begun::open(sealed, &sso.key, now));
@@ -336,12 +354,7 @@ async fn come_back(
         response.headers_mut().append(header::SET_COOKIE, over(is_secure));
         return Ok(response);
     };
-    let Some(code) = sso.codes.give(&who, &terminal.challenge, Instant::now()) else {
-        return Ok(ended(Some(&begun), &AccessError::Busy.into(), is_secure));
-    };
-    let mut response = led_to(&terminal.address("code", &code));
-    response.headers_mut().append(header::SET_COOKIE, over(is_secure));
-    Ok(response)
+    Ok(consent::ask(&shared, sso, &who, terminal, &way, &headers))
 }
 
 impl Authorizer {
@@ -428,7 +441,7 @@ fn problem_of(failed: Failed) -> Problem {
     }
 }
 
-fn unknown() -> Problem {
+pub(super) fn unknown() -> Problem {
     let message = "the login was not begun in this browser, or more than ten minutes ago";
     Problem::new(StatusCode::UNAUTHORIZED, "sso-expired", message).with_hint("Begin again.")
 }
@@ -441,7 +454,7 @@ fn taken(name: &str) -> Problem {
 }
 
 /// Tells whoever waits how a login has ended: the command line, or else the login page.
-fn ended(begun: Option<&Begun>, problem: &Problem, is_secure: bool) -> Response {
+pub(super) fn ended(begun: Option<&Begun>, problem: &Problem, is_secure: bool) -> Response {
     let terminal = begun.and_then(|it| it.terminal.as_ref());
     let mut response = if let Some(terminal) = terminal {
         led_to(&terminal.address("error", problem.code))
@@ -455,11 +468,11 @@ fn ended(begun: Option<&Begun>, problem: &Problem, is_secure: bool) -> Response 
 }
 
 /// Takes the cookie of a login away.
-fn over(is_secure: bool) -> HeaderValue {
+pub(super) fn over(is_secure: bool) -> HeaderValue {
     cookie_for(COOKIE, "", BEGIN, is_secure, "; Max-Age=0")
 }
 
-fn sso_of(authorizer: &Authorizer) -> Result<&Sso, Problem> {
+pub(super) fn sso_of(authorizer: &Authorizer) -> Result<&Sso, Problem> {
     let sso = authorizer.sso.as_ref().filter(|_| authorizer.mode() != Mode::Open);
     sso.ok_or_else(|| {
         let message = "nobody signs in by a provider here";

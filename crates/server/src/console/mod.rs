@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use console::{Answer, Answering, Ask, Console, Visit, Visitor};
+use console::{Allowing, Answer, Answering, Ask, Console, Visit, Visitor};
 use http_body_util::BodyExt as _;
 use kernel::access::{Mode, Need, Permission};
 use serde_json::Value;
@@ -125,6 +125,11 @@ impl Service {
     /// The page that a message leads to. Who may see the console is another question.
     pub(crate) fn answering(&self, visit: &Visit, answering: &Answering) -> console::Reply {
         self.console.answering(visit, answering)
+    }
+
+    /// The page that asks whether a program may sign in.
+    pub(crate) fn allowing(&self, visit: &Visit, allowing: &Allowing) -> console::Reply {
+        self.console.allowing(visit, allowing)
     }
 
     fn refused(&self, visit: &Visit, headers: &HeaderMap, problem: &Problem) -> Response {

@@ -20,12 +20,12 @@ use super::proof::{Auth, Refused};
 use super::scope::{self, Given};
 use super::table::Found;
 use super::{Trigger, registered};
+use crate::Shared;
 use crate::access::{Actor, author_may};
 use crate::durable::{self, Caller, Wanted};
 use crate::guard::Peer;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, RawBody, RawQuery, object, parse};
-use crate::Shared;
 
 /// The runs of one label that are looked through for the latest.
 const LABELLED_MAX: u64 = 100;

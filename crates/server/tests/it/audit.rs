@@ -167,7 +167,8 @@ async fn lines_say_by_what_proof_and_have_a_hash_of_the_change() {
     assert_eq!(removal["change"], Value::Null, "nothing was sent");
     assert!(narrowed["change"].is_string(), "a query says what to change, too");
     let plain = ring::digest::digest(&ring::digest::SHA256, b"\"hunter2\"");
-    let plain: String = plain.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = plain.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    let plain = digits.collect::<Vec<_>>().concat();
     assert!(hash.len() == plain.len() && hash != plain, "whoever reads it could try passwords");
 }
 

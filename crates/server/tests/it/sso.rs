@@ -587,9 +587,45 @@ async fn the_command_line_gets_a_session_for_a_code_of_its_own() {
         let state = parameter(&address, "state").expect("a state");
         house.get(&format!("/console/sso/callback?code=a%20code&state={state}"), &cookie).await
     };
-    let answer = sign_in().await;
-    assert_eq!(cookie(&answer, "__Secure-nightbell"), None, "the browser has none of it");
-    let address = location(&answer);
+    // A page asks first: any site could have led the browser here, and any program may wait at a port.
+    let asked = sign_in().await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    assert_eq!(cookie(&asked, "__Secure-nightbell"), None, "the browser has none of it");
+    for words in ["port 8765", "ann@example.com", "action=\"/console/sso/allow\"", "Allow"] {
+        assert!(asked.text.contains(words), "{words}: {}", asked.text);
+    }
+    let proof_in = |page: &str| {
+        let (_, rest) = page.split_once("name=\"proof\" value=\"").expect("a proof");
+        rest.split('"').next().expect("it ends").to_owned()
+    };
+    let allow = async |cookie: &str, proof: &str| {
+        let headers = [
+            ("cookie", cookie),
+            ("host", "bell.example.com"),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        let (path, form) = ("/console/sso/allow", format!("proof={proof}"));
+        send_through(house.router.clone(), Method::POST, path, &headers, form).await
+    };
+    let own_cookie = cookie(&asked, "nightbell_sso").expect("a cookie");
+    let (begun, _) = house.begin(&wanted("8765", &challenge, &own)).await;
+    let others = proof_in(&sign_in().await.text);
+    for (cookie, proof) in [
+        (own_cookie.as_str(), ""),
+        (&own_cookie, &*others),
+        (&begun, &*proof_in(&asked.text)),
+        ("", &*proof_in(&asked.text)),
+    ] {
+        let refused = allow(cookie, proof).await;
+        assert_eq!(location(&refused), "/console/login?failed=sso-expired&next=%2Fconsole%2F");
+    }
+    let allowed = allow(&own_cookie, &proof_in(&asked.text)).await;
+    assert_eq!(allowed.status, 200, "{}", allowed.text);
+    let led = |answer: &Answer| {
+        let refresh = answer.headers["refresh"].to_str().expect("text");
+        refresh.strip_prefix("0; url=").expect("it leads on").to_owned()
+    };
+    let address = led(&allowed);
     assert!(address.starts_with("http://127.0.0.1:8765/?code="), "{address}");
     assert_eq!(parameter(&address, "state"), Some(own.clone()));
     let code = parameter(&address, "code").expect("a code");
@@ -601,7 +637,10 @@ async fn the_command_line_gets_a_session_for_a_code_of_its_own() {
     assert!(given["token"].is_string() && given["renewal"].is_string(), "{given}");
     assert_eq!(redeem(&code, &verifier).await.code(401), "sso-expired", "once");
     // Whoever sees the code in a browser's history or on the port has not begun.
-    let code = parameter(&location(&sign_in().await), "code").expect("a code");
+    let asked = sign_in().await;
+    let own_cookie = cookie(&asked, "nightbell_sso").expect("a cookie");
+    let allowed = allow(&own_cookie, &proof_in(&asked.text)).await;
+    let code = parameter(&led(&allowed), "code").expect("a code");
     assert_eq!(redeem(&code, &"w".repeat(43)).await.code(401), "sso-expired");
     // Why it has failed is told there, too.
     house.provider.claim("nonce", "another");

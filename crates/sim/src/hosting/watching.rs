@@ -136,9 +136,8 @@ impl Outside {
                 continue;
             }
             let before = self.ringing.get(&alert).filter(|it| it.incident == incident);
-            let again = before.is_some_and(|it| {
-                it.is_known && it.delivery != delivery && it.episode == episode
-            });
+            let again = before
+                .is_some_and(|it| it.is_known && it.delivery != delivery && it.episode == episode);
             if event == "trigger" && again {
                 let what = format!("it rings by {before:?}, and again: {told}");
                 return Err(Objection::new(receiver, "an incident is told once", what));
