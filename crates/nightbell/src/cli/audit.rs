@@ -183,7 +183,7 @@ async fn export(verify: bool, after: u64, client: &Client, output: &Output) -> a
         (Some((number, hash)), Some(Signatures { count: signed, .. })) => {
             output.note(format_args!(
                 "{count} lines, unbroken, {signed} signatures; the hash of line {number} is {hash}"
-            ))
+            ));
         }
         _ => output.note(format_args!("{count} lines")),
     }

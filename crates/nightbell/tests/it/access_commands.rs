@@ -71,7 +71,7 @@ async fn until_told(file: &Path, words: &str) -> String {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let text = tokio::time::timeout(Duration::from_secs(60), there).await;
+    let text = tokio::time::timeout(Duration::from_mins(1), there).await;
     text.unwrap_or_else(|_| panic!("{words}: {:?}", std::fs::read_to_string(file)))
 }
 
