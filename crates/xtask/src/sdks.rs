@@ -45,7 +45,9 @@ struct Sdk {
 /// `skipped` what cannot be had.
 pub(crate) fn prepare(skipped: &mut Vec<String>) -> Vec<(&'static str, PathBuf)> {
     let mut variables = Vec::new();
-    for sdk in [python(), node(), java(), go()] {
+    // To build it takes longer than all other programs of the tests together.
+    let with_helm = std::env::var("NIGHTBELL_TEST_HELM").is_ok_and(|value| value == "1");
+    for sdk in [python(), node(), java()].into_iter().chain(with_helm.then(go)) {
         match sdk.prepare() {
             Ok(place) => variables.push((sdk.variable, place)),
             Err(error) => {

@@ -9,6 +9,18 @@ pub(crate) fn of_go(program: &str) -> OsString {
     folder.map_or_else(|| program.into(), |folder| Path::new(&folder).join(program).into())
 }
 
+/// Says what is missing that the test command prepares only when it is asked to.
+///
+/// # Panics
+/// It was asked to (`NIGHTBELL_TEST_GO` is set).
+#[track_caller]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn not_asked_for(program: &str, how: &str) {
+    let is_asked_for = std::env::var_os("NIGHTBELL_TEST_GO").is_some();
+    assert!(!is_asked_for, "there is no {program}");
+    eprintln!("skipped: there is no {program}; {how}");
+}
+
 /// Says what is missing and where it comes from, for a test that is left out.
 ///
 /// # Panics
