@@ -52,7 +52,8 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
 /// A script without its comments and indentation, which are for whoever changes it. None of its texts goes over
 /// several lines.
 fn bare(script: &str) -> Vec<u8> {
-    let lines = script.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let is_read = |line: &&str| !line.is_empty() && !line.starts_with("//");
+    let lines = script.lines().map(str::trim).filter(is_read);
     lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 

@@ -1,9 +1,11 @@
 // What pages do beyond links and forms: they are looked at again when something commits, and have keys.
 "use strict";
 (() => {
-  const topics = (document.body.dataset.topics || "").split(" ").filter(Boolean);
-  const live = document.getElementById("live");
-  const lost = document.getElementById("lost");
+  const $ = (selector) => document.querySelector(selector);
+  const data = document.body.dataset;
+  const topics = (data.topics || "").split(" ").filter(Boolean);
+  const live = $("#live");
+  const lost = $("#lost");
   const say = (text) => { if (lost) { lost.textContent = text; lost.hidden = !text; } };
   const PAUSE = 250, POLL = 10000;
   let stream = null, due = 0, shown = Date.now(), polling = 0, last = "", broken = false;
@@ -38,13 +40,14 @@
   const close = () => { if (stream) { stream.close(); stream = null; } };
   const open = () => {
     if (stream || !topics.length || document.hidden || !window.EventSource) return;
-    const about = document.body.dataset.about;
+    const { about } = data;
     stream = new EventSource("/console/feed?topics=" + topics.join(",") +
       (about ? "&id=" + encodeURIComponent(about) : "") + (last ? "&after=" + last : ""));
     // What was committed without a stream is not told again if none had come before.
     stream.onopen = () => { say(""); poll(false); if (broken) { broken = false; refresh(); } };
-    stream.addEventListener("commit", (event) => { last = event.lastEventId; refresh(); });
-    stream.addEventListener("reload", (event) => { last = event.lastEventId; refresh(); });
+    const heard = (event) => { last = event.lastEventId; refresh(); };
+    stream.addEventListener("commit", heard);
+    stream.addEventListener("reload", heard);
     stream.onerror = () => {
       broken = true;
       const age = Math.round((Date.now() - shown) / 1000);
@@ -64,7 +67,7 @@
   // What is shown anew is made for everybody: the token of its forms is this page's.
   document.addEventListener("submit", (event) => {
     const token = event.target.elements.csrf;
-    if (token) token.value = document.body.dataset.csrf;
+    if (token) token.value = data.csrf;
   });
 
   document.addEventListener("click", (event) => {
@@ -91,7 +94,7 @@
     const link = all[at].querySelector("a");
     if (link) link.focus();
   };
-  // The list that led here, for the way to its neighbours.
+  // The list that led here, for the way to its neighbours. A private window may keep nothing.
   const here = location.pathname;
   let list = [];
   try {
@@ -100,16 +103,16 @@
       const link = (row) => row.querySelector("a.id") || row.querySelector("a") || {};
       sessionStorage.list = rows().map((row) => link(row).pathname).join(" ");
     }
-  } catch { /* private window */ }
+  } catch {}
   // From the zone that was chosen to UTC and back; where none is known, to the page that asks for one.
   const ZONE = "nightbell-zone";
   const turnZone = () => {
-    const { in: zone, csrf } = document.body.dataset;
+    const { in: zone, csrf } = data;
     let other = "";
     try {
       if (zone) localStorage.setItem(ZONE, zone);
       else other = localStorage.getItem(ZONE) || Intl.DateTimeFormat().resolvedOptions().timeZone;
-    } catch { /* private window */ }
+    } catch {}
     if (!zone && (!other || other === "UTC")) { location.href = "/console/zone"; return; }
     const body = new URLSearchParams({ zone: other, csrf });
     fetch("/console/zone", { method: "POST", body, redirect: "manual" })
@@ -121,12 +124,12 @@
     const key = event.key, went = before === "g";
     before = key;
     if (went) {
-      const link = document.querySelector('[data-go="' + CSS.escape(key) + '"]');
+      const link = $('[data-go="' + CSS.escape(key) + '"]');
       before = "";
       if (link) link.click();
       return;
     }
-    if (key === "/") { event.preventDefault(); document.getElementById("find").focus(); }
+    if (key === "/") { event.preventDefault(); $("#find").focus(); }
     else if (key === "?") location.href = "/console/help";
     else if (key === "z") turnZone();
     else if (/^[[\]]$/.test(key) && list.includes(here)) {
@@ -140,33 +143,33 @@
       if (box) box.click();
     } else if (/^[ase]$/.test(key)) {
       const held = '[data-key="' + key + '"] button';
-      const button = (rows()[at] && rows()[at].querySelector(held)) || document.querySelector(held);
+      const button = (rows()[at] && rows()[at].querySelector(held)) || $(held);
       const folded = button && button.closest("details");
       if (folded) folded.open = true;
       if (button) button.focus();
     } else if (key === ".") {
-      const acts = document.querySelector("#live .acts button, #live .acts a");
+      const acts = $("#live .acts button, #live .acts a");
       if (acts) acts.focus();
     } else if (key === "o") {
       const row = rows()[at];
-      const panel = (row && row.querySelector("summary")) || document.querySelector("#live summary");
+      const panel = (row && row.querySelector("summary")) || $("#live summary");
       if (panel) { panel.parentElement.open = !panel.parentElement.open; panel.focus(); }
     }
   });
-  const field = document.querySelector("[data-keys]");
+  const field = $("[data-keys]");
   if (field) {
     field.checked = !off();
     field.addEventListener("change", () => {
-      try { localStorage.setItem(KEYS, field.checked ? "on" : "off"); } catch { /* private window */ }
+      try { localStorage.setItem(KEYS, field.checked ? "on" : "off"); } catch {}
     });
   }
   // What an act would do is read before its button is pressed.
   if (here === "/console/confirm") {
-    const heading = document.querySelector("h1");
+    const heading = $("h1");
     heading.tabIndex = -1;
     heading.focus();
   }
   // The zone of this browser, offered on the page that chooses one.
-  const zone = document.querySelector("[data-zone]");
+  const zone = $("[data-zone]");
   if (zone && !zone.value) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
 })();

@@ -111,7 +111,7 @@ impl<'a> Draft<'a> {
         from: Origin,
     ) -> Result<(), Rejected> {
         let id = &operation.request_id;
-        if !id.is_empty() && self.state.seen.contains(&super::state::request_of(&operation)) {
+        if !id.is_empty() && self.state.seen.contains(id) {
             return Err(Rejected::Stale(format!("request {id} was taken before")));
         }
         let input = operation.input.as_deref().map_or(0, str::len);

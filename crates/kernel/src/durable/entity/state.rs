@@ -293,7 +293,7 @@ impl Entity {
         self.born.get_or_insert(at);
         self.updated_at = at;
         if let Queued::Operation(operation) = item {
-            self.seen.push_back(request_of(&operation.operation));
+            self.seen.push_back(operation.operation.request_id.clone());
             if self.seen.len() > SEEN_MAX {
                 self.seen.pop_front();
             }
@@ -341,14 +341,5 @@ impl Entity {
     /// Whether what waits may become ready.
     pub(super) fn is_held_up(&self) -> bool {
         self.lock.is_none() && matches!(self.waiting.front(), Some(Queued::Operation(_)))
-    }
-}
-
-/// What tells one request from all others. An orchestration that begins anew under its id may count its
-/// requests from the beginning, so that they are told apart by its execution.
-pub(super) fn request_of(operation: &EntityOperation) -> Arc<str> {
-    match &operation.parent_execution_id {
-        Some(execution) => format!("{} {execution}", operation.request_id).into(),
-        None => operation.request_id.clone(),
     }
 }
