@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn plain_text_is_what_every_tool_reads() {
         let text = page(Format::Plain);
-        let expected = "# HELP nightbell_build_info What runs\n\
+        let expected = "# HELP nightbell_build_info Version of the server\n\
             # TYPE nightbell_build_info gauge\n\
             nightbell_build_info{version=\"1.2\"} 1\n\
             # HELP nightbell_queue_waiting Tasks that wait\n\
