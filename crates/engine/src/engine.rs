@@ -29,7 +29,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
-use crate::documents::{Damaged, DamagedDocument};
+use crate::documents::Damaged;
 use crate::doubts::Doubts;
 use crate::durable::WorkerRegistry;
 use crate::evaluation::{Evaluators, Watch};
@@ -382,20 +382,6 @@ impl Engine {
     /// Executions in memory.
     pub fn cached(&self) -> usize {
         self.inner.cache.len()
-    }
-
-    pub(crate) fn is_quarantined(&self, id: &ExecutionId) -> bool {
-        self.inner.quarantine.lock().contains_key(id)
-    }
-
-    /// Stored documents that cannot be read, and so are not in force.
-    pub fn damaged_documents(&self) -> Vec<DamagedDocument> {
-        self.inner.damaged.list()
-    }
-
-    /// Changes whenever one of these is found, replaced or deleted.
-    pub fn damaged_documents_changed(&self) -> watch::Receiver<()> {
-        self.inner.damaged.changed()
     }
 
     /// Executions left alone after an internal error, with what was seen.

@@ -136,6 +136,10 @@ async fn cross_out(engine: &Engine, id: &ExecutionId, ends: u32) {
 }
 
 impl Engine {
+    pub(crate) fn is_quarantined(&self, id: &ExecutionId) -> bool {
+        self.inner.quarantine.lock().contains_key(id)
+    }
+
     /// Sets aside the executions on which the process ended too often.
     pub(crate) fn quarantine_suspects(&self) {
         let suspects = &self.inner.suspects;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
 use engine::{Engine, Proved};
 use hyper::body::{Frame, SizeHint};
 use kernel::access::{Permission, Permissions, Principal};
@@ -119,4 +120,11 @@ impl HttpBody for Held {
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
     }
+}
+
+/// Whether the answer goes on for as long as the caller likes, so that it must end with its key.
+pub(super) fn is_held_open(request: &Request) -> bool {
+    let path = request.uri().path();
+    path == crate::console::FEED
+        || crate::guard::is_grpc(request.headers()) && path.ends_with("/GetWorkItems")
 }

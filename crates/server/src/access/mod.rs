@@ -702,7 +702,7 @@ impl Authorizer {
             return Ok(Entered::default());
         }
         let Admitted { actor, scope, mut begun } = self.admit(path, request).await?;
-        let leased = |it: &&Arc<Principal>| !is_local(it) && is_held_open(request);
+        let leased = |it: &&Arc<Principal>| !is_local(it) && held::is_held_open(request);
         let held = actor.who.as_ref().filter(leased).map(|principal| {
             // Of the two that are held open one attends a hub, the other shows everything.
             let hub = guard::is_grpc(request.headers()).then(|| grpc::hub_of(request.headers()));
@@ -790,13 +790,6 @@ fn parameter_of(path: &str) -> Option<&'static str> {
         path if path.starts_with(crate::durable::BASE) => Some(CODE),
         _ => None,
     }
-}
-
-/// Whether the answer goes on for as long as the caller likes, so that it must end with its key.
-fn is_held_open(request: &Request) -> bool {
-    let path = request.uri().path();
-    path == crate::console::FEED
-        || guard::is_grpc(request.headers()) && path.ends_with("/GetWorkItems")
 }
 
 /// For what a session counts only while its proof is young.
