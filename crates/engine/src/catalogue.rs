@@ -40,7 +40,7 @@ impl Catalogue {
     }
 
     /// Sets a document aside that can be read and cannot be used.
-    pub fn set_aside(&self, document: &Document, reason: String) {
+    pub fn set_aside(&self, document: &Document, reason: &str) {
         self.damaged.set_aside(document, reason);
     }
 

@@ -36,14 +36,14 @@ impl Damaged {
         match serde_json::from_str(&document.text) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.set_aside(document, error.to_string());
+                self.set_aside(document, &error.to_string());
                 None
             }
         }
     }
 
     /// Remembers a document that cannot be used.
-    pub(crate) fn set_aside(&self, document: &Document, reason: String) {
+    pub(crate) fn set_aside(&self, document: &Document, reason: &str) {
         let Document { kind, name, version, .. } = document;
         let mut documents = self.documents.lock();
         let is_it =
@@ -51,12 +51,12 @@ impl Damaged {
         // Views of documents are made anew whenever one of their kind changes.
         match documents.iter_mut().find(is_it) {
             Some(known) if known.reason == reason => return,
-            Some(known) => known.reason.clone_from(&reason),
+            Some(known) => reason.clone_into(&mut known.reason),
             None => documents.push(DamagedDocument {
                 kind: kind.clone(),
                 name: name.clone(),
                 version: *version,
-                reason: reason.clone(),
+                reason: reason.to_owned(),
             }),
         }
         drop(documents);

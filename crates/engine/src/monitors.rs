@@ -483,15 +483,29 @@ impl Engine {
     pub(crate) fn resume_monitors(&self) {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
-            let alone = engine.inner.monitors.applying.lock().await;
-            match engine.reconcile_defined().await {
-                Ok(()) | Err(ApplyError::Engine(Error::Closing)) => {}
-                Err(error) => tracing::warn!(
-                    %error,
-                    "monitors could not be compared with their definitions and stay as they are; apply the files again"
-                ),
+            // Until it is done, monitors may believe of others what a crash kept from them.
+            loop {
+                let alone = engine.inner.monitors.applying.lock().await;
+                let reconciled = engine.reconcile_defined().await;
+                drop(alone);
+                match reconciled {
+                    Err(error) if error.is_transient() => {
+                        tracing::warn!(%error, "monitors could not be compared with their definitions; retrying");
+                    }
+                    Err(ApplyError::Engine(Error::Closing)) => return,
+                    Err(error) => {
+                        tracing::warn!(
+                            %error,
+                            "monitors could not be compared with their definitions and stay as they are; apply the files again"
+                        );
+                        break;
+                    }
+                    Ok(()) => break,
+                }
+                if !engine.pauses(TELL_AGAIN).await {
+                    return;
+                }
             }
-            drop(alone);
             match engine.resume_receivers().await {
                 Ok(()) | Err(ApplyError::Engine(Error::Closing)) => {}
                 Err(error) => tracing::warn!(%error, "state of receivers could not be read"),

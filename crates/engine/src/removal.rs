@@ -121,7 +121,7 @@ impl Engine {
             match self.remove_together(together.to_vec()).await {
                 Ok(()) | Err(Error::Closing | Error::Store(StoreError::Closed)) => {}
                 Err(error) => {
-                    tracing::debug!(%error, "removal of obsolete executions failed; retention will remove them")
+                    tracing::debug!(%error, "removal of obsolete executions failed; retention will remove them");
                 }
             }
         }

@@ -102,7 +102,9 @@ mod tests {
             let mut feed = engine.damaged_documents_changed();
             loop {
                 let mut keys = engine.monitor(OWN_MONITOR, open).await.ok().flatten();
-                keys.iter_mut().for_each(|keys| keys.sort());
+                if let Some(keys) = &mut keys {
+                    keys.sort();
+                }
                 let keys = keys.unwrap_or_default();
                 if keys.iter().map(|it| &**it).eq(wanted.iter().copied()) {
                     return;

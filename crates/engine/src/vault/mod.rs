@@ -212,7 +212,7 @@ impl Vault {
                 let entry = match vault.read(shelf, &document) {
                     Ok(entry) => entry,
                     Err(reason) => {
-                        vault.damaged.set_aside(&document, reason);
+                        vault.damaged.set_aside(&document, &reason);
                         continue;
                     }
                 };

@@ -105,11 +105,11 @@ fn definitions(defined: &Defined) -> impl Iterator<Item = Definition> + '_ {
             index,
         }
     };
-    let tasks = tasks.iter().map(|it| it.name.to_string()).enumerate().map(of("task"));
+    let tasks = tasks.iter().map(|it| it.name.clone()).enumerate().map(of("task"));
     let schedules = schedules.iter().map(|it| it.name.to_string()).enumerate().map(of("schedule"));
-    let handlers = handlers.iter().map(|it| it.name.to_string()).enumerate();
+    let handlers = handlers.iter().map(|it| it.name.clone()).enumerate();
     let handlers = handlers.map(of("event handler"));
-    let triggers = triggers.iter().map(|it| it.name.to_string()).enumerate().map(of("trigger"));
+    let triggers = triggers.iter().map(|it| it.name.clone()).enumerate().map(of("trigger"));
     let status_pages = status_pages.iter().map(|it| it.name.to_string()).enumerate();
     let status_pages = status_pages.map(of("status page"));
     let schemas = schemas.iter().enumerate().map(|(index, it)| {

@@ -57,17 +57,17 @@ pub fn read_webhooks(text: &str) -> Result<Vec<Webhook>, Vec<Flaw>> {
     for (at, value) in documents {
         match of_file(value) {
             Ok(hook) => hooks.push(hook),
-            Err(flaw) => flaws.push(Flaw { pointer: format!("{at}{}", flaw.pointer), ..flaw }),
+            Err(flaw) => flaws.push(Flaw { pointer: format!("{at}{}", flaw.pointer), ..*flaw }),
         }
     }
     flaws.truncate(PROBLEMS_MAX);
     if flaws.is_empty() { Ok(hooks) } else { Err(flaws) }
 }
 
-fn of_file(value: Value) -> Result<Webhook, Flaw> {
+fn of_file(value: Value) -> Result<Webhook, Box<Flaw>> {
     let hook: Webhook = serde_json::from_value(value).map_err(|error| {
         let hint = format!("The verifiers are {}.", Verifier::NAMES);
-        Flaw::new("", "invalid-webhook", format!("the webhook: {error}"), hint)
+        Box::new(Flaw::new("", "invalid-webhook", format!("the webhook: {error}"), hint))
     })?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if hook.id.is_empty() || hook.id.len() > ID_MAX || !hook.id.bytes().all(is_plain) {
@@ -76,14 +76,14 @@ fn of_file(value: Value) -> Result<Webhook, Flaw> {
             "Payloads go to /webhook/ID, so a file says the id: letters, digits, - and _, at most \
              {ID_MAX}."
         );
-        return Err(Flaw::new("/id", "invalid-webhook", message, hint));
+        return Err(Flaw::new("/id", "invalid-webhook", message, hint).into());
     }
     let given = hook.secret_value.as_deref().filter(|it| !it.is_empty() && *it != secret::HIDDEN);
     if given.is_some_and(|it| !is_reference(it)) {
         let message = "secretValue holds the secret itself, which no file should";
         let hint =
             "Write it with `nightbell secret put NAME`, and here \"${workflow.secrets.NAME}\".";
-        return Err(Flaw::new("/secretValue", "secret-in-file", message, hint));
+        return Err(Flaw::new("/secretValue", "secret-in-file", message, hint).into());
     }
     let hint = "See the webhook's members in the API reference.";
     hook.judge().map_err(|why| Flaw::new("", "invalid-webhook", why, hint))?;

@@ -43,7 +43,7 @@ pub(super) async fn all(engine: &Engine) -> Result<BTreeMap<Object, Owner>, Prob
         let Some(owner) = engine.catalogue().read::<Owner>(&document) else { continue };
         match Object::of_key(&document.name) {
             Some(object) => drop(owners.insert(object, owner)),
-            None => engine.catalogue().set_aside(&document, "its name is of no object".to_owned()),
+            None => engine.catalogue().set_aside(&document, "its name is of no object"),
         }
     }
     Ok(owners)

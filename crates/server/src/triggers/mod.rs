@@ -85,7 +85,7 @@ async fn registered(engine: &Engine) -> Result<Arc<Registered>, Problem> {
                 }
                 Err(flaws) => {
                     let flaws: Vec<String> = flaws.iter().map(ToString::to_string).collect();
-                    aside.catalogue().set_aside(document, flaws.join("; "));
+                    aside.catalogue().set_aside(document, &flaws.join("; "));
                     let place = serde_json::from_str::<Place>(&document.text).ok();
                     let place = place.and_then(|place| {
                         let method = place.method.to_ascii_uppercase().parse().ok()?;
