@@ -41,7 +41,9 @@ pub(crate) fn keep(engine: Engine) {
 /// Answers whether those were read that nobody has asked for yet.
 async fn look(engine: &Engine) -> bool {
     let looked = server::look_at_documents(engine).await;
-    if let Err(problem) = &looked {
+    if let Err(problem) = looked.as_ref()
+        && !is_stopping(engine).await
+    {
         tracing::warn!(problem = %problem.message, "stored documents could not be read");
     }
     looked.is_ok()
@@ -52,10 +54,21 @@ async fn tell(engine: &Engine) -> bool {
     let damaged = engine.damaged_documents();
     let wrongs: Wrongs = damaged.iter().map(incident).collect();
     let heard = own::tell(engine, KEY, &wrongs, "it was replaced or deleted").await;
-    if let Err(error) = &heard {
+    if let Err(error) = &heard
+        && !is_stopping(engine).await
+    {
         tracing::error!(%error, "damaged documents could not be reported to Nightbell's own monitor");
     }
     heard.is_ok()
+}
+
+/// What fails while the engine closes is not worth a word.
+async fn is_stopping(engine: &Engine) -> bool {
+    tokio::select! {
+        biased;
+        () = engine.stopped() => true,
+        () = std::future::ready(()) => false,
+    }
 }
 
 fn incident(document: &DamagedDocument) -> (Arc<str>, (Status, String)) {

@@ -104,7 +104,7 @@ fn a_backfill_says_how_many_runs_and_asks_before_many() {
                 left out, which have run (--redo)\n";
     assert_eq!(dry.stderr, told);
     let refused = server.run(&backfill).exits(2);
-    assert!(refused.stderr.contains("will not start 305 runs of schedule a"), "{refused:?}");
+    assert!(refused.stderr.contains("refusing to start 305 runs of schedule a"), "{refused:?}");
     assert!(server.heard().iter().all(|it| it.starts_with("GET ")), "nothing was started");
     server.run(&[&backfill[..], &["--yes", "--at-once", "4"]].concat()).exits(0);
     let last = server.heard().pop();
