@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::engine::Engine;
 use crate::store::Document;
 
 /// A stored document that cannot be read. It stays in the store until it is replaced or deleted.
@@ -95,17 +94,5 @@ impl Damaged {
     /// Changes whenever a document is set aside or mended.
     pub(crate) fn changed(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
-    }
-}
-
-impl Engine {
-    /// Stored documents that cannot be read, and so are not in force.
-    pub fn damaged_documents(&self) -> Vec<DamagedDocument> {
-        self.inner.damaged.list()
-    }
-
-    /// Changes whenever one of these is found, replaced or deleted.
-    pub fn damaged_documents_changed(&self) -> watch::Receiver<()> {
-        self.inner.damaged.changed()
     }
 }

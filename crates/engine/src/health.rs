@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use kernel::Timestamp;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::board::{Board, Figures, LateHeartbeat};
 use crate::clock::ClockEvent;
+use crate::documents::DamagedDocument;
 use crate::engine::{Engine, Error};
 use crate::room::Room;
 use crate::store::{Space, StoreError};
@@ -220,6 +222,16 @@ impl Vitals {
 }
 
 impl Engine {
+    /// Stored documents that cannot be read, and so are not in force.
+    pub fn damaged_documents(&self) -> Vec<DamagedDocument> {
+        self.inner.damaged.list()
+    }
+
+    /// Changes whenever one of these is found, replaced or deleted.
+    pub fn damaged_documents_changed(&self) -> watch::Receiver<()> {
+        self.inner.damaged.changed()
+    }
+
     /// Whether requests should come to this server now, from memory at once.
     ///
     /// # Errors
