@@ -10,6 +10,9 @@ use crate::own::{self, Wrongs};
 
 /// Pause before the monitor is told again, when the store is away.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Incidents at most; one more tells how many further documents there are. A disk that lost a page damages
+/// many at once, and nobody is to be called for each.
+const INCIDENTS_MAX: usize = 20;
 /// What the keys of the incidents begin with.
 const KEY: &str = "document:";
 
@@ -52,7 +55,11 @@ async fn look(engine: &Engine) -> bool {
 /// Answers whether the monitor heard of all of them.
 async fn tell(engine: &Engine) -> bool {
     let damaged = engine.damaged_documents();
-    let wrongs: Wrongs = damaged.iter().map(incident).collect();
+    let mut wrongs: Wrongs = damaged.iter().take(INCIDENTS_MAX).map(incident).collect();
+    if let Some(more) = damaged.len().checked_sub(INCIDENTS_MAX).filter(|more| *more > 0) {
+        let text = format!("{more} more stored documents are damaged; the log names each");
+        wrongs.insert(format!("{KEY}more").into(), (Status::Fail, text));
+    }
     let heard = own::tell(engine, KEY, &wrongs, "it was replaced or deleted").await;
     if let Err(error) = &heard
         && !is_stopping(engine).await

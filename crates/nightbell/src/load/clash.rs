@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kernel::definition::Problem;
+use server::projects::Object;
 
 use super::Defined;
 use super::finding::{Finding, Level};
@@ -16,35 +17,25 @@ pub(super) struct Clash {
     /// The file.
     pub(super) file: PathBuf,
     /// What it defines.
-    what: Definition,
+    what: Object,
+    /// The number of the document in the file.
+    index: usize,
     /// Where it is defined, too.
     elsewhere: PathBuf,
-}
-
-/// One definition of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Definition {
-    /// What it is, in words that tell it from all others.
-    words: String,
-    /// Its name.
-    name: String,
-    /// The number of the document in its file.
-    index: usize,
 }
 
 impl Clash {
     /// The same as a finding.
     pub(super) fn finding(&self) -> Finding {
-        let Self { file, what: Definition { words, name, index }, elsewhere } = self;
+        let Self { file, what, index, elsewhere } = self;
         let message = if file == elsewhere {
-            format!("defines {words} twice")
+            format!("defines {what} twice")
         } else {
-            format!("defines {words}, as {} does", elsewhere.display())
+            format!("defines {what}, as {} does", elsewhere.display())
         };
         let hint = "Remove one of the two, or give it another name or version.";
-        // Webhooks are told apart by their ids.
-        let at = if words.starts_with("the webhook") { "/id" } else { "/name" };
-        let problem = Problem::new(at, "defined-twice", message, hint).at_word(name.clone());
+        let at = format!("/{}", what.named_by());
+        let problem = Problem::new(at, "defined-twice", message, hint).at_word(what.name());
         let text = text_of(file).unwrap_or_default();
         Source { file, text: &text }.finding(*index, Level::Error, &problem)
     }
@@ -58,66 +49,23 @@ impl fmt::Display for Clash {
 
 /// What files define that others do, or these themselves before.
 pub(super) fn all(others: &[(PathBuf, Defined)], these: &[(PathBuf, Defined)]) -> Vec<Clash> {
-    let mut places: BTreeMap<String, &Path> = BTreeMap::new();
+    let mut places: BTreeMap<Object, &Path> = BTreeMap::new();
     for (file, defined) in others {
-        for what in definitions(defined) {
-            places.entry(what.words).or_insert(file);
+        for (_, what) in defined.objects() {
+            places.entry(what).or_insert(file);
         }
     }
     let mut clashes = Vec::new();
     for (file, defined) in these {
-        for what in definitions(defined) {
-            match places.get(&what.words) {
+        for (index, what) in defined.objects() {
+            match places.get(&what) {
                 Some(elsewhere) => {
-                    clashes.push(Clash {
-                        file: file.clone(),
-                        what,
-                        elsewhere: (*elsewhere).into(),
-                    });
+                    let (file, elsewhere) = (file.clone(), (*elsewhere).into());
+                    clashes.push(Clash { file, what, index, elsewhere });
                 }
-                None => drop(places.insert(what.words, file)),
+                None => drop(places.insert(what, file)),
             }
         }
     }
     clashes
-}
-
-/// Everything that a file defines.
-fn definitions(defined: &Defined) -> impl Iterator<Item = Definition> + '_ {
-    let Defined {
-        workflows,
-        tasks,
-        schedules,
-        handlers,
-        triggers,
-        status_pages,
-        schemas,
-        webhooks,
-    } = defined;
-    let workflows = workflows.iter().enumerate().map(|(index, it)| {
-        let words = format!("version {} of the workflow '{}'", it.version, it.name);
-        Definition { words, name: it.name.clone(), index }
-    });
-    let of = |what: &'static str| {
-        move |(index, name): (usize, String)| Definition {
-            words: format!("the {what} '{name}'"),
-            name,
-            index,
-        }
-    };
-    let tasks = tasks.iter().map(|it| it.name.clone()).enumerate().map(of("task"));
-    let schedules = schedules.iter().map(|it| it.name.to_string()).enumerate().map(of("schedule"));
-    let handlers = handlers.iter().map(|it| it.name.clone()).enumerate();
-    let handlers = handlers.map(of("event handler"));
-    let triggers = triggers.iter().map(|it| it.name.clone()).enumerate().map(of("trigger"));
-    let status_pages = status_pages.iter().map(|it| it.name.to_string()).enumerate();
-    let status_pages = status_pages.map(of("status page"));
-    let schemas = schemas.iter().enumerate().map(|(index, it)| {
-        let words = format!("version {} of the schema '{}'", it.version, it.name);
-        Definition { words, name: it.name.clone(), index }
-    });
-    let webhooks = webhooks.iter().map(|it| it.id().to_owned()).enumerate().map(of("webhook"));
-    let started = workflows.chain(tasks).chain(schemas);
-    let starters = schedules.chain(handlers).chain(triggers).chain(webhooks);
-    started.chain(starters).chain(status_pages)
 }

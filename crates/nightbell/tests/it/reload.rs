@@ -138,11 +138,7 @@ async fn what_changes_is_applied_and_what_is_broken_is_not() {
     until_described(&live, "b", "mended").await;
     // Another file that says the same of itself is not applied, whichever comes first.
     write(folder.path(), "copy.json", &flow("b", "copied").to_string());
-    until_logged(
-        &live,
-        &["ERROR", "error: /name: defines version 1 of the workflow 'b'", "b.json"],
-    )
-    .await;
+    until_logged(&live, &["ERROR", "error: /name: defines workflow b v1", "b.json"]).await;
     until_described(&live, "b", "mended").await;
     std::fs::remove_file(folder.path().join("copy.json")).unwrap();
     let below = folder.path().join("below");
@@ -257,13 +253,9 @@ async fn what_two_files_define_is_refused_with_both_places() {
     });
     let outcome = outcome.await.unwrap().exits(1);
     for words in [
-        ["c.json:1:", "error: /name: defines version 1 of the workflow 'flow', as ", "a.json does"],
-        [
-            "b.taskdefs.json:1:",
-            "error: /0/name: defines the task 'fetch', as ",
-            "a.taskdefs.json does",
-        ],
-        ["d.json:1:", "error: /1/name: defines version 1 of the workflow 'd'", " twice"],
+        ["c.json:1:", "error: /name: defines workflow flow v1, as ", "a.json does"],
+        ["b.taskdefs.json:1:", "error: /0/name: defines task fetch, as ", "a.taskdefs.json does"],
+        ["d.json:1:", "error: /1/name: defines workflow d v1", " twice"],
     ] {
         let told = outcome.stderr.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(told, "{words:?} is not in {outcome:?}");

@@ -64,27 +64,17 @@ fn dated<T: Dated + PartialEq>(
 /// # Errors
 /// The store's.
 pub async fn differing(engine: &Engine, found: Defined) -> Result<Defined, Problem> {
-    let Defined {
-        workflows,
-        tasks,
-        schedules,
-        handlers,
-        triggers,
-        status_pages,
-        schemas,
-        webhooks,
-    } = found;
     let (now, registered) = (engine.now().millis(), engine.definitions());
     let version = |it: &WorkflowDef| u32::try_from(it.version).ok();
     Ok(Defined {
-        tasks: dated(tasks, now, |it| registered.task(&it.name)),
-        workflows: dated(workflows, now, |it| registered.workflow(&it.name, version(it))),
-        handlers: dated(handlers, now, |it| engine.event_handler(&it.name)),
-        schedules: differing_schedules(engine, schedules).await?,
-        triggers: triggers::differing(engine, triggers).await?,
-        status_pages: differing_pages(engine, status_pages).await?,
-        schemas: dated(schemas, now, |it| registered.schema(&it.name, it.version)),
-        webhooks: hooks::differing(engine, webhooks).await?,
+        tasks: dated(found.tasks, now, |it| registered.task(&it.name)),
+        workflows: dated(found.workflows, now, |it| registered.workflow(&it.name, version(it))),
+        handlers: dated(found.handlers, now, |it| engine.event_handler(&it.name)),
+        schedules: differing_schedules(engine, found.schedules).await?,
+        triggers: triggers::differing(engine, found.triggers).await?,
+        status_pages: differing_pages(engine, found.status_pages).await?,
+        schemas: dated(found.schemas, now, |it| registered.schema(&it.name, it.version)),
+        webhooks: hooks::differing(engine, found.webhooks).await?,
     })
 }
 

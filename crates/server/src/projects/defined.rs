@@ -13,6 +13,7 @@ use kernel::schedule::{ScheduleSpec, parse_schedules};
 use kernel::status_page::{StatusPage, is_status_page, parse_status_pages};
 use serde_json::Value;
 
+use super::object::{Kind, Object};
 use crate::hooks::{self, Webhook, is_webhook, read_webhooks};
 use crate::triggers::{self, Trigger};
 
@@ -38,8 +39,10 @@ pub struct Defined {
 }
 
 impl Defined {
-    /// How many definitions there are.
-    pub fn count(&self) -> usize {
+    /// All that is defined, each with the number of its document among those of its kind: in its file, as
+    /// a file holds one kind.
+    pub fn objects(&self) -> Vec<(usize, Object)> {
+        // A kind that is new does not compile before it is here.
         let Self {
             workflows,
             tasks,
@@ -50,8 +53,28 @@ impl Defined {
             schemas,
             webhooks,
         } = self;
-        let documents = workflows.len() + tasks.len() + handlers.len() + triggers.len();
-        documents + schedules.len() + status_pages.len() + schemas.len() + webhooks.len()
+        let version = |version: i32| u32::try_from(version).unwrap_or(1);
+        let mut all = Vec::new();
+        let mut add = |kind, names: &mut dyn Iterator<Item = (&str, u32)>| {
+            let numbered = names.enumerate();
+            all.extend(
+                numbered.map(|(at, (name, version))| (at, Object::new(kind, name, version))),
+            );
+        };
+        add(Kind::Workflow, &mut workflows.iter().map(|it| (&*it.name, version(it.version))));
+        add(Kind::Schema, &mut schemas.iter().map(|it| (&*it.name, version(it.version))));
+        add(Kind::Task, &mut tasks.iter().map(|it| (&*it.name, 0)));
+        add(Kind::Schedule, &mut schedules.iter().map(|it| (&*it.name, 0)));
+        add(Kind::Handler, &mut handlers.iter().map(|it| (&*it.name, 0)));
+        add(Kind::Trigger, &mut triggers.iter().map(|it| (&*it.name, 0)));
+        add(Kind::StatusPage, &mut status_pages.iter().map(|it| (&*it.name, 0)));
+        add(Kind::Webhook, &mut webhooks.iter().map(|it| (it.id(), 0)));
+        all
+    }
+
+    /// How many definitions there are.
+    pub fn count(&self) -> usize {
+        self.objects().len()
     }
 
     /// Adds all that another file defines.

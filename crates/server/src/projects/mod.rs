@@ -32,6 +32,7 @@ pub use apply::Applied;
 pub use compare::differing;
 pub use defined::{Defined, FileKind, holds_task_defs};
 pub use difference::Action;
+pub use object::Object;
 pub use plan::{Drift, Plan, PlannedChange};
 pub use prune::{Pruned, prune_loaded};
 

@@ -55,9 +55,9 @@ impl Kind {
     }
 }
 
-/// Names an object.
+/// Names one thing that files define; shown as in `workflow orders v2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Object {
+pub struct Object {
     pub(super) kind: Kind,
     pub(super) name: Arc<str>,
     /// Of a workflow or a schema; 0 for all else.
@@ -67,6 +67,16 @@ pub(super) struct Object {
 impl Object {
     pub(super) fn new(kind: Kind, name: &str, version: u32) -> Self {
         Self { kind, name: name.into(), version }
+    }
+
+    /// Its name; of a webhook its id.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The member of its document that has the name.
+    pub fn named_by(&self) -> &'static str {
+        if self.kind == Kind::Webhook { "id" } else { "name" }
     }
 
     /// The name of the document that says who owns it.

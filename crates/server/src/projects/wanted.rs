@@ -28,40 +28,8 @@ pub(super) struct Wanted {
 impl Wanted {
     /// The objects.
     pub(super) fn objects(&self) -> BTreeSet<Object> {
-        let Self { defined, monitors, .. } = self;
-        let Defined {
-            workflows,
-            tasks,
-            schedules,
-            handlers,
-            triggers,
-            status_pages,
-            schemas,
-            webhooks,
-        } = defined;
-        let named = |kind, name: &str| Object::new(kind, name, 0);
-        let version = |version: i32| u32::try_from(version).unwrap_or(1);
-        let workflows =
-            workflows.iter().map(|it| Object::new(Kind::Workflow, &it.name, version(it.version)));
-        let tasks = tasks.iter().map(|it| named(Kind::Task, &it.name));
-        let schedules = schedules.iter().map(|it| named(Kind::Schedule, &it.name));
-        let handlers = handlers.iter().map(|it| named(Kind::Handler, &it.name));
-        let triggers = triggers.iter().map(|it| named(Kind::Trigger, &it.name));
-        let status_pages = status_pages.iter().map(|it| named(Kind::StatusPage, &it.name));
-        let schemas =
-            schemas.iter().map(|it| Object::new(Kind::Schema, &it.name, version(it.version)));
-        let webhooks = webhooks.iter().map(|it| named(Kind::Webhook, it.id()));
-        let monitors = monitors.keys().map(|it| named(Kind::Monitors, it));
-        workflows
-            .chain(tasks)
-            .chain(schedules)
-            .chain(handlers)
-            .chain(triggers)
-            .chain(status_pages)
-            .chain(schemas)
-            .chain(webhooks)
-            .chain(monitors)
-            .collect()
+        let monitors = self.monitors.keys().map(|source| Object::new(Kind::Monitors, source, 0));
+        self.defined.objects().into_iter().map(|(_, object)| object).chain(monitors).collect()
     }
 
     /// What acts by itself.

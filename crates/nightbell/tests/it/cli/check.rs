@@ -132,7 +132,7 @@ fn what_two_files_define_and_what_none_defines_is_found_at_its_place() {
         .run()
         .exits(1);
     for place in [
-        "b.json:2:13: error: /name: defines version 1 of the workflow 'ring', as ./a.json does",
+        "b.json:2:13: error: /name: defines workflow ring v1, as ./a.json does",
         "n.yaml:3:3: error: the monitor one is defined by",
     ] {
         let is_it = |line: &str| line.trim_start_matches("./").starts_with(place);
