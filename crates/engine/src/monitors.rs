@@ -483,14 +483,18 @@ impl Engine {
     pub(crate) fn resume_monitors(&self) {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
-            // Until it is done, monitors may believe of others what a crash kept from them.
+            // Until it is done, monitors may not have heard of others what a crash kept from them.
+            let mut is_told = false;
             loop {
                 let alone = engine.inner.monitors.applying.lock().await;
                 let reconciled = engine.reconcile_defined().await;
                 drop(alone);
                 match reconciled {
+                    // The store may be away for hours: the log says so once.
                     Err(error) if error.is_transient() => {
-                        tracing::warn!(%error, "monitors could not be compared with their definitions; retrying");
+                        if !std::mem::replace(&mut is_told, true) {
+                            tracing::warn!(%error, "monitors could not be compared with their definitions; retrying");
+                        }
                     }
                     Err(ApplyError::Engine(Error::Closing)) => return,
                     Err(error) => {

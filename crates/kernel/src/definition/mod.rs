@@ -33,8 +33,8 @@ pub use event_handler::{
 pub use lint::{Beside, Lint, WorkflowStart, lint_start, lint_workflow};
 pub use ordered::OrderedMap;
 pub use parse::{
-    parse_task_defs, parse_workflow, parse_workflows, unknown_task_def_keys, unknown_workflow_keys,
-    workflow_from_value,
+    parse_task_defs, parse_workflow, parse_workflows, read_each, unknown_task_def_keys,
+    unknown_workflow_keys, workflow_from_value,
 };
 pub(crate) use problem::nearest;
 pub use problem::{PROBLEMS_MAX, Problem};

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::problem::{Problem, Problems};
+use super::problem::{PROBLEMS_MAX, Problem, Problems};
 use super::shape::{self, Shape};
 use super::task::TaskDef;
 use super::workflow::WorkflowDef;
@@ -69,6 +69,36 @@ pub(super) fn unknown_keys(text: &str, shape: &Shape) -> Vec<Problem> {
 /// Every value of a wrong type, with pointers relative to `value`.
 pub fn workflow_from_value(value: &Value) -> Result<WorkflowDef, Vec<Problem>> {
     read(value, &shape::WORKFLOW, "")
+}
+
+/// Reads a document, or each of a list of them.
+///
+/// # Errors
+/// Malformed JSON as one problem; otherwise what `read` says of each that is wrong, at most [`PROBLEMS_MAX`].
+/// Pointers begin with the index in a list.
+pub fn read_each<T>(
+    text: &str,
+    mut read: impl FnMut(Value) -> Result<T, Box<Problem>>,
+) -> Result<Vec<T>, Vec<Problem>> {
+    let documents: Vec<(String, Value)> = match tree(text)? {
+        Value::Array(items) => {
+            let each = items.into_iter().enumerate();
+            each.map(|(index, item)| (format!("/{index}"), item)).collect()
+        }
+        one => vec![(String::new(), one)],
+    };
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    for (at, document) in documents {
+        match read(document) {
+            Ok(found) => all.push(found),
+            Err(problem) => {
+                let pointer = format!("{at}{}", problem.pointer);
+                problems.push(Problem { pointer, ..*problem });
+            }
+        }
+    }
+    problems.truncate(PROBLEMS_MAX);
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
 pub(super) fn tree(text: &str) -> Result<Value, Vec<Problem>> {

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parse::tree;
-use super::{PROBLEMS_MAX, Problem, SchemaDef};
+use super::parse::read_each;
+use super::{Problem, SchemaDef};
 use crate::editor;
 
 /// Bytes of one schema, at most.
@@ -61,27 +61,13 @@ fn checked(value: Value) -> Result<Map<String, Value>, (&'static str, String)> {
 /// Malformed JSON as one problem; otherwise everything that is wrong. Pointers begin with the index in
 /// a list.
 pub fn parse_schemas(text: &str) -> Result<Vec<SchemaDef>, Vec<Problem>> {
-    let document = tree(text)?;
-    let documents: Vec<(String, Value)> = match document {
-        Value::Array(items) => {
-            let each = items.into_iter().enumerate();
-            each.map(|(index, item)| (format!("/{index}"), item)).collect()
-        }
-        one => vec![(String::new(), one)],
-    };
-    let (mut schemas, mut problems) = (Vec::new(), Vec::new());
-    for (at, value) in documents {
-        match schema_from_value(value) {
-            Ok(schema) => schemas.push(schema),
-            Err((member, message)) => {
-                let at = if member.is_empty() { at } else { format!("{at}/{member}") };
-                let hint = "A schema has name, version, type and data.";
-                problems.push(Problem::new(at, "invalid-schema", message, hint));
-            }
-        }
-    }
-    problems.truncate(PROBLEMS_MAX);
-    if problems.is_empty() { Ok(schemas) } else { Err(problems) }
+    read_each(text, |value| {
+        schema_from_value(value).map_err(|(member, message)| {
+            let at = if member.is_empty() { String::new() } else { format!("/{member}") };
+            let hint = "A schema has name, version, type and data.";
+            Box::new(Problem::new(at, "invalid-schema", message, hint))
+        })
+    })
 }
 
 /// The schema of a file of schemas for editors: one, or a list.

@@ -5,6 +5,7 @@ mod laws;
 mod lint;
 mod parsing;
 mod rules;
+mod schema;
 mod validation;
 
 use kernel::definition::{Problem, WorkflowDef, validate_workflow, workflow_from_value};

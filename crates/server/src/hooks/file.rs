@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::{Authored, Change, Engine};
-use kernel::definition::{PROBLEMS_MAX, Problem as Flaw};
+use kernel::definition::{Problem as Flaw, read_each};
 use kernel::editor;
 use serde_json::{Value, json};
 
@@ -41,27 +41,7 @@ impl Webhook {
 /// # Errors
 /// Everything that is wrong. Pointers begin with the index in a list.
 pub fn read_webhooks(text: &str) -> Result<Vec<Webhook>, Vec<Flaw>> {
-    let document: Value = serde_json::from_str(text).map_err(|error| {
-        let message = format!("malformed JSON: {error}");
-        let hint = "Look there for a missing or extra comma, quote or bracket.";
-        vec![Flaw::new("", "malformed-json", message, hint)]
-    })?;
-    let documents: Vec<(String, Value)> = match document {
-        Value::Array(items) => {
-            let each = items.into_iter().enumerate();
-            each.map(|(index, item)| (format!("/{index}"), item)).collect()
-        }
-        one => vec![(String::new(), one)],
-    };
-    let (mut hooks, mut flaws) = (Vec::new(), Vec::new());
-    for (at, value) in documents {
-        match of_file(value) {
-            Ok(hook) => hooks.push(hook),
-            Err(flaw) => flaws.push(Flaw { pointer: format!("{at}{}", flaw.pointer), ..*flaw }),
-        }
-    }
-    flaws.truncate(PROBLEMS_MAX);
-    if flaws.is_empty() { Ok(hooks) } else { Err(flaws) }
+    read_each(text, of_file)
 }
 
 fn of_file(value: Value) -> Result<Webhook, Box<Flaw>> {
