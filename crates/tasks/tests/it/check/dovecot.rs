@@ -14,8 +14,9 @@ pub(super) struct Dovecot {
     pub(super) plain: u16,
     /// Where it listens with TLS.
     pub(super) secure: u16,
-    /// The folder of all mail.
-    all: PathBuf,
+    /// Where the folder of all mail takes what comes: in `cur` nobody but the server moves anything, or it misses
+    /// mails that it has seen.
+    new: PathBuf,
     mails: AtomicU64,
 }
 
@@ -70,9 +71,9 @@ impl Dovecot {
             chroot = if root { "" } else { " chroot =\n" },
         );
         let config = write(&at, "dovecot.conf", &config);
-        let all = at.join(format!("mail/.[Gmail].{all}/cur"));
+        let new = at.join(format!("mail/.[Gmail].{all}/new"));
         for name in ["cur", "new", "tmp"] {
-            std::fs::create_dir_all(all.with_file_name(name)).unwrap();
+            std::fs::create_dir_all(new.with_file_name(name)).unwrap();
             std::fs::create_dir_all(at.join("mail").join(name)).unwrap();
         }
         // The server's users pass through to the mail.
@@ -86,7 +87,7 @@ impl Dovecot {
         let mut command = Command::new(program);
         command.arg("-F").arg("-c").arg(config);
         let service = Service::start(folder, command, plain);
-        Some(Self { service, plain, secure, all, mails: AtomicU64::new(0) })
+        Some(Self { service, plain, secure, new, mails: AtomicU64::new(0) })
     }
 
     /// A mail that the mailbox took in at an instant, in milliseconds since 1970.
@@ -97,12 +98,12 @@ impl Dovecot {
             "From: {from}\r\nTo: jane@example.com\r\nSubject: {subject}\r\n\
              Date: Thu, 1 Jan 1998 00:00:00 -0500\r\n\r\nBody.\r\n"
         );
-        let name = format!("{}.M{number}P1.test:2,", received / 1000);
-        let path = self.all.with_file_name("tmp").join(&name);
+        let name = format!("{}.M{number}P1.test", received / 1000);
+        let path = self.new.with_file_name("tmp").join(&name);
         std::fs::write(&path, text).unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(received as u64);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-        std::fs::rename(path, self.all.join(name)).unwrap();
+        std::fs::rename(path, self.new.join(name)).unwrap();
     }
 
     /// Ends it as a power cut would.
