@@ -38,7 +38,7 @@ pub(crate) use schedules::Fired;
 
 pub use inbound::{Inbound, Received};
 pub use joined::{Misfit, together};
-use joined::{joined, rank_of};
+use joined::{joined, rank_of, together_with};
 pub use kernel::alert::OWN_MONITOR;
 pub use overrides::{OVERRIDES, OVERRIDES_MAX, unmet as unmet_override};
 pub use pings::Making;
@@ -277,8 +277,9 @@ impl Engine {
         let present = sources.keys().chain(&damaged);
         let mut dropped: Vec<Arc<str>> = present.filter(|it| gone(it)).cloned().collect();
         sources.retain(|source, _| !dropped.contains(source));
-        let mut put = Vec::new();
+        let (mut put, mut came) = (Vec::new(), BTreeSet::new());
         for (source, mut file) in changed {
+            came.insert(source.clone());
             self.inner.vault.guard_file(&mut file);
             if file == File::default() {
                 dropped.push(source.clone());
@@ -288,7 +289,7 @@ impl Engine {
                 sources.insert(source, file);
             }
         }
-        let file = together(&sources)?;
+        let file = together_with(&sources, |it| came.contains(it))?;
         let definitions = definitions_of(&file).map_err(ApplyError::Unfit)?;
         let written: Vec<Arc<str>> = put.iter().map(|document| document.name.clone()).collect();
         self.inner.store.put_documents(put).await?;
@@ -322,7 +323,7 @@ impl Engine {
         let mut sources = self.inner.monitors.sources.read().clone();
         sources.retain(|source, _| !gone(source));
         sources.extend(changed.iter().map(|(source, file)| (source.clone(), file.clone())));
-        together(&sources)
+        together_with(&sources, |it| changed.contains_key(it))
     }
 
     /// Makes the machines what is defined.

@@ -27,7 +27,7 @@ mod rejected;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -114,7 +114,7 @@ pub(crate) struct Definitions {
     /// What runs, but is hardly meant.
     pub(crate) doubts: Vec<Finding>,
     /// The file of each workflow by its name, of each `monitor NAME` and of each `routes[N]`.
-    pub(crate) origins: std::collections::BTreeMap<String, PathBuf>,
+    pub(crate) origins: BTreeMap<String, PathBuf>,
 }
 
 /// What all files below the paths define, if it is as a start would take it.
@@ -145,8 +145,11 @@ pub(crate) fn definitions(
     }
     let sources = monitors::read(engine, &of_monitors, checklist, &beside).into_files();
     let mut routes = 0;
+    // By the paths that people gave, as the files of definitions are.
+    let given: BTreeMap<_, _> =
+        of_monitors.iter().map(|it| (monitors::source_of(it), it)).collect();
     for (source, found) in &sources {
-        let file = monitors::file_of(source);
+        let file = given.get(source).map_or_else(|| monitors::file_of(source), |it| (*it).clone());
         for monitor in &found.monitors {
             all.origins.insert(format!("monitor {}", monitor.name), file.clone());
         }

@@ -19,6 +19,9 @@ const PYTHON_PACKAGES: [&str; 4] = [
 /// What pins the official JavaScript SDKs, in the folder of its tests.
 const NODE_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
+/// What makes the OpenTelemetry Collector, pinned.
+const COLLECTOR_FILES: [&str; 2] = ["main.go", "go.mod"];
+
 /// Programs of Go modules, pinned.
 const GO_PROGRAMS: [&str; 1] = ["helm.sh/helm/v3/cmd/helm@v3.22.0"];
 
@@ -54,6 +57,12 @@ pub(crate) fn prepare(skipped: &mut Vec<String>) -> Vec<(&'static str, PathBuf)>
                 skipped.push(format!("tests with {} ({error:#})", sdk.what));
             }
         }
+    }
+    // Not every machine has a Go that is new enough, nor the way to its modules.
+    let collector = collector();
+    match collector.prepare() {
+        Ok(place) => variables.push((collector.variable, place)),
+        Err(error) => say(&format!("the test with {} is left out: {error:#}", collector.what)),
     }
     // What is compiled with one JDK runs with the same.
     variables.extend(jdk().ok().map(|home| ("JAVA_HOME", home)));
@@ -105,11 +114,7 @@ fn node() -> Sdk {
         wanted: pinned.map(Result::unwrap_or_default).join("\n"),
         install: |folder| {
             quiet(Command::new("node").arg("--version"))?;
-            for file in NODE_FILES {
-                let from = node_tests().join(file);
-                let copied = std::fs::copy(&from, folder.join(file));
-                copied.with_context(|| format!("{}", from.display()))?;
-            }
+            copy(&NODE_FILES, &node_tests(), folder)?;
             let npm = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
             quiet(Command::new("npm").args(npm).current_dir(folder))
         },
@@ -167,6 +172,25 @@ fn go() -> Sdk {
     }
 }
 
+/// It is of the project's own modules, with a receiver and an exporter: no package of Debian has it.
+fn collector() -> Sdk {
+    let texts = COLLECTOR_FILES.map(|file| std::fs::read_to_string(collector_tests().join(file)));
+    Sdk {
+        what: "the OpenTelemetry Collector",
+        variable: "NIGHTBELL_TEST_COLLECTOR",
+        folder: target().join("test-collector"),
+        names: "collector",
+        wanted: texts.map(Result::unwrap_or_default).join("\n"),
+        install: |folder| {
+            copy(&COLLECTOR_FILES, &collector_tests(), folder)?;
+            for words in [&["mod", "tidy"][..], &["build", "-o", "collector", "."]] {
+                quiet(Command::new("go").args(words).current_dir(folder))?;
+            }
+            Ok(())
+        },
+    }
+}
+
 /// The newest JDK that the Java SDK can be compiled with: of what `JAVA_HOME` names, of the one in `PATH`,
 /// and of those where packages put them.
 fn jdk() -> anyhow::Result<PathBuf> {
@@ -204,6 +228,18 @@ fn java_tests() -> PathBuf {
 
 fn node_tests() -> PathBuf {
     root().join("crates/nightbell/tests/javascript")
+}
+
+fn collector_tests() -> PathBuf {
+    root().join("crates/nightbell/tests/go/collector")
+}
+
+fn copy(files: &[&str], from: &Path, into: &Path) -> anyhow::Result<()> {
+    for file in files {
+        let from = from.join(file);
+        std::fs::copy(&from, into.join(file)).with_context(|| format!("{}", from.display()))?;
+    }
+    Ok(())
 }
 
 /// Runs a command without its words; if it fails, the last of them are in the error.

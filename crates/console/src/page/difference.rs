@@ -1,6 +1,9 @@
 //! What differs between two texts, line by line.
 
+use std::time::{Duration, Instant};
+
 use maud::{Markup, html};
+use similar::{Algorithm, Change, ChangeTag, capture_diff_slices_deadline};
 
 /// A line of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,8 +13,10 @@ pub(super) enum Line<'a> {
     New(&'a str),
 }
 
-/// Lines of a text that are compared; the comparison takes their product.
-pub(super) const LINES_MAX: usize = 1500;
+/// Lines of a text that are compared: a page of more is of no use to anybody.
+pub(super) const LINES_MAX: usize = 20_000;
+/// How long the shortest way is looked for; then the next best is taken.
+const EFFORT: Duration = Duration::from_millis(100);
 
 /// The shortest way from one text to the other; `None` if they are too long to compare.
 pub(super) fn between<'a>(before: &'a str, after: &'a str) -> Option<Vec<Line<'a>>> {
@@ -19,34 +24,14 @@ pub(super) fn between<'a>(before: &'a str, after: &'a str) -> Option<Vec<Line<'a
     if old.len() > LINES_MAX || new.len() > LINES_MAX {
         return None;
     }
-    // Lengths of the longest common part of what is left, from the end.
-    let width = new.len() + 1;
-    let mut longest = vec![0_u16; (old.len() + 1) * width];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            longest[i * width + j] = if old[i] == new[j] {
-                longest[(i + 1) * width + j + 1] + 1
-            } else {
-                longest[(i + 1) * width + j].max(longest[i * width + j + 1])
-            };
-        }
-    }
-    let (mut i, mut j, mut lines) = (0, 0, Vec::new());
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            lines.push(Line::Same(old[i]));
-            (i, j) = (i + 1, j + 1);
-        } else if j >= new.len()
-            || (i < old.len() && longest[(i + 1) * width + j] >= longest[i * width + j + 1])
-        {
-            lines.push(Line::Gone(old[i]));
-            i += 1;
-        } else {
-            lines.push(Line::New(new[j]));
-            j += 1;
-        }
-    }
-    Some(lines)
+    let deadline = Some(Instant::now() + EFFORT);
+    let found = capture_diff_slices_deadline(Algorithm::Myers, &old, &new, deadline);
+    let line = |change: Change<&'a str>| match change.tag() {
+        ChangeTag::Equal => Line::Same(change.value()),
+        ChangeTag::Delete => Line::Gone(change.value()),
+        ChangeTag::Insert => Line::New(change.value()),
+    };
+    Some(found.iter().flat_map(|part| part.iter_changes(&old, &new)).map(line).collect())
 }
 
 /// Lines that are shown around a difference.

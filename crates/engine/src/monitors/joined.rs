@@ -19,17 +19,32 @@ pub struct Misfit {
     pub name: Arc<str>,
     /// What is wrong with it, in a sentence that does not name the source.
     pub message: String,
+    /// What two sources define, and the other of them.
+    twin: Option<(&'static str, Arc<str>)>,
 }
 
 impl Misfit {
-    fn twice(source: &Arc<str>, what: &str, name: &Arc<str>, other: &str) -> Self {
+    fn new(source: &Arc<str>, name: &Arc<str>, message: String) -> Self {
+        Self { source: source.clone(), name: name.clone(), message, twin: None }
+    }
+
+    fn twice(source: &Arc<str>, what: &'static str, name: &Arc<str>, other: &Arc<str>) -> Self {
         let message = format!("the {what} {name} is defined by {other} already");
-        Self { source: source.clone(), name: name.clone(), message }
+        Self { twin: Some((what, other.clone())), ..Self::new(source, name, message) }
     }
 
     fn missing(source: &Arc<str>, what: &str, name: &Arc<str>) -> Self {
-        let message = format!("there is no {what} {name}");
-        Self { source: source.clone(), name: name.clone(), message }
+        Self::new(source, name, format!("there is no {what} {name}"))
+    }
+
+    /// The same, told of the source that came later, if that is the other one.
+    fn told_of(self, came_later: impl Fn(&str) -> bool) -> Self {
+        match &self.twin {
+            Some((what, other)) if came_later(other) && !came_later(&self.source) => {
+                Self::twice(other, what, &self.name, &self.source)
+            }
+            _ => self,
+        }
     }
 }
 
@@ -48,6 +63,18 @@ pub fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<Misfit>>
         (all, unfit) if unfit.is_empty() => Ok(all),
         (_, unfit) => Err(unfit),
     }
+}
+
+/// The same, where some of the sources have come to the others: these are what does not fit.
+///
+/// # Errors
+/// As [`together`].
+pub(super) fn together_with(
+    sources: &BTreeMap<Arc<str>, File>,
+    came_later: impl Fn(&str) -> bool,
+) -> Result<File, Vec<Misfit>> {
+    let told = |unfit: Vec<Misfit>| unfit.into_iter().map(|it| it.told_of(&came_later)).collect();
+    together(sources).map_err(told)
 }
 
 /// What all sources define, and what does not fit together.
@@ -115,16 +142,20 @@ pub(super) fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<Misfit>) 
         }
         let missing_receivers = file.told().into_iter().filter(|it| !receivers.contains_key(it));
         unfit.extend(missing_receivers.map(|it| Misfit::missing(source, "receiver", &it)));
-        let needed = file.monitors.iter().flat_map(|it| {
-            let spoken_of = it.depends_on.iter().chain(&it.witness).cloned();
-            spoken_of.chain(it.composed_of()).collect::<Vec<_>>()
-        });
-        let missing = needed.filter(|it| !monitors.contains_key(it));
-        unfit.extend(missing.map(|it| Misfit::missing(source, "monitor", &it)));
+        for monitor in &file.monitors {
+            let spoken_of = monitor.depends_on.iter().chain(&monitor.witness).cloned();
+            let needed = spoken_of.chain(monitor.composed_of());
+            unfit.extend(needed.filter(|it| !monitors.contains_key(it)).map(|name| {
+                let needs = &monitor.name;
+                let message =
+                    format!("there is no monitor {name}, which the monitor {needs} needs");
+                Misfit::new(source, &name, message)
+            }));
+        }
     }
     for (name, message) in composed_of_itself(&all.monitors) {
         let source = monitors.get(&name).map_or_else(|| name.clone(), |it| Arc::clone(it));
-        unfit.push(Misfit { source, name, message });
+        unfit.push(Misfit::new(&source, &name, message));
     }
     (all, unfit)
 }

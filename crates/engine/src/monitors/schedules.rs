@@ -45,8 +45,7 @@ impl Engine {
         if given("workflowDef").is_some() || name.starts_with("orchestration:") {
             return None;
         }
-        let version = given("version").and_then(serde_json::Value::as_u64);
-        let version = version.and_then(|it| u32::try_from(it).ok()).filter(|it| *it > 0);
+        let version = spec.workflow_version();
         if self.definitions().plan(name, version).is_some() {
             return None;
         }

@@ -365,10 +365,17 @@ fn rerun(
     if !state.status.is_closed() {
         return Err(not_closed(state, "rerun"));
     }
-    if state.task(sequence).is_none() {
+    let Some(task) = state.task(sequence) else {
         return Err(Rejected::Invalid(format!(
             "no task {} to rerun from",
             state.task_id(sequence)
+        )));
+    };
+    if !state.is_reached(task) {
+        return Err(Rejected::Conflict(format!(
+            "task '{}' was skipped before workflow {} came to it: rerun from a task that it has \
+             reached, or retry it",
+            task.reference, state.id
         )));
     }
     let parent = state.parent.clone();

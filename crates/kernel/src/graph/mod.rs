@@ -26,6 +26,7 @@ mod object;
 mod output;
 mod place;
 mod plan;
+mod reached;
 mod reasons;
 mod reset;
 mod retrying;

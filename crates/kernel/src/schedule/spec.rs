@@ -130,6 +130,13 @@ impl ScheduleSpec {
         self.lines().into_iter().enumerate().filter_map(of_line).collect()
     }
 
+    /// The version of the workflow that is started; `None` = the latest.
+    pub fn workflow_version(&self) -> Option<u32> {
+        let request = self.start_workflow_request.parse();
+        let version = request.get("version").and_then(serde_json::Value::as_u64);
+        version.and_then(|it| u32::try_from(it).ok()).filter(|it| *it > 0)
+    }
+
     /// The name of the workflow that is started.
     pub fn workflow_name(&self) -> String {
         #[derive(Deserialize)]

@@ -355,7 +355,7 @@ Example:
     /// server has the same under /schemas.
     #[command(after_help = "\
 Example:
-  mkdir -p .schemas && nightbell editor-schemas .schemas")]
+  nightbell editor-schemas .schemas")]
     EditorSchemas(manual::EditorSchemas),
     /// Print the version
     Version,

@@ -74,7 +74,7 @@ no further calls. Times run from the call to the next acknowledgement, whoever g
 #[derive(Debug, Args)]
 pub(crate) struct Source {
     /// Files and folders, in the place of the server's rotations
-    #[arg(short, long, num_args = 1..)]
+    #[arg(short, long)]
     file: Vec<PathBuf>,
 }
 

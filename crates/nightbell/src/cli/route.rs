@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
+use kernel::Timestamp;
 use kernel::alert::definition::{ChecklistOptions, File, Severity, load_judged};
 use kernel::alert::{Supposed, who_is_told};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::client::Client;
 use super::failure::{Exit, Failure};
 use super::moment::span;
 use super::output::{Output, clean};
+use super::schedule::{instant, zone};
 use super::{input, offline};
 
 /// What to do with routes.
@@ -24,7 +25,7 @@ pub(crate) enum Verb {
     #[command(after_help = "\
 Examples:
   nightbell route test team=data --severity critical
-  nightbell route test --monitor net host=G44-Chalo --at 2026-12-24T03:00:00Z
+  nightbell route test --monitor net host=G44-Chalo --at 2026-12-24T03:00 --tz Europe/Oslo
   nightbell route test -f monitors.yaml team=data")]
     Test(Arguments),
 }
@@ -45,9 +46,12 @@ pub(crate) struct Arguments {
     /// info, warning, error or critical [default: that of the monitor, or critical]
     #[arg(long)]
     severity: Option<String>,
-    /// When [default: now]
+    /// When: 2026-12-24, 2026-12-24T03:00, or with an offset [default: now]
     #[arg(long, value_name = "TIME")]
-    at: Option<Timestamp>,
+    at: Option<String>,
+    /// Time zone of --at, if it has no offset
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
     /// Files with routes, in the place of the server
     #[arg(short, long, num_args = 1)]
     file: Vec<String>,
@@ -57,13 +61,15 @@ pub(crate) struct Arguments {
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     let Verb::Test(arguments) = verb;
     let labels = labels(&arguments.labels)?;
+    let zone = zone(&arguments.tz)?;
+    let at = arguments.at.as_deref().map(|text| instant("--at", text, &zone)).transpose()?;
     let told = if arguments.file.is_empty() {
         let mut question = json!({ "labels": labels });
         for (name, value) in [
             ("monitor", arguments.monitor.clone()),
             ("key", arguments.key.clone()),
             ("severity", arguments.severity.clone()),
-            ("at", arguments.at.map(|at| at.to_string())),
+            ("at", at.map(|at| at.to_string())),
         ] {
             if let Some(value) = value {
                 question[name] = value.into();
@@ -71,7 +77,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         }
         client.post(&["routes", "test"]).json(&question).send().await?.value()?
     } else {
-        told_here(&arguments, labels).await?
+        told_here(&arguments, labels, at).await?
     };
     for warning in told["warnings"].as_array().into_iter().flatten() {
         output.note(format_args!("warning: {}", clean(warning.as_str().unwrap_or_default())));
@@ -104,6 +110,7 @@ fn labels(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 async fn told_here(
     arguments: &Arguments,
     labels: BTreeMap<String, String>,
+    at: Option<Timestamp>,
 ) -> anyhow::Result<Value> {
     let engine = offline::engine().await?;
     let mut all = File::default();
@@ -136,7 +143,7 @@ async fn told_here(
         key: arguments.key.as_deref().unwrap_or_default().into(),
         severity: severity.transpose()?,
         labels: labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        at: arguments.at.unwrap_or_else(Timestamp::now).into(),
+        at: at.unwrap_or_else(|| jiff::Timestamp::now().into()),
     };
     let told = who_is_told(&all, &supposed).map_err(|why| Failure::new(Exit::NotFound, why))?;
     let mut told = serde_json::to_value(&told)?;

@@ -50,8 +50,15 @@ pub(crate) fn examine_beside(
     findings.extend(refused.into_values().flatten());
     findings.extend(doubtful);
     findings.extend(clash::all(&[], &defined).iter().map(clash::Clash::finding));
+    // What else there is may tell somebody.
+    let is_online = there.workflows.is_some();
     let mut known = Known { now: Some(engine.now()), ..there };
-    if known.workflows.is_some() || defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
+    let is_written = unfinished.as_ref().is_some_and(|names| !names.is_empty());
+    if is_written
+        || known.workflows.is_some()
+        || defined.iter().any(|(_, found)| !found.workflows.is_empty())
+    {
+        known.workflows.get_or_insert_default();
         for (_, found) in &defined {
             found.add_to(&mut known);
         }
@@ -82,6 +89,8 @@ pub(crate) fn examine_beside(
             of_elsewhere((file, found), &known, &schedules, elsewhere, &mut findings);
         }
     }
+    let silent = if is_online { Level::Note } else { elsewhere };
+    findings.extend(read.telling_nobody(silent));
     findings.extend(read.into_findings());
     findings.sort();
     findings.dedup();

@@ -11,7 +11,8 @@ use engine::Engine;
 use engine::monitors::{ApplyError, Misfit};
 use kernel::Place;
 use kernel::alert::definition::{
-    ChecklistOptions, File, Known, Level as Found, load_judged, secrets_in,
+    ChecklistOptions, File, Known, Level as Found, MonitorDef, load_judged, secrets_in,
+    telling_nobody,
 };
 
 use super::below;
@@ -25,6 +26,8 @@ use super::rejected::{self, Of};
 const SOURCE: &str = Of::Monitors.prefix();
 /// The code of findings about names that files define twice, or that none defines.
 const DO_NOT_FIT: &str = "monitors-do-not-fit";
+/// The code of findings about monitors of which nobody is told.
+const TELLS_NOBODY: &str = "tells-nobody";
 
 /// What was read.
 #[derive(Default)]
@@ -68,6 +71,45 @@ impl Read {
         self.bad.into_values().flatten().chain(self.warnings).chain(misfits)
     }
 
+    /// Monitors of which nobody is told, were the files all there is; nothing if one of them cannot be read.
+    pub(super) fn telling_nobody(&self, level: Level) -> Vec<Finding> {
+        let together = engine::monitors::together(&self.good).ok();
+        let Some(file) = together.filter(|_| self.bad.is_empty()) else { return Vec::new() };
+        let silent = telling_nobody(&file);
+        let hint =
+            "Add a route, or `to: RECEIVER` to the monitor; `nightbell route test` tries them.";
+        let finding = |name: &str, level, message: String| {
+            let is_its =
+                |found: &(&Arc<str>, &File)| found.1.monitors.iter().any(|it| *it.name == *name);
+            let (source, _) = self.good.iter().find(is_its)?;
+            let path = self.paths.get(source).cloned().unwrap_or_else(|| file_of(source));
+            let place = text_of(&path).ok().and_then(|text| place_of_name(&text, name));
+            let Place { line, column } = place.unwrap_or_default();
+            let finding = Finding::of_file(&path, level, TELLS_NOBODY, message);
+            Some(Finding { line, column, hint: hint.to_owned(), ..finding })
+        };
+        if file.routes.is_empty() {
+            // Said once: whoever has no routes here may have them elsewhere.
+            let Some(first) = silent.first() else { return Vec::new() };
+            let message = match silent.len() {
+                1 => format!("{} tells nobody: no file here has a route", first.name),
+                count => format!(
+                    "{count} monitors tell nobody, {} is the first: no file here has a route",
+                    first.name
+                ),
+            };
+            return finding(&first.name, Level::Note, message).into_iter().collect();
+        }
+        let told = silent.iter().filter_map(|own| {
+            let message = format!(
+                "{} tells nobody: no route can match its incidents, and it names no receiver",
+                own.name
+            );
+            finding(&own.name, level, message)
+        });
+        told.collect()
+    }
+
     /// Logs what is hardly meant.
     fn warn(&mut self) {
         for warning in std::mem::take(&mut self.warnings) {
@@ -86,7 +128,9 @@ pub(super) fn is_monitors(path: &Path) -> bool {
 pub(super) fn concerns(engine: &Engine, path: &Path) -> bool {
     is_monitors(path) || engine.monitors_of(&source_of(path)).is_some()
 }
-fn source_of(file: &Path) -> Arc<str> {
+
+/// The source that a file is, by its whole path.
+pub(super) fn source_of(file: &Path) -> Arc<str> {
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     format!("{SOURCE}{}", file.display()).into()
 }
@@ -215,6 +259,18 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, extent: Extent) -> Ve
             );
             let files: Vec<PathBuf> = good.keys().map(|source| file_of(source)).collect();
             change::write_down(engine, &files).await;
+            let all = engine.monitors_file();
+            let of_files = |own: &&&MonitorDef| {
+                good.values().any(|file| file.monitors.iter().any(|it| it.name == own.name))
+            };
+            let silent: Vec<&str> =
+                telling_nobody(&all).iter().filter(of_files).map(|own| &*own.name).collect();
+            if !silent.is_empty() {
+                tracing::warn!(
+                    "nobody is told of {}: no route matches, and they name no receiver",
+                    silent.join(", ")
+                );
+            }
         }
         Ok(_) => {}
         Err(ApplyError::Unfit(_)) => {

@@ -287,7 +287,7 @@ fn test(node: &Node, start: Timestamp, problems: &mut Problems) -> Option<Test> 
         problems.add(node.place, "a test needs a `name`");
     }
     let start = members.read("start", problems, instant).unwrap_or(start);
-    if members.get("expect").is_none() {
+    if !members.get("expect").is_some_and(holds_something) {
         problems.add(node.place, "a test needs `expect`: without it, it tests nothing");
     }
     let of = match *kind {
@@ -297,6 +297,15 @@ fn test(node: &Node, start: Timestamp, problems: &mut Problems) -> Option<Test> 
         _ => Subject::Route(route(&members, start, problems)?),
     };
     Some(Test { name: name?, place: node.place, start, of })
+}
+
+/// Whether a node is not empty; what is no map or list is for whoever reads it.
+fn holds_something(node: &Node) -> bool {
+    match &node.content {
+        Content::Map(members) => !members.is_empty(),
+        Content::List(items) => !items.is_empty(),
+        _ => true,
+    }
 }
 
 fn workflow(members: &Members<'_>, problems: &mut Problems) -> Option<WorkflowTest> {
@@ -377,7 +386,8 @@ fn monitor(members: &Members<'_>, problems: &mut Problems) -> Option<MonitorTest
     }
     let feed = members.items("feed").unwrap_or_default();
     let feed: Vec<Fed> = feed.into_iter().filter_map(|node| fed(node, problems)).collect();
-    if series.is_empty() == feed.is_empty() {
+    let gives = |name| members.get(name).is_some_and(holds_something);
+    if gives("series") == gives("feed") {
         let told = "a test of a monitor needs `series` or `feed`, one of them: what do checks see?";
         problems.add(members.place(), told);
     }
@@ -618,9 +628,14 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_told_with_line_and_keys() {
-        let told = problems("tests:\n- name: a\n  workflow: w\n  inptu: {}\n  expect: {}\n");
+        let told = problems(
+            "tests:\n- name: a\n  workflow: w\n  inptu: {}\n  expect: { status: FAILED }\n",
+        );
         assert!(told[0].starts_with("a.test.yaml:4:3: "), "{told:?}");
         assert!(told[0].contains("\"inptu\"") && told[0].contains("input, mocks"), "{told:?}");
+        let told =
+            problems("tests:\n- { name: a, workflow: w, zzz: 1, expect: { status: FAILED } }\n");
+        assert!(told[0].contains("has no key \"zzz\"; the keys are"), "{told:?}");
     }
 
     #[test]
@@ -635,9 +650,32 @@ mod tests {
     #[test]
     fn a_test_is_of_one_thing_and_expects_something() {
         assert!(problems("tests:\n- { name: a, expect: {} }\n")[0].contains("names none"));
-        assert!(problems("tests:\n- { name: a, workflow: w }\n")[0].contains("`expect`"));
-        let twice = "tests:\n- { name: a, workflow: w, expect: {} }\n- { name: a, workflow: w, expect: {} }\n";
-        assert!(problems(twice)[0].contains("two tests"));
+        for of in ["workflow: w", "monitor: m, series: { v: 0 }"] {
+            for expect in ["", ", expect: {}"] {
+                let told = problems(&format!("tests:\n- {{ name: a, {of}{expect} }}\n"));
+                assert!(told[0].contains("it tests nothing"), "{told:?}");
+            }
+        }
+        let one = "- { name: a, workflow: w, expect: { status: FAILED } }\n";
+        assert!(problems(&format!("tests:\n{one}{one}"))[0].contains("two tests"));
+    }
+
+    #[test]
+    fn what_checks_see_is_told_once() {
+        let told = problems(
+            "tests:\n- { name: a, monitor: m, series: { v: \"x y\" }, expect: { incidents: [] } }\n",
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+        let text = "tests:\n- name: a\n  monitor: m\n  feed: [ [ { loss: 0 } ], _, ! ]\n  expect: { incidents: [] }\n";
+        let file = parse("a.test.yaml", text).expect("a file");
+        let Subject::Monitor(test) = &file.tests[0].of else { panic!("it is of a monitor") };
+        assert!(
+            matches!(
+                test.feed[..],
+                [super::Fed::Rows(_), super::Fed::Rows(_), super::Fed::Unknown]
+            ),
+            "as documented"
+        );
     }
 
     #[test]

@@ -52,9 +52,8 @@ impl<'a> Members<'a> {
             let name = key.text().unwrap_or_default();
             if !known.contains(&name) {
                 let hint = nearest_hint(name, known.iter().copied());
-                let hint = if hint.is_empty() { String::new() } else { format!("{hint};") };
                 let keys = known.join(", ");
-                let told = format!("{what} has no key {name:?}{hint} the keys are {keys}");
+                let told = format!("{what} has no key {name:?}{hint}; the keys are {keys}");
                 problems.add(key.place, told);
             } else if seen.contains(&name) {
                 problems.add(key.place, format!("{what} has the key {name:?} twice"));

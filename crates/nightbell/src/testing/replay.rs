@@ -4,12 +4,13 @@
 //! Each run is played twice on the stage, with its own definition and with the other one, and the two
 //! plays are compared: whatever a stage makes up, such as secrets and times, is the same in both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kernel::alert::definition::nearest_hint;
 use kernel::definition::{TaskDef, WorkflowDef};
 use kernel::graph::{Execution, Task};
 use kernel::{Scripts, Timestamp};
@@ -67,6 +68,21 @@ impl Answers {
     /// Everything that is wrong with it, each with its place.
     pub(crate) fn read(path: &Path) -> Result<Self, Vec<String>> {
         file::read_mocks(path).map(Self).map_err(|found| super::in_words(&found))
+    }
+
+    /// Answers that no task of the workflows takes, in words; nothing where a dynamic fork may bring any task.
+    pub(crate) fn unfit(&self, workflows: &[WorkflowDef]) -> Vec<String> {
+        let tasks: Vec<_> = workflows.iter().flat_map(WorkflowDef::collect_tasks).collect();
+        if tasks.iter().any(|task| task.task_type == "FORK_JOIN_DYNAMIC") {
+            return Vec::new();
+        }
+        let known: BTreeSet<&str> = tasks.iter().map(|it| &*it.task_reference_name).collect();
+        let unfit = self.0.keys().filter(|name| !known.contains(bare(name)));
+        let told = |name: &String| {
+            let hint = nearest_hint(name, known.iter().copied());
+            format!("{name}: no task of the workflows has this reference name{hint}")
+        };
+        unfit.map(told).collect()
     }
 }
 

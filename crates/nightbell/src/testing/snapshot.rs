@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use similar::TextDiff;
 
 /// How the part of a test begins.
 const HEAD: &str = "=== ";
@@ -11,6 +14,8 @@ const HEAD: &str = "=== ";
 const AROUND: usize = 2;
 /// Lines of one difference, at most.
 const LINES_MAX: usize = 60;
+/// How long the shortest way is looked for; then the next best is taken.
+const EFFORT: Duration = Duration::from_millis(100);
 
 /// The snapshot of one file of tests.
 pub(super) struct Snapshot {
@@ -98,21 +103,20 @@ fn parts(text: &str) -> BTreeMap<String, String> {
     parts
 }
 
-/// Lines of two texts: `-` was accepted, `+` is so now. What is the same at both ends is left out.
+/// Lines of two texts: `-` was accepted, `+` is so now. What is the same is left out, but for a few lines around.
 fn difference(accepted: &str, present: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) =
         (accepted.lines().collect(), present.lines().collect());
-    let same = old.iter().zip(&new).take_while(|(one, other)| one == other).count();
-    let rest = old.len().min(new.len()) - same;
-    let tail = old.iter().rev().zip(new.iter().rev());
-    let tail = tail.take(rest).take_while(|(one, other)| one == other).count();
-    let mut lines: Vec<String> = Vec::new();
-    let around = |it: &[&str]| it.iter().map(|line| format!("  {line}")).collect::<Vec<_>>();
-    lines.extend(around(&old[same.saturating_sub(AROUND)..same]));
-    lines.extend(old[same..old.len() - tail].iter().map(|line| format!("- {line}")));
-    lines.extend(new[same..new.len() - tail].iter().map(|line| format!("+ {line}")));
-    let end = old.len() - tail;
-    lines.extend(around(&old[end..(end + AROUND).min(old.len())]));
+    let found = TextDiff::configure().timeout(EFFORT).diff_slices(&old, &new);
+    let mut lines = Vec::new();
+    for (number, group) in found.grouped_ops(AROUND).iter().enumerate() {
+        if number > 0 {
+            lines.push("  …".to_owned());
+        }
+        for change in group.iter().flat_map(|part| found.iter_changes(part)) {
+            lines.push(format!("{} {}", change.tag(), change.value()));
+        }
+    }
     if lines.len() > LINES_MAX {
         let more = lines.len() - LINES_MAX;
         lines.truncate(LINES_MAX);
@@ -130,6 +134,11 @@ mod tests {
         let (old, new) = ("a\nb\nc\nd\ne\nf", "a\nb\nc\nX\ne\nf");
         assert_eq!(difference(old, new), "  b\n  c\n- d\n+ X\n  e\n  f");
         assert_eq!(difference("a", "a\nb"), "  a\n+ b");
+        let old: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+        let old = old.join("\n");
+        let new = old.replace("\n5\n", "\nX\n").replace("\n35\n", "\nY\n");
+        let told = "  3\n  4\n- 5\n+ X\n  6\n  7\n  …\n  33\n  34\n- 35\n+ Y\n  36\n  37";
+        assert_eq!(difference(&old, &new), told);
     }
 
     #[test]

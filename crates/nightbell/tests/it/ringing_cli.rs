@@ -144,6 +144,31 @@ async fn monitors_are_applied_whole_listed_checked_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backtest_without_people_leaves_the_incident_open_that_somebody_resolved() {
+    let ringing = Ringing::start().await;
+    ringing.apply();
+    ringing.check(503).await;
+    let lines = ringing.run("monitor list").exits(0).lines();
+    let why = "503 Service Unavailable, expected status < 400";
+    assert!(lines[2].starts_with("web http DOWN 1") && lines[2].ends_with(why), "{lines:?}");
+    let open = ringing.until("/api/incidents", |page| page["totalHits"] == 1).await;
+    let id = open["results"][0]["id"].as_str().unwrap();
+    ringing.run(&format!("incident resolve {id} --why restarted")).exits(0);
+    ringing.until("/api/incidents", |page| page["totalHits"] == 0).await;
+    // It was not mended: the next check opens another.
+    ringing.check(503).await;
+    ringing.until("/api/incidents", |page| page["totalHits"] == 1).await;
+    let incidents = |options: &str| {
+        let line = format!("monitor backtest web --since 1h -o json{options}");
+        let report = ringing.run(&line).exits(0).json()[0].clone();
+        (report["then"]["incidents"].clone(), report["now"]["incidents"].clone())
+    };
+    assert_eq!(incidents(""), (json!(2), json!(2)));
+    assert_eq!(incidents(" --people recorded"), (json!(2), json!(2)));
+    assert_eq!(incidents(" --people none"), (json!(2), json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_incident_is_explained_and_handled() {
     let ringing = Ringing::start().await;
     ringing.apply();

@@ -21,6 +21,12 @@ pub(crate) fn not_asked_for(program: &str, how: &str) {
     eprintln!("skipped: there is no {program}; {how}");
 }
 
+/// Says what is missing that is built with Go, which not every machine has.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn not_built(program: &str, how: &str) {
+    eprintln!("skipped: there is no {program}; {how}");
+}
+
 /// Says what is missing and where it comes from, for a test that is left out.
 ///
 /// # Panics

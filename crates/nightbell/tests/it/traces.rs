@@ -1,5 +1,6 @@
 //! Runs as traces: a server and a collector that takes nothing which OTLP does not allow.
 
+mod collector;
 mod orchestrations;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

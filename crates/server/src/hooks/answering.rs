@@ -96,7 +96,7 @@ pub(super) fn problem(error: AckError) -> Problem {
 
 fn none(status: StatusCode, code: &'static str, error: &AckError) -> Problem {
     Problem::new(status, code, error.to_string())
-        .with_hint("Acknowledge in the console, or with `nightbell incident ack`.")
+        .with_hint("Acknowledge in the console, or with `nightbell incident acknowledge`.")
 }
 
 fn refused(shared: &Shared, headers: &HeaderMap, error: AckError) -> Response {

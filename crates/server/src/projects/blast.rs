@@ -55,7 +55,7 @@ pub(super) async fn of(
         }
         (Kind::Schedule, _) => {
             let spec = wanted.defined.schedules.iter().find(|it| *it.name == *object.name);
-            firings(engine, &object.name, spec).await
+            firings(engine, &object.name, spec, &wanted.defined.workflows).await
         }
         _ => Ok(Vec::new()),
     }
@@ -160,6 +160,7 @@ async fn firings(
     engine: &Engine,
     name: &str,
     spec: Option<&ScheduleSpec>,
+    workflows: &[WorkflowDef],
 ) -> Result<Vec<String>, Problem> {
     let (id, now) = (ExecutionId::schedule(name), engine.now());
     let next = |state: &Schedule| state.upcoming(now, 1).first().map(|it| it.at);
@@ -189,7 +190,16 @@ async fn firings(
         }
         (Some(_), None) => None,
     });
-    told.extend(spec.and_then(|spec| engine.missing_workflow(spec)));
+    // What comes by the same plan is there before the schedule.
+    let comes = |spec: &&ScheduleSpec| {
+        let (name, version) = (spec.workflow_name(), spec.workflow_version());
+        let is_it = |it: &WorkflowDef| {
+            it.name == name
+                && version.is_none_or(|wanted| i64::from(it.version) == i64::from(wanted))
+        };
+        workflows.iter().any(is_it)
+    };
+    told.extend(spec.filter(|it| !comes(it)).and_then(|spec| engine.missing_workflow(spec)));
     Ok(told)
 }
 

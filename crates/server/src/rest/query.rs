@@ -6,6 +6,7 @@
 use engine::search::{
     Counting, Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, like, words,
 };
+use kernel::cron::Zone;
 use kernel::durable;
 use kernel::graph::{Status, TaskStatus};
 use kernel::{MachineKind, Timestamp};
@@ -398,8 +399,14 @@ pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
     if let Ok(millis) = text.parse() {
         return Ok(Timestamp::from_millis(millis));
     }
-    text.parse::<jiff::Timestamp>().map(Timestamp::from).map_err(|_| {
-        bad_query(format!("'{text}' is not a time for '{field}': write milliseconds since 1970"))
+    let exact = text.parse::<jiff::Timestamp>().ok().map(Timestamp::from);
+    let day = || Zone::utc().instant(text.parse::<jiff::civil::Date>().ok()?.into());
+    exact.or_else(day).ok_or_else(|| {
+        let mut problem = Problem::bad_request(format!("'{text}' is not a time for '{field}'"));
+        problem.code = "bad-query";
+        problem.with_hint(
+            "Write 2026-12-20T08:00:00Z, 2026-12-20 (its beginning in UTC), or milliseconds since 1970.",
+        )
     })
 }
 

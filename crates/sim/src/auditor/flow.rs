@@ -25,8 +25,7 @@ impl Record {
         }
         let too_early = || broken("one after the other", format!("{what} scheduled too early"));
         if let Some(before) = self.outline.before(place) {
-            let passed = self.last(before, path).is_some_and(|before| self.is_passed_place(before));
-            return if passed || self.was_let_past(before, path) { Ok(()) } else { too_early() };
+            return if self.was_passed(before, path) { Ok(()) } else { too_early() };
         }
         let row = self.outline.places[place].row;
         let Some(around) = self.outline.rows[row].inside else { return Ok(()) };
@@ -39,6 +38,17 @@ impl Record {
             _ => around.ended_well() && self.branches(around).contains(&row),
         };
         if leads { Ok(()) } else { too_early() }
+    }
+
+    /// Whether the flow has passed a place, also if something in it is tried again by hand.
+    fn was_passed(&self, place: usize, path: &[u32]) -> bool {
+        let Some(attempt) = self.last(place, path) else { return false };
+        let all = |row: usize| {
+            self.outline.rows[row].places.iter().all(|place| self.was_passed(*place, path))
+        };
+        let inside = || self.taken(attempt).is_none_or(all);
+        let is_switch = self.place_of(attempt).kind == "SWITCH";
+        self.was_let_past(place, path) || (self.lets_pass(attempt) && (!is_switch || inside()))
     }
 
     /// The flow has passed a permissive failure, and then an operator had it tried again beside

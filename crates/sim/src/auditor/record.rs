@@ -232,7 +232,7 @@ impl Record {
         })
     }
 
-    pub(super) fn is_passed_place(&self, attempt: &Attempt) -> bool {
+    fn is_passed_place(&self, attempt: &Attempt) -> bool {
         let inside = || self.taken(attempt).is_none_or(|row| self.is_passed(row, &attempt.path));
         self.lets_pass(attempt) && (self.place_of(attempt).kind != "SWITCH" || inside())
     }

@@ -423,7 +423,13 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
                 10_000.0,
                 50_000.0,
             ),
-            at_most("test.plan", "`plan` of 1,000 workflows that have all changed", "s", 1.0, 0.5),
+            at_most(
+                "test.plan",
+                "`plan` of 1,000 workflows that have all changed, one with 10,000 running executions",
+                "s",
+                1.0,
+                0.5,
+            ),
             at_most(
                 "test.backtest",
                 "backtest of 43,200 samples (30 days, one a minute), over HTTP",

@@ -35,6 +35,9 @@ const FLOW: &str = r#"{ "name": "flow", "version": 1, "schemaVersion": 2, "owner
       "evaluatorType": "javascript", "n": "${count.output.result}", "expression": "$.n * 2" } },
     { "name": "tell", "taskReferenceName": "tell", "type": "SIMPLE" }
   ], "outputParameters": { "n": "${twice.output.result}" } }"#;
+/// One that waits for a person.
+const WAITS: &str = r#"{ "name": "flow", "version": 1, "schemaVersion": 2, "ownerEmail": "bench@nightbell.dev",
+  "tasks": [ { "name": "wait", "taskReferenceName": "wait", "type": "HUMAN" } ] }"#;
 const MONITORS: &str = "monitors:\n  net:\n    sql: { query: \"SELECT 1 AS loss\", server: db }\n    every: 1m\n    fail_when: loss >= 15\n";
 
 /// Files that `--watch` looks at.
@@ -43,6 +46,8 @@ const FILES: usize = 100;
 const SAVES: usize = 9;
 /// Objects of a project.
 const OBJECTS: usize = 1_000;
+/// Executions of one of them that are running.
+const RUNNING: usize = 10_000;
 /// Runs that are replayed.
 const RUNS: usize = 500;
 /// Years of schedules: as many times a century as give a measurable time.
@@ -97,7 +102,7 @@ fn watch() -> anyhow::Result<f64> {
     Ok(house::percentile(&took, 0.5))
 }
 
-/// Seconds of a plan in which every object of a project has changed.
+/// Seconds of a plan in which every object of a project has changed, and one of them is running many times.
 async fn plan() -> anyhow::Result<f64> {
     let folder = Folder::make()?;
     let server = Server::start(&folder).await?;
@@ -106,7 +111,8 @@ async fn plan() -> anyhow::Result<f64> {
     let write = |hours: usize| -> anyhow::Result<()> {
         for number in 0..OBJECTS {
             let name = format!("\"name\": \"flow{number}\", \"timeoutSeconds\": {}", hours * 3600);
-            let flow = FLOW.replacen("\"name\": \"flow\"", &name, 1);
+            let flow = if number == 0 { WAITS } else { FLOW };
+            let flow = flow.replacen("\"name\": \"flow\"", &name, 1);
             std::fs::write(definitions.join(format!("flow{number}.json")), flow)?;
         }
         Ok(())
@@ -122,6 +128,11 @@ async fn plan() -> anyhow::Result<f64> {
     };
     write(1)?;
     run(&["apply"], 0)?;
+    let mut wire = Wire::open(&server.address).await?;
+    for _ in 0..RUNNING {
+        let (status, _) = wire.post("/api/workflow/flow0", b"{}").await?;
+        ensure!(status < 300, "a start is refused: {status}");
+    }
     write(2)?;
     let took = run(&["plan"], 7)?;
     server.stop()?;

@@ -177,6 +177,35 @@ pub fn unknown_matchers(
     unknown
 }
 
+/// The monitors of which nobody is told, whatever happens to them: they name no receiver, and no route can match.
+/// What another monitor is composed of counts by that one.
+pub fn telling_nobody(file: &File) -> Vec<&MonitorDef> {
+    let parts: BTreeSet<Arc<str>> =
+        file.monitors.iter().flat_map(MonitorDef::composed_of).collect();
+    let is_told = |own: &MonitorDef| {
+        let labels = Labels::of([own]);
+        file.routes.iter().any(|route| can_match(&route.matchers, own, &labels))
+    };
+    let tells_nobody =
+        |own: &&MonitorDef| own.to.is_empty() && !parts.contains(&own.name) && !is_told(own);
+    file.monitors.iter().filter(tells_nobody).collect()
+}
+
+/// Whether some incident of a monitor may be as the matchers want it.
+fn can_match(matchers: &[Matcher], own: &MonitorDef, labels: &Labels) -> bool {
+    matchers.iter().all(|matcher| match &*matcher.label {
+        "key" => true,
+        "monitor" => matcher.matches(&own.name),
+        "severity" => Severity::ALL.iter().any(|it| matcher.matches(it.as_str())),
+        _ if labels.any => true,
+        label => match labels.named.get(label) {
+            None => matcher.matches(""),
+            Some(None) => true,
+            Some(Some(values)) => values.iter().any(|value| matcher.matches(value)),
+        },
+    })
+}
+
 /// A hint at a name that was perhaps meant.
 pub fn nearest_hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(name, known).map_or_else(String::new, |near| format!("; is {near} meant?"))

@@ -348,11 +348,13 @@ fn columns_of_queries(monitor: &MonitorDef, lint: &mut Lint<'_>) {
         .filter(|word| word.len() > 1)
         .collect();
     let named = all_columns_of(monitor.kind, &settings);
+    // Rows of time series have it, however they are asked.
+    let always = ["value"].into_iter().filter(|_| monitor.kind != Kind::Sql);
     for (setting, name) in columns_used(monitor) {
         if words.contains(&*name) || OF_DATABASES.contains(&&*name) {
             continue;
         }
-        let hint = nearest_hint(&name, words.iter().copied());
+        let hint = nearest_hint(&name, words.iter().copied().chain(always.clone()));
         if named.as_ref().is_some_and(|words| mentions(words, &name)) {
             continue;
         }

@@ -38,7 +38,7 @@ pub use checklist::ChecklistOptions;
 pub use composite::{Composite, Standing, Verdict, composed_of_itself};
 pub use file::{Loaded, load, load_among, load_judged, secrets_in};
 pub use judge::{Judge, Remark};
-pub use known::{Known, Labels, nearest_hint, unknown_matchers};
+pub use known::{Known, Labels, nearest_hint, telling_nobody, unknown_matchers};
 pub use monitor::KEY_MIN;
 pub use ping_key::{PingKey, is_slug};
 pub use reader::{Level, Problem};

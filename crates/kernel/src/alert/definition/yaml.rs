@@ -96,8 +96,12 @@ impl Builder {
         }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let text = Cow::into_owned(text);
-                let is_text = tag.is_some_and(|tag| tag.suffix == "str");
+                let mut text = Cow::into_owned(text);
+                let is_text = tag.as_ref().is_some_and(|tag| tag.suffix == "str");
+                if tag.is_some_and(|tag| tag.suffix == "!" && text.is_empty()) {
+                    // To YAML a tag of nothing; to whoever writes it, the sign.
+                    text.push('!');
+                }
                 let content = match style {
                     ScalarStyle::Plain if !is_text => Content::Plain(text),
                     _ => Content::Quoted(text),

@@ -4,6 +4,7 @@
 //! Validation refuses what cannot run. What is found here runs and gives null, or goes past the
 //! task that should have rung, and nobody notices before the night on which it matters.
 
+mod inputs;
 mod names;
 mod paths;
 mod script;
@@ -45,8 +46,7 @@ pub struct Lint {
 ///
 /// Codes: `undeclared-input`, `unknown-field`, `unknown-output`, `variable-never-set`,
 /// `unknown-workflow`, `unknown-version`, `unknown-input`, `unknown-task`, `unknown-script-input`,
-/// `misspelt-property`,
-/// `case-never-taken`, `answer-without-case`, `switch-without-default`.
+/// `missing-input`, `misspelt-property`, `case-never-taken`, `answer-without-case`, `switch-without-default`.
 pub fn lint_workflow(def: &WorkflowDef, beside: &Beside<'_>) -> Lint {
     let mut findings = Found::default();
     lint(def, "", beside, &mut findings);
@@ -67,6 +67,7 @@ fn lint(def: &WorkflowDef, base: &str, beside: &Beside<'_>, found: &mut Found) {
     names::check(def, base, &tasks, beside, found);
     for (pointer, task) in &tasks {
         scripts::check(task, pointer, beside, found);
+        inputs::check(task, pointer, beside, found);
         if let Some(params) = &task.sub_workflow_param
             && let Some(SubWorkflowDefinition::Inline(inner)) = &params.workflow_definition
         {

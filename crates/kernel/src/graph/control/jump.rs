@@ -33,25 +33,31 @@ pub(super) fn jump(
             state.status.as_str()
         )));
     }
-    let reached = state.latest(reference).map(|task| (task.node, task.path.clone()));
-    let found = reached.clone().or_else(|| Some((state.node_named(reference)?, Vec::new())));
+    let recorded = state.latest(reference);
+    let is_reached = recorded.is_some_and(|task| state.is_reached(task));
+    let found = recorded.map(|task| (task.node, task.path.clone()));
+    let found = found.or_else(|| Some((state.node_named(reference)?, Vec::new())));
     let Some((node, path)) = found else {
         return Err(Rejected::Invalid(format!(
             "workflow {} has no task with the reference name '{reference}'",
             state.id
         )));
     };
-    if reached.is_none() && state.node(node).block != MAIN {
+    if !is_reached && state.node(node).block != MAIN {
         return Err(Rejected::Invalid(format!(
             "task '{reference}' stands inside another task and has not been reached: jump to a \
              task that has been, or to one of the main line"
         )));
     }
     let (block, index) = (state.node(node).block, state.node(node).index);
+    let skipped = recorded.filter(|_| !is_reached).map(|task| task.sequence);
     let mut draft = Draft::new(state, context);
-    if reached.is_some() {
+    if is_reached {
         go_back(&mut draft, node, &path);
     } else {
+        if let Some(sequence) = skipped {
+            draft.push(Event::Rewound { sequence, input: None, fresh: true, alone: false });
+        }
         for sequence in draft.state.open_tasks().map(|task| task.sequence).collect::<Vec<_>>() {
             pass_open(&mut draft, sequence);
         }

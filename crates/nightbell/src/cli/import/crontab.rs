@@ -1,6 +1,7 @@
 //! From a crontab: a heartbeat monitor for each job, and the crontab in which jobs call them.
 
 use clap::Args;
+use kernel::cron::Cron;
 use serde_json::json;
 
 use super::page::{Entry, Page};
@@ -84,7 +85,7 @@ pub(super) fn import(text: &str, system: bool, tz: Option<&str>) -> Imported {
             words.clear();
         } else {
             let words = std::mem::take(&mut words);
-            match job(trimmed, system) {
+            match job(trimmed, system).and_then(Job::that_runs) {
                 Ok(job) => {
                     let mut entry = Entry::new(page.name(&job.name()));
                     entry.words = words;
@@ -182,6 +183,15 @@ fn job(line: &str, system: bool) -> Result<Job<'_>, &'static str> {
 }
 
 impl Job<'_> {
+    /// Itself, unless its time never comes.
+    fn that_runs(self) -> Result<Self, &'static str> {
+        match Cron::parse_five(&self.cron) {
+            Ok(cron) if cron.ever_fires() => Ok(self),
+            Ok(_) => Err("its time never comes"),
+            Err(_) => Err("its time cannot be read"),
+        }
+    }
+
     /// What a monitor of it is called: the program that it runs.
     fn name(&self) -> String {
         const WRAPPERS: [&str; 11] = [

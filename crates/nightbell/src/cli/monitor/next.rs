@@ -24,7 +24,7 @@ pub(crate) struct Next {
     /// Name of the monitor
     name: String,
     /// Files and folders that define it, in the place of the server
-    #[arg(short, long, num_args = 1..)]
+    #[arg(short, long)]
     file: Vec<PathBuf>,
     /// How many times
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]

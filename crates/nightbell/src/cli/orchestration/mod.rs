@@ -140,18 +140,9 @@ struct Instance {
     history_events: Vec<Value>,
 }
 
-/// Shows what `nightbell run show` finds no workflow for; `missing` is what it says otherwise.
-pub(super) async fn show_run(
-    id: &str,
-    missing: anyhow::Error,
-    client: &Client,
-    output: &Output,
-) -> anyhow::Result<()> {
-    match standing(id, client).await {
-        Ok(value) => show::print(&value, false, output),
-        // Nor is there such an instance, or the server knows none at all.
-        Err(_) => Err(missing),
-    }
+/// Shows what `nightbell run show` finds no workflow for.
+pub(super) async fn show_run(id: &str, client: &Client, output: &Output) -> anyhow::Result<()> {
+    show::print(&standing(id, client).await?, false, output)
 }
 
 /// Runs the command.

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::why::Waiting;
-use super::{Workflow, is_missing};
+use super::{Workflow, fetch as fetch_workflow, is_missing};
 use crate::cli::client::{Client, understand};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::orchestration::{self, Hub};
@@ -83,6 +83,14 @@ pub(super) async fn fetch(id: &str, client: &Client) -> Result<(Workflow, Vec<Wa
     Ok((workflow, waiting))
 }
 
+/// Whether an id is that of an orchestration. A workflow is an instance, too: of a workflow that is there, something
+/// else was not found.
+pub(super) async fn is_orchestration(id: &str, client: &Client) -> bool {
+    let workflow = fetch_workflow(id, false, client).await;
+    workflow.is_err_and(|failure| failure.exit == Exit::NotFound)
+        && orchestration::standing(id, client).await.is_ok()
+}
+
 /// What to say when there is no workflow of that id: that it is code, for which `instead` is the
 /// command; or what was said.
 pub(super) async fn refused(
@@ -91,7 +99,7 @@ pub(super) async fn refused(
     instead: &str,
     client: &Client,
 ) -> anyhow::Error {
-    if !is_missing(&missing) || orchestration::standing(id, client).await.is_err() {
+    if !is_missing(&missing) || !is_orchestration(id, client).await {
         return missing;
     }
     let message = format!("run {id} is an orchestration: it is code, and has no tasks");

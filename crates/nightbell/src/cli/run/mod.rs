@@ -199,7 +199,11 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::List(arguments) => list::run(&arguments, client, output).await,
         Verb::Show(arguments) => match show::run(&arguments, client, output).await {
             Err(error) if is_missing(&error) => {
-                orchestration::show_run(arguments.id(), error, client, output).await
+                let id = arguments.id();
+                if !code::is_orchestration(id, client).await {
+                    return Err(error);
+                }
+                orchestration::show_run(id, client, output).await
             }
             result => result,
         },

@@ -1,9 +1,9 @@
 //! `nightbell schedule backfill`: runs for instants of the past.
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
+use kernel::Timestamp;
 
-use super::done;
+use super::{done, instant, zone};
 use crate::cli::client::{Call, Client};
 use crate::cli::confirm;
 use crate::cli::moment::Moment;
@@ -23,21 +23,23 @@ unless --redo says otherwise. How far it has come is kept with the schedule (`ni
 shows it): a server that is killed goes on where it was, and each instant runs once.",
     after_help = "\
 Examples:
-  nightbell schedule backfill nightly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z --dry-run
-  nightbell schedule backfill hourly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z --at-once 4 \\
-    --order newest
-  nightbell schedule backfill nightly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z --redo failed
+  nightbell schedule backfill nightly --from 2026-01-01 --to 2026-01-31T23:59:59 --dry-run
+  nightbell schedule backfill hourly --from 2026-01-01 --to 2026-01-31T23:59:59 --at-once 4 --order newest
+  nightbell schedule backfill nightly --from 2026-01-01 --to 2026-01-31T23:59:59 --tz Europe/Oslo --redo failed
   nightbell schedule backfill hourly --end"
 )]
 pub(crate) struct Arguments {
     /// Name of the schedule
     name: String,
-    /// From here on, such as 2026-01-31T08:00:00Z
-    #[arg(long, required_unless_present = "end")]
-    from: Option<Timestamp>,
+    /// From here on: 2026-01-31, 2026-01-31T08:00, or with an offset
+    #[arg(long, value_name = "TIME", required_unless_present = "end")]
+    from: Option<String>,
     /// Up to and including this
-    #[arg(long, required_unless_present = "end")]
-    to: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", required_unless_present = "end")]
+    to: Option<String>,
+    /// Time zone of --from and --to where they name none
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    tz: String,
     /// How many of its runs may be in progress at the same time [default: all]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     at_once: Option<u32>,
@@ -101,14 +103,16 @@ pub(super) async fn run(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let Arguments { name, from, to, at_once, order, redo, dry_run, end, yes } = arguments;
+    let Arguments { name, from, to, tz, at_once, order, redo, dry_run, end, yes } = arguments;
     let path = ["scheduler", "schedules", name, "backfill"];
-    let (Some(from), Some(to)) = (*from, *to) else {
+    let (Some(from), Some(to)) = (from, to) else {
         debug_assert!(*end, "the stretch is required otherwise");
         client.delete(&path).send().await?;
         output.note(format_args!("ended the backfill of schedule {name}"));
         return done(std::slice::from_ref(name), output);
     };
+    let zone = zone(tz)?;
+    let (from, to) = (instant("--from", from, &zone)?, instant("--to", to, &zone)?);
     let redo = redo.map(Redo::as_str);
     let counted = stretch(client.get(&path), from, to).query_if("redo", redo);
     let counted = counted.send().await?.value()?;
@@ -141,5 +145,5 @@ pub(super) async fn run(
 
 /// A call about a stretch of time.
 fn stretch(call: Call<'_>, from: Timestamp, to: Timestamp) -> Call<'_> {
-    call.query("from", from.as_millisecond()).query("to", to.as_millisecond())
+    call.query("from", from.millis()).query("to", to.millis())
 }

@@ -78,6 +78,10 @@ pub(super) async fn run(
         None => Answers::default(),
     };
     let definitions = definitions(&arguments.file).await?;
+    let unfit = mocks.unfit(&definitions.workflows);
+    if !unfit.is_empty() {
+        return Err(invalid("the answers", unfit).into());
+    }
     let name = named(arguments, &definitions)?;
     let tasks = client.get(&["metadata", "taskdefs"]).send().await?.value()?;
     let tasks: Vec<TaskDef> = understand("task definitions", &tasks)?;
