@@ -64,7 +64,7 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
 /// because the store was away. 35212 showed one of the auditor.
 #[test]
 fn seeds_that_found_defects_pass() {
-    for seed in [472, 989, 15_107, 22_969, 34_953, 35_212, 45_636, 87_878, 98_588] {
+    for seed in [472, 989, 15_107, 22_969, 34_953, 35_212, 45_636, 56_570, 87_010, 87_878, 98_588] {
         if let Err(failure) = run(seed) {
             panic!("seed {seed}: {}", failure.objection);
         }
