@@ -75,6 +75,7 @@ fn slips_are_found_by_file_line_and_word() {
         .run()
         .exits(1);
     let expected = [
+        ("flow.json:4", "missing-input", "method"),
         ("flow.json:5", "undeclared-input", "custmer"),
         ("flow.json:8", "misspelt-property", "lenght"),
         ("flow.json:9", "answer-without-case", "few"),
@@ -192,7 +193,7 @@ fn findings_are_written_as_json_and_as_sarif() {
     let first = &listed[0];
     assert_eq!(
         (&first["line"], &first["level"], &first["code"]),
-        (&json!(5), &json!("warning"), &json!("undeclared-input"))
+        (&json!(4), &json!("warning"), &json!("missing-input"))
     );
     let sarif = with(&[".", "-o", "sarif"]).json();
     assert_eq!(sarif["version"], "2.1.0");
@@ -201,7 +202,7 @@ fn findings_are_written_as_json_and_as_sarif() {
     assert_eq!(results.len(), listed.as_array().map_or(0, Vec::len));
     let place = &results[0]["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], json!("./flow.json"));
-    assert_eq!(place["region"]["startLine"], json!(5));
+    assert_eq!(place["region"]["startLine"], json!(4));
     let rules: Vec<&Value> = run["tool"]["driver"]["rules"]
         .as_array()
         .expect("a list")
@@ -211,6 +212,20 @@ fn findings_are_written_as_json_and_as_sarif() {
     assert!(results.iter().all(|it| rules.contains(&&it["ruleId"])), "{rules:?}");
     // No other command writes it.
     Nightbell::new(&["version", "-o", "sarif"]).run().exits(2);
+}
+
+#[test]
+fn monitors_that_tell_nobody_are_found() {
+    let monitors = "monitors:\n  one: { tcp: \"h:1\", every: 1m }\n  \
+        two: { tcp: \"h:2\", every: 1m, labels: { team: data } }\n";
+    let outcome = check(&["."]).file("m.yaml", monitors).run().exits(0);
+    assert!(outcome.stdout.contains("m.yaml:2:3: note: 2 monitors tell nobody"), "{outcome:?}");
+    check(&[".", "--strict"]).file("m.yaml", monitors).run().exits(1);
+    let routes = "receivers:\n  noc: { slack: { url: \"https://hooks.slack.com/x\" } }\n\
+        routes: [ { match: { team: data }, to: noc } ]\n";
+    let outcome = check(&["."]).file("m.yaml", monitors).file("routes.yaml", routes).run().exits(1);
+    assert!(outcome.stdout.contains("m.yaml:2:3: warning: one tells nobody"), "{outcome:?}");
+    assert_eq!(outcome.stdout.lines().count(), 1, "{outcome:?}");
 }
 
 /// A server that has a secret, a workflow and a schedule.
