@@ -59,7 +59,7 @@ fn an_input_that_is_not_declared_is_told() {
 #[test]
 fn what_a_task_never_answers_is_told() {
     let http = json!({ "name": "h", "taskReferenceName": "h", "type": "HTTP",
-        "inputParameters": { "uri": "http://a" } });
+        "inputParameters": { "uri": "http://a", "method": "GET" } });
     let uses = |path: &str| {
         let input = json!({ "expression": "1", "x": format!("${{{path}}}") });
         json!({ "name": "f", "tasks": [http.clone(), inline("i", &input)] })
@@ -239,15 +239,44 @@ fn slips_in_scripts_are_told() {
 }
 
 #[test]
+fn inputs_without_which_a_task_fails_are_told() {
+    let found = |kind: &str, input: &Value, more: &[(&str, &str)]| {
+        let mut task = json!({ "name": "t", "taskReferenceName": "t", "type": kind,
+            "inputParameters": input });
+        more.iter().for_each(|(name, value)| task[name] = (*value).into());
+        let lint = alone(&json!({ "name": "f", "tasks": [task] }));
+        warned(&lint).iter().map(|(code, place, _)| format!("{code} {place}")).collect::<Vec<_>>()
+    };
+    let missing = ["missing-input /tasks/0/taskReferenceName"];
+    let dynamic = [("dynamicTaskNameParam", "which")];
+    assert_eq!(found("HTTP", &json!({ "uri": "http://a" }), &[]), missing);
+    let request = json!({ "http_request": { "uri": "http://a" } });
+    assert_eq!(found("HTTP", &request, &[]), missing);
+    assert_eq!(found("INLINE", &json!({ "x": 1 }), &[]), missing);
+    assert_eq!(found("DYNAMIC", &json!({ "other": "a" }), &dynamic), missing);
+    for (kind, input, more) in [
+        ("HTTP", json!({ "uri": "http://a", "method": "GET" }), &[][..]),
+        ("HTTP", json!({ "http_request": { "uri": "http://a", "method": "GET" } }), &[][..]),
+        ("HTTP", json!({ "http_request": "${workflow.input.request}" }), &[][..]),
+        ("INLINE", json!({ "expression": "1" }), &[][..]),
+        ("DYNAMIC", json!({ "which": "a" }), &dynamic[..]),
+    ] {
+        assert_eq!(found(kind, &input, more), Vec::<String>::new(), "{kind} {input}");
+    }
+}
+
+#[test]
 fn cases_are_compared_with_what_the_expression_answers() {
     let switch = |expression: &str, cases: &[&str], default: bool| {
-        let cases: serde_json::Map<String, Value> =
-            cases.iter().map(|it| ((*it).to_owned(), json!([inline(it, &json!({}))]))).collect();
+        let cases: serde_json::Map<String, Value> = cases
+            .iter()
+            .map(|it| ((*it).to_owned(), json!([inline(it, &json!({ "expression": "1" }))])))
+            .collect();
         let mut task = json!({ "name": "s", "taskReferenceName": "s", "type": "SWITCH",
             "evaluatorType": "javascript", "expression": expression, "decisionCases": cases,
             "inputParameters": { "n": 1 } });
         if default {
-            task["defaultCase"] = json!([inline("other", &json!({}))]);
+            task["defaultCase"] = json!([inline("other", &json!({ "expression": "1" }))]);
         }
         let lint = alone(&json!({ "name": "f", "tasks": [task] }));
         let codes = |found: &[kernel::definition::Problem]| {
