@@ -80,7 +80,7 @@ async fn enqueue(
     Opened(inbound, _): Opened<Problem>,
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
-    let event = match read(&body).and_then(|event| of_v2(&event)) {
+    let event = match of_v2(&small(&body)?) {
         Ok(event) => event,
         Err(errors) => return Ok(refused(&errors)),
     };
@@ -110,7 +110,7 @@ async fn create_event(
     Opened(inbound, _): Opened<Problem>,
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
-    let event = match read(&body).and_then(|event| of_v1(&event)) {
+    let event = match of_v1(&small(&body)?) {
         Ok(event) => event,
         Err(errors) => return Ok(refused(&errors)),
     };
@@ -119,11 +119,6 @@ async fn create_event(
     let told =
         json!({ "status": "success", "message": "Event processed", "incident_key": incident_key });
     Ok(AsJson(told).into_response())
-}
-
-/// What was sent, as JSON.
-fn read(body: &[u8]) -> Result<Value, Vec<String>> {
-    small(body).map_err(|problem| vec![problem.message])
 }
 
 /// A refusal in the words of the service.
