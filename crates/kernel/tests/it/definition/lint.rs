@@ -243,7 +243,9 @@ fn inputs_without_which_a_task_fails_are_told() {
     let found = |kind: &str, input: &Value, more: &[(&str, &str)]| {
         let mut task = json!({ "name": "t", "taskReferenceName": "t", "type": kind,
             "inputParameters": input });
-        more.iter().for_each(|(name, value)| task[name] = (*value).into());
+        for (name, value) in more {
+            task[name] = (*value).into();
+        }
         let lint = alone(&json!({ "name": "f", "tasks": [task] }));
         warned(&lint).iter().map(|(code, place, _)| format!("{code} {place}")).collect::<Vec<_>>()
     };
