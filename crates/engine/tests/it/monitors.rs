@@ -318,6 +318,10 @@ async fn a_file_is_applied_whole_and_a_reload_keeps_what_is_known() {
     let refused = bench.engine.apply_monitors("other", file(other)).await;
     let Err(ApplyError::Unfit(why)) = refused else { panic!("{refused:?}") };
     assert_eq!(why, ["other: the monitor web is defined by file already"]);
+    // Whoever comes later does not fit, whatever the names are.
+    let refused = bench.engine.apply_monitors("early", file(other)).await;
+    let Err(ApplyError::Unfit(why)) = refused else { panic!("{refused:?}") };
+    assert_eq!(why, ["early: the monitor web is defined by file already"]);
     assert_eq!(bench.engine.monitor("fine", |_| ()).await.expect("the store answers"), None);
 
     // A change of one monitor leaves its incidents alone; one that is gone is resolved.

@@ -89,9 +89,7 @@ pub(crate) fn examine_beside(
             of_elsewhere((file, found), &known, &schedules, elsewhere, &mut findings);
         }
     }
-    let silent = if is_online { Level::Note } else { elsewhere };
-    findings.extend(read.telling_nobody(silent));
-    findings.extend(read.into_findings());
+    findings.extend(read.into_findings(if is_online { Level::Note } else { elsewhere }));
     findings.sort();
     findings.dedup();
     findings

@@ -11,8 +11,7 @@ use engine::Engine;
 use engine::monitors::{ApplyError, Misfit};
 use kernel::Place;
 use kernel::alert::definition::{
-    ChecklistOptions, File, Known, Level as Found, MonitorDef, load_judged, secrets_in,
-    telling_nobody,
+    ChecklistOptions, File, Known, Level as Found, load_judged, secrets_in, telling_nobody,
 };
 
 use super::below;
@@ -58,56 +57,59 @@ impl Read {
         self.good.get(&source_of(file))
     }
 
-    /// Everything that is wrong, also between files, and everything that is hardly meant.
-    pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
-        // A name may be missing only because its file is refused.
-        let misfits = if self.bad.is_empty() {
-            engine::monitors::together(&self.good).err().unwrap_or_default()
+    /// Everything that is wrong, also between files, and everything that is hardly meant. Of what level it is that
+    /// nobody is told of a monitor depends on whether the files are all there is.
+    pub(super) fn into_findings(self, silent: Level) -> impl Iterator<Item = Finding> {
+        // A name may be missing, or a route, only because its file is refused.
+        let of_all: Vec<Finding> = if self.bad.is_empty() {
+            match engine::monitors::together(&self.good) {
+                Ok(all) => self.telling_nobody(&all, silent),
+                Err(unfit) => unfit.iter().filter_map(|it| of_misfit(it, &self.paths)).collect(),
+            }
         } else {
             Vec::new()
         };
-        let misfits: Vec<Finding> =
-            misfits.iter().filter_map(|misfit| of_misfit(misfit, &self.paths)).collect();
-        self.bad.into_values().flatten().chain(self.warnings).chain(misfits)
+        self.bad.into_values().flatten().chain(self.warnings).chain(of_all)
     }
 
-    /// Monitors of which nobody is told, were the files all there is; nothing if one of them cannot be read.
-    pub(super) fn telling_nobody(&self, level: Level) -> Vec<Finding> {
-        let together = engine::monitors::together(&self.good).ok();
-        let Some(file) = together.filter(|_| self.bad.is_empty()) else { return Vec::new() };
-        let silent = telling_nobody(&file);
+    /// Monitors of which nobody is told, were these files all there is. Without any route it is said once: they may
+    /// be elsewhere.
+    fn telling_nobody(&self, all: &File, level: Level) -> Vec<Finding> {
+        let silent: BTreeSet<&str> = telling_nobody(all).iter().map(|own| &*own.name).collect();
+        let has_routes = !all.routes.is_empty();
+        let level = if has_routes { level } else { Level::Note };
         let hint =
             "Add a route, or `to: RECEIVER` to the monitor; `nightbell route test` tries them.";
-        let finding = |name: &str, level, message: String| {
-            let is_its =
-                |found: &(&Arc<str>, &File)| found.1.monitors.iter().any(|it| *it.name == *name);
-            let (source, _) = self.good.iter().find(is_its)?;
+        let mut found = Vec::new();
+        for (source, file) in &self.good {
+            let own = file.monitors.iter().map(|it| &*it.name);
+            let own: Vec<&str> = own.filter(|name| silent.contains(name)).collect();
+            if own.is_empty() {
+                continue;
+            }
             let path = self.paths.get(source).cloned().unwrap_or_else(|| file_of(source));
-            let place = text_of(&path).ok().and_then(|text| place_of_name(&text, name));
-            let Place { line, column } = place.unwrap_or_default();
-            let finding = Finding::of_file(&path, level, TELLS_NOBODY, message);
-            Some(Finding { line, column, hint: hint.to_owned(), ..finding })
-        };
-        if file.routes.is_empty() {
-            // Said once: whoever has no routes here may have them elsewhere.
-            let Some(first) = silent.first() else { return Vec::new() };
-            let message = match silent.len() {
-                1 => format!("{} tells nobody: no file here has a route", first.name),
-                count => format!(
-                    "{count} monitors tell nobody, {} is the first: no file here has a route",
-                    first.name
-                ),
-            };
-            return finding(&first.name, Level::Note, message).into_iter().collect();
+            let text = text_of(&path).unwrap_or_default();
+            for name in own {
+                let why = if has_routes {
+                    "no route can match its incidents, and it names no receiver"
+                } else {
+                    "no file here has a route"
+                };
+                let message = match silent.len() {
+                    more @ 2.. if !has_routes => {
+                        format!("{more} monitors tell nobody, {name} is the first: {why}")
+                    }
+                    _ => format!("{name} tells nobody: {why}"),
+                };
+                let Place { line, column } = place_of_name(&text, name).unwrap_or_default();
+                let finding = Finding::of_file(&path, level, TELLS_NOBODY, message);
+                found.push(Finding { line, column, hint: hint.to_owned(), ..finding });
+                if !has_routes {
+                    return found;
+                }
+            }
         }
-        let told = silent.iter().filter_map(|own| {
-            let message = format!(
-                "{} tells nobody: no route can match its incidents, and it names no receiver",
-                own.name
-            );
-            finding(&own.name, level, message)
-        });
-        told.collect()
+        found
     }
 
     /// Logs what is hardly meant.
@@ -259,18 +261,7 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, extent: Extent) -> Ve
             );
             let files: Vec<PathBuf> = good.keys().map(|source| file_of(source)).collect();
             change::write_down(engine, &files).await;
-            let all = engine.monitors_file();
-            let of_files = |own: &&&MonitorDef| {
-                good.values().any(|file| file.monitors.iter().any(|it| it.name == own.name))
-            };
-            let silent: Vec<&str> =
-                telling_nobody(&all).iter().filter(of_files).map(|own| &*own.name).collect();
-            if !silent.is_empty() {
-                tracing::warn!(
-                    "nobody is told of {}: no route matches, and they name no receiver",
-                    silent.join(", ")
-                );
-            }
+            warn_of_silent(engine, &good);
         }
         Ok(_) => {}
         Err(ApplyError::Unfit(_)) => {
@@ -306,6 +297,27 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, extent: Extent) -> Ve
         let _ = rejected::tell(engine, Of::Monitors, &refused.collect()).await;
     }
     fatal
+}
+
+/// Logs monitors of these files of which nobody is told, by what there is now.
+fn warn_of_silent(engine: &Engine, good: &BTreeMap<Arc<str>, File>) {
+    /// Names that a line of the log has.
+    const NAMED_MAX: usize = 5;
+    let all = engine.monitors_file();
+    let own: BTreeSet<&str> =
+        good.values().flat_map(|file| &file.monitors).map(|it| &*it.name).collect();
+    let mut silent: Vec<&str> = telling_nobody(&all).iter().map(|it| &*it.name).collect();
+    silent.retain(|name| own.contains(name));
+    if silent.is_empty() {
+        return;
+    }
+    let more = match silent.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more monitors"),
+    };
+    silent.truncate(NAMED_MAX);
+    let names = silent.join(", ");
+    tracing::warn!("nobody is told of {names}{more}: no route matches, and they name no receiver");
 }
 
 /// Reads and applies all files below the paths again.

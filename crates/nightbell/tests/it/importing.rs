@@ -97,9 +97,11 @@ endpoints:
     assert!(said.contains("translated 3 monitors, 3 receivers"), "{said}");
     assert!(made.contains("not translated: the monitor bad interval"), "{made}");
 
-    let crontab = "# copy\n15 3 * * 1-5 /usr/local/bin/copy.sh\n@reboot x\n@weekly  cd /a; ./b\n";
+    let crontab = "# copy\n15 3 * * 1-5 /usr/local/bin/copy.sh\n@reboot x\n@weekly  cd /a; ./b\n\
+                   0 0 31 2 * /bin/never\n";
     let (made, _) = checked(&["import", "crontab", "tab", "--tz", "Europe/Oslo"], "tab", crontab);
     assert!(made.contains("nightbell ping exec copy -- /usr/local/bin/copy.sh"), "{made}");
+    assert!(made.contains("  0 0 31 2 * /bin/never\n") && !made.contains("exec never"), "{made}");
 
     let checks = json!({ "checks": [
         { "name": "a", "slug": "a", "timeout": 3600, "grace": 300, "status": "up",

@@ -110,6 +110,13 @@ async fn work_is_done_by_hand() {
     let shown = cli.run(&format!("run show {id} --tasks"), &[]).exits(0);
     assert!(shown.stdout.contains("greet_ref") && shown.stdout.contains("hello"), "{shown:?}");
     cli.run("task complete no-such-task", &[]).exits(3);
+    // What a workflow does not have is not taken for code.
+    for line in ["show ID --at 999", "fork ID --at nowhere", "rerun ID --from nowhere --yes"] {
+        let refused = cli.run(&format!("run {}", line.replace("ID", &id)), &[]);
+        let is_misled = [&refused.stdout, &refused.stderr].iter().any(|it| it.contains("nstance"))
+            || refused.stderr.contains("orchestration");
+        assert!(refused.code != 0 && !is_misled, "{line}: {refused:?}");
+    }
 
     let id = cli.start("work");
     cli.run(&format!("task complete --run {id} --ref greet_ref"), &[]).exits(0);

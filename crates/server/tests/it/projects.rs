@@ -203,6 +203,11 @@ async fn a_plan_names_whom_it_touches() {
         file("s.json", &schedule("nightly", "0 0 3 * * *")),
         monitors("m.yaml", &heartbeat("k", "noc")),
     ];
+    // What a plan brings is not missing.
+    let misses = async |files: &[Value]| {
+        plan(&server, "p", files).await.to_string().contains("which does not exist")
+    };
+    assert!(!misses(&files).await && misses(&files[1..]).await);
     apply(&server, "p", &files).await;
     let (one, two) = (server.start("w0", &json!({})).await, server.start("w0", &json!({})).await);
     server.complete("a").await;

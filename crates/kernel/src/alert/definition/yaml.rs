@@ -98,12 +98,14 @@ impl Builder {
             Event::Scalar(text, style, anchor, tag) => {
                 let mut text = Cow::into_owned(text);
                 let is_text = tag.as_ref().is_some_and(|tag| tag.suffix == "str");
-                if tag.is_some_and(|tag| tag.suffix == "!" && text.is_empty()) {
-                    // To YAML a tag of nothing; to whoever writes it, the sign.
-                    text.push('!');
-                }
                 let content = match style {
-                    ScalarStyle::Plain if !is_text => Content::Plain(text),
+                    ScalarStyle::Plain if !is_text => {
+                        if text.is_empty() && tag.is_some_and(|tag| tag.suffix == "!") {
+                            // To YAML a tag of nothing; to whoever writes it, the sign.
+                            text.push('!');
+                        }
+                        Content::Plain(text)
+                    }
                     _ => Content::Quoted(text),
                 };
                 self.add(Node { place, content }, anchor);

@@ -16,7 +16,9 @@ pub(super) fn check(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, fou
         task.input_parameters.get(name).is_some_and(|it| !it.is_null()) || in_template(name)
     };
     let has_method = || match task.input_parameters.get("http_request") {
-        Some(Value::Object(request)) => request.get("method").is_some_and(|it| !it.is_null()),
+        Some(Value::Object(request)) => {
+            request.get("method").is_some_and(|it| !it.is_null()) || given("method")
+        }
         // What it will be is known only when it runs.
         Some(_) => true,
         None => in_template("http_request") || given("method"),

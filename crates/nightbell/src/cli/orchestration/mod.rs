@@ -141,8 +141,11 @@ struct Instance {
 }
 
 /// Shows what `nightbell run show` finds no workflow for.
-pub(super) async fn show_run(id: &str, client: &Client, output: &Output) -> anyhow::Result<()> {
-    show::print(&standing(id, client).await?, false, output)
+///
+/// # Errors
+/// It cannot be understood or written.
+pub(super) fn show_run(instance: &Value, output: &Output) -> anyhow::Result<()> {
+    show::print(instance, false, output)
 }
 
 /// Runs the command.

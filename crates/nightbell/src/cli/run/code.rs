@@ -83,12 +83,11 @@ pub(super) async fn fetch(id: &str, client: &Client) -> Result<(Workflow, Vec<Wa
     Ok((workflow, waiting))
 }
 
-/// Whether an id is that of an orchestration. A workflow is an instance, too: of a workflow that is there, something
-/// else was not found.
-pub(super) async fn is_orchestration(id: &str, client: &Client) -> bool {
+/// The orchestration of an id. A workflow is an instance, too: of one that is there, something else was not found.
+pub(super) async fn standing(id: &str, client: &Client) -> Option<Value> {
     let workflow = fetch_workflow(id, false, client).await;
-    workflow.is_err_and(|failure| failure.exit == Exit::NotFound)
-        && orchestration::standing(id, client).await.is_ok()
+    let is_none = workflow.is_err_and(|failure| failure.exit == Exit::NotFound);
+    if is_none { orchestration::standing(id, client).await.ok() } else { None }
 }
 
 /// What to say when there is no workflow of that id: that it is code, for which `instead` is the
@@ -99,7 +98,7 @@ pub(super) async fn refused(
     instead: &str,
     client: &Client,
 ) -> anyhow::Error {
-    if !is_missing(&missing) || !is_orchestration(id, client).await {
+    if !is_missing(&missing) || standing(id, client).await.is_none() {
         return missing;
     }
     let message = format!("run {id} is an orchestration: it is code, and has no tasks");

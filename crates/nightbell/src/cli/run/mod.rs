@@ -199,11 +199,10 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::List(arguments) => list::run(&arguments, client, output).await,
         Verb::Show(arguments) => match show::run(&arguments, client, output).await {
             Err(error) if is_missing(&error) => {
-                let id = arguments.id();
-                if !code::is_orchestration(id, client).await {
-                    return Err(error);
+                match code::standing(arguments.id(), client).await {
+                    Some(instance) => orchestration::show_run(&instance, output),
+                    None => Err(error),
                 }
-                orchestration::show_run(id, client, output).await
             }
             result => result,
         },

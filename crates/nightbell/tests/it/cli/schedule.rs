@@ -106,6 +106,16 @@ fn a_backfill_says_how_many_runs_and_asks_before_many() {
     let refused = server.run(&backfill).exits(2);
     assert!(refused.stderr.contains("refusing to start 305 runs of schedule a"), "{refused:?}");
     assert!(server.heard().iter().all(|it| it.starts_with("GET ")), "nothing was started");
+    // Days and local times are those of a zone.
+    let days = ["--from", "2026-01-01", "--to", "2026-01-02T00:30", "--dry-run"];
+    for (zone, from, to) in
+        [("UTC", "1767225600000", "1767313800000"), ("+01:00", "1767222000000", "1767310200000")]
+    {
+        server.run(&[&["schedule", "backfill", "a", "--tz", zone], &days[..]].concat()).exits(0);
+        let wanted = format!("GET /api/scheduler/schedules/a/backfill?from={from}&to={to}");
+        assert_eq!(server.heard().pop(), Some(wanted));
+    }
+    server.run(&["schedule", "backfill", "a", "--from", "soon", "--to", "later"]).exits(2);
     server.run(&[&backfill[..], &["--yes", "--at-once", "4"]].concat()).exits(0);
     let last = server.heard().pop();
     let wanted = "POST /api/scheduler/schedules/a/backfill?from=1000&to=2000&atOnce=4&by=nightbell";

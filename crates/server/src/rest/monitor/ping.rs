@@ -151,11 +151,10 @@ fn kind(signal: &str) -> Result<PingKind, Problem> {
         "success" => PingKind::Success,
         "fail" => PingKind::Fail,
         "log" => PingKind::Log,
-        // As systems have them.
-        code => PingKind::Exit(code.parse::<u8>().map(Into::into).map_err(|_| {
+        code => PingKind::Exit(code.parse().map_err(|_| {
             let shown: String = code.chars().take(50).collect();
             Problem::not_found(format!(
-                "{shown:?} is not start, success, fail, log or an exit code from 0 to 255"
+                "{shown:?} is not start, success, fail, log or an exit code"
             ))
         })?),
     })
