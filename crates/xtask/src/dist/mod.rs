@@ -81,7 +81,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
     }
     let binary = if let Some(binary) = binary {
-        binary
+        // It is run in another folder.
+        std::path::absolute(binary)?
     } else {
         crate::test::build_release()?;
         root().join("target/release/nightbell")
