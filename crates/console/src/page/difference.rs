@@ -15,8 +15,8 @@ pub(super) enum Line<'a> {
 
 /// Lines of a text that are compared: a page of more is of no use to anybody.
 pub(super) const LINES_MAX: usize = 20_000;
-/// How long the shortest way is looked for; then the next best is taken.
-const EFFORT: Duration = Duration::from_millis(100);
+/// How long the shortest way is looked for, as nobody else is served by that thread; then the next best is taken.
+const EFFORT: Duration = Duration::from_millis(25);
 
 /// The shortest way from one text to the other; `None` if they are too long to compare.
 pub(super) fn between<'a>(before: &'a str, after: &'a str) -> Option<Vec<Line<'a>>> {
