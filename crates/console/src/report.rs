@@ -295,9 +295,9 @@ mod tests {
         let timeline = json["timeline"].as_array().expect("a list");
         let kinds: Vec<&str> = timeline.iter().filter_map(|it| it["kind"].as_str()).collect();
         let expected = [
-            "check",
+            "seen",
             "definition",
-            "check",
+            "seen",
             "state",
             "call",
             "delivery",

@@ -53,6 +53,8 @@ const SILENCE: &str = "silence";
 pub const SILENCES_MAX: usize = 1000;
 /// Of these, those that were made with the keys of one monitor, at most.
 pub const SILENCES_OF_KEY_MAX: usize = 50;
+/// Milliseconds for which those are kept that have ended: a day.
+const EXPIRED_FOR: i64 = 24 * 3_600_000;
 /// Definitions of checks are named so, with the monitor's name behind it.
 const CHECK: &str = "check:";
 /// How the graph writes the secrets of a monitors file.
@@ -621,13 +623,16 @@ impl Engine {
         let monitors = &self.inner.monitors;
         let _alone = monitors.applying.lock().await;
         let now = self.now();
-        let over: Vec<Arc<str>> = monitors
-            .silences
-            .read()
-            .values()
-            .filter(|it| it.when.is_over(now))
-            .map(|it| it.id.clone())
-            .collect();
+        let over: Vec<Arc<str>> = {
+            let silences = monitors.silences.read();
+            // Those that other systems made are theirs to look at for a while, if there is room.
+            let kept_from = now.plus_millis(-EXPIRED_FOR);
+            let has_room = silences.len() < SILENCES_MAX;
+            let is_kept =
+                |it: &Silence| has_room && it.origin.is_some() && !it.when.is_over(kept_from);
+            let over = silences.values().filter(|it| it.when.is_over(now) && !is_kept(it));
+            over.map(|it| it.id.clone()).collect()
+        };
         for id in over {
             self.inner.store.delete_document(SILENCE, &id, 0).await?;
             monitors.silences.write().remove(&id);
@@ -639,7 +644,8 @@ impl Engine {
         }
         if let Some(origin) = silence.origin.as_ref().filter(|_| !known) {
             let silences = monitors.silences.read();
-            let same = silences.values().filter(|it| it.origin.as_ref() == Some(origin)).count();
+            let same = silences.values().filter(|it| it.origin.as_ref() == Some(origin));
+            let same = same.filter(|it| !it.when.is_over(now)).count();
             if same >= SILENCES_OF_KEY_MAX {
                 let message = format!(
                     "there are {SILENCES_OF_KEY_MAX} silences already that were made with the keys of \

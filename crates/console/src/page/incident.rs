@@ -170,10 +170,10 @@ fn timeline(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
             },
         });
     };
-    check(&why["previousOk"], "The last check in which it was well");
-    check(&why["cause"], "The first check in which it was not");
+    check(&why["previousOk"], "It was well, the last time before");
+    check(&why["cause"], "It was bad for the first time");
     if why["latest"]["at"] != why["cause"]["at"] {
-        check(&why["latest"], "The latest check");
+        check(&why["latest"], "It was seen for the latest time");
     }
     let history = [list(it, "history"), list(&why["incident"], "history")];
     let history = history.into_iter().find(|it| !it.is_empty()).unwrap_or_default();

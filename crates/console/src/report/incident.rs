@@ -63,13 +63,13 @@ impl Report {
     }
 }
 
-/// The checks that an incident speaks of, and where its monitor was defined anew between them.
+/// The checks, pings or messages that an incident speaks of, and where its monitor was defined anew between them.
 fn checks(incident: &Value) -> Vec<Line> {
     let evidence = &incident["evidence"];
     let named = [
-        ("previousOk", "the last check that saw it well"),
-        ("first", "the first check that saw it bad"),
-        ("latest", "the latest check that saw it"),
+        ("previousOk", "it was well, the last time before"),
+        ("first", "it was bad for the first time"),
+        ("latest", "it was seen for the latest time"),
     ];
     let mut lines: Vec<Line> = Vec::new();
     let mut version: Option<String> = None;
@@ -78,7 +78,8 @@ fn checks(incident: &Value) -> Vec<Line> {
         let Some(at) = at(&check["at"]) else {
             continue;
         };
-        let run = check["execution"].as_str().map_or_else(String::new, |it| format!(", run {it}"));
+        let run =
+            check["execution"].as_str().map_or_else(String::new, |it| format!(", check {it}"));
         if member == "latest" && check["at"] == evidence["first"]["at"] {
             continue;
         }
@@ -88,7 +89,7 @@ fn checks(incident: &Value) -> Vec<Line> {
             lines.push(Line { at, kind: "definition", text });
         }
         version = Some(defined.to_owned());
-        lines.push(Line { at, kind: "check", text: format!("{what}{run}") });
+        lines.push(Line { at, kind: "seen", text: format!("{what}{run}") });
     }
     lines
 }

@@ -14,8 +14,10 @@ use super::monitor::Monitor;
 use super::route::OWN_LABEL;
 use crate::time::Timestamp;
 
-/// Bytes of the value of a matcher.
+/// Bytes of the value of a matcher that is a regular expression in earnest, and of one that is texts and
+/// alternatives alone: karma names every value of a label.
 const VALUE_MAX: usize = 4096;
+const TEXTS_MAX: usize = 64 << 10;
 /// Bytes that a compiled regular expression may take.
 const REGEX_MAX: usize = 1 << 20;
 /// Names of labels that mean something else here than what the sender of an alert calls so.
@@ -42,7 +44,9 @@ impl LabelMatcher {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("{:?} is no matcher such as name=\"value\"", short(text));
         let text = text.trim();
-        let at = text.find(['=', '!']).ok_or_else(wrong)?;
+        // A quoted name may hold operators.
+        let name = text.strip_prefix('"').and_then(|rest| Some(rest.find('"')? + 2)).unwrap_or(0);
+        let at = name + text[name..].find(['=', '!']).ok_or_else(wrong)?;
         let (name, rest) = text.split_at(at);
         let (operator, value) = ["=~", "!~", "!=", "="]
             .into_iter()
@@ -86,7 +90,12 @@ impl LabelMatcher {
             self.name.clone()
         };
         let (values, inverted) = if self.is_regex {
-            self.compile()?;
+            if self.value.len() > TEXTS_MAX {
+                return Err(format!("the matcher of {:?} is too long", short(&self.name)));
+            }
+            if self.value.len() <= VALUE_MAX {
+                self.compile()?;
+            }
             texts_of(&self.value).map_err(|why| {
                 format!(
                     "the expression {:?} of the label {} cannot be used here: {why}; there are \
@@ -183,7 +192,10 @@ fn texts_of(expression: &str) -> Result<(Vec<String>, bool), &'static str> {
 
 /// A text without the quotes around it.
 fn unquoted(text: &str) -> Result<String, String> {
-    let Some(inner) = text.strip_prefix('"') else { return Ok(text.to_owned()) };
+    let Some(inner) = text.strip_prefix('"') else {
+        let is_half = text.ends_with('"') && !text.ends_with("\\\"");
+        return if is_half { Err("a quote is not opened".to_owned()) } else { Ok(text.to_owned()) };
+    };
     let inner = inner.strip_suffix('"').ok_or_else(|| "a quote is not closed".to_owned())?;
     let (mut out, mut characters) = (String::new(), inner.chars());
     while let Some(c) = characters.next() {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::definition::Severity;
+use super::definition::{Kind, Severity};
 use super::event::Window;
 use super::incident::{Entry, Evidence, Incident, State};
 use super::monitor::{Delivery, Monitor};
 use super::observation::{self, plain};
+use super::received::Receiving;
 use super::text::cut;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -27,9 +28,10 @@ pub struct Explanation<'a> {
     pub id: String,
     /// The incident.
     pub incident: &'a Incident,
-    /// The check that saw it first: execution, step, definition version.
+    /// What showed it first, a check, a ping or a message: execution and step of a check, definition
+    /// version.
     pub cause: &'a Evidence,
-    /// The check that saw it last.
+    /// What showed it last.
     pub latest: &'a Evidence,
     /// The last check before, in which it was well.
     pub previous_ok: Option<&'a Evidence>,
@@ -130,7 +132,9 @@ fn shown(value: Option<&Value>) -> String {
 fn changed(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     let mut changed = Vec::new();
     match &incident.previous_ok {
-        None => changed.push("no earlier check is known in which it was well".to_owned()),
+        // An alert is not known before it fires, so that says nothing.
+        None if monitor.is_indexed() => {}
+        None => changed.push("no earlier time is known at which it was well".to_owned()),
         Some(ok) => {
             let seconds = incident.since.since(ok.at) / 1000;
             changed.push(format!("well at {}, bad {seconds} s later at {}", ok.at, incident.since));
@@ -173,9 +177,13 @@ pub fn since_then(monitor: &Monitor, incident: &Incident, returned: &Json) -> Ve
 const JUDGING: [&str; 7] =
     ["expect", "contains", "max_age", "warn_at", "tls_expiry", "min_run", "max_run"];
 
+/// The settings by which a heartbeat monitor knows when the next ping is due.
+const EXPECTING: [&str; 6] = ["cron", "every", "period", "at", "grace", "start_grace"];
+
 fn rule(monitor: &Monitor, incident: &Incident) -> String {
     let Some(spec) = &monitor.spec else { return String::new() };
     let rule = &spec.monitor;
+    let settings = rule.settings.parse();
     match (&*incident.key, rule.on_missed) {
         (super::CHECK_KEY, _) => {
             return format!("{} checks in a row could not tell (on_error)", rule.on_error.after);
@@ -183,14 +191,30 @@ fn rule(monitor: &Monitor, incident: &Incident) -> String {
         (super::MISSED_KEY, Some(missed)) => {
             return format!("{} checks that were due did not run (on_missed)", missed.after);
         }
+        (super::LIMIT_KEY, _) => {
+            let limit = Receiving::of(rule).limit;
+            return format!(
+                "opens when alerts are refused because {limit} fire already (limit); resolves when \
+                 no more than nine tenths of them fire"
+            );
+        }
         _ => {}
     }
     let mut words = Vec::new();
-    let settings = rule.settings.parse();
-    for name in JUDGING {
-        if let Some(setting) = settings.get(name) {
-            words.push(format!("{name} {}", plain(setting).unwrap_or_else(|| setting.to_string())));
+    let mut told = |names: &[&str]| {
+        for name in names {
+            if let Some(setting) = settings.get(*name) {
+                let setting = plain(setting).unwrap_or_else(|| setting.to_string());
+                words.push(format!("{name} {setting}"));
+            }
         }
+    };
+    if rule.kind == Kind::Heartbeat {
+        told(&EXPECTING);
+    }
+    told(&JUDGING);
+    if rule.kind == Kind::Heartbeat {
+        words.push("a ping that is late or tells of a failure is bad".to_owned());
     }
     if let Some(condition) = &rule.fail_when {
         words.push(format!("fails when {condition}"));
@@ -198,15 +222,34 @@ fn rule(monitor: &Monitor, incident: &Incident) -> String {
     if let Some(condition) = &rule.warn_when {
         words.push(format!("warns when {condition}"));
     }
+    // They come judged by who sends them, and what has no end has none of its own.
+    if rule.kind == Kind::Alerts {
+        words.push("opens and resolves as its sender says".to_owned());
+        words.push(if incident.until == Some(Timestamp::MAX) {
+            "its sender set no end".to_owned()
+        } else {
+            let seconds = Receiving::of(rule).resolve_timeout / 1000;
+            format!(
+                "or resolves when it is not sent again by its endsAt, or within {seconds} s if it \
+                 has none (resolve_timeout)"
+            )
+        });
+        return words.join("; ");
+    }
     words.push(format!("opens after {} bad in a row (fail_after)", rule.fail_after));
     if rule.hold > 0 {
         words.push(format!("and {} s (for)", rule.hold / 1000));
     }
     words.push(format!("resolves after {} good in a row (recover_after)", rule.recover_after));
-    words.push(match rule.missing_max() {
-        Some(most) => format!("or {most} checks that do not mention it (missing)"),
-        None => "stays open while no check reports it (missing is not set)".to_owned(),
-    });
+    match rule.missing_max() {
+        // Nothing but a ping says anything of the job.
+        _ if rule.kind == Kind::Heartbeat => {}
+        Some(1) => words.push("or 1 check that does not mention it (missing)".to_owned()),
+        Some(most) => words.push(format!("or {most} checks that do not mention it (missing)")),
+        None => {
+            words.push("stays open while no check reports it (missing is not set)".to_owned());
+        }
+    }
     if rule.quiet_for > 0 {
         words.push(format!("once quiet for {} s (resolve.quiet_for)", rule.quiet_for / 1000));
     }
@@ -240,9 +283,29 @@ fn waits_for(monitor: &Monitor, incident: &Incident) -> Vec<String> {
             waits.push(format!("well {} times of {needed} in a row", incident.good));
         }
     }
+    if incident.state != State::Resolved {
+        waits.extend(lease(incident));
+        waits.extend(monitor.beat.expected.map(|(at, deadline)| {
+            format!("the next ping is due at {at}, and late from {deadline} on")
+        }));
+    }
     waits.extend(deliveries_awaited(monitor, incident));
     if let Some(at) = monitor.next_at {
         waits.push(format!("the next check at {at}"));
+    }
+    waits
+}
+
+/// Until when an alert fires unless it is sent again, and which of several senders say so.
+fn lease(incident: &Incident) -> Vec<String> {
+    let Some(until) = incident.until else { return Vec::new() };
+    if until == Timestamp::MAX {
+        return vec!["its sender saying that it is over".to_owned()];
+    }
+    let mut waits = vec![format!("it is over at {until}, unless it is sent again")];
+    if incident.senders.len() > 1 {
+        let said = incident.senders.iter().map(|(by, until)| format!("{by} until {until}"));
+        waits.push(format!("it fires by {}", said.collect::<Vec<_>>().join(", ")));
     }
     waits
 }

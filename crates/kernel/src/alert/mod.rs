@@ -77,7 +77,7 @@ pub use preview::{
 };
 pub use received::{
     AFTER_START, ALERTS_MAX, Alert, LABEL_BYTES_MAX, LABELS_MAX, Lease, RESOLVE_TIMEOUT, Receiving,
-    secret_alone, severity_named,
+    STARTS, secret_alone, severity_named,
 };
 pub use rollup::{Cell, Counted, Counter, ROLLUP_LEDGER, Rollups, Step, Times, cells_of_line};
 pub use route::{ByReceiver, OnCall};

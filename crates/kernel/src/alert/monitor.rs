@@ -366,8 +366,7 @@ impl Monitor {
     pub(super) fn patience(&self) -> i64 {
         const MINUTE: i64 = 60_000;
         let Some(spec) = &self.spec else { return MINUTE };
-        let default = (spec.monitor.schedule.interval() * 3).clamp(MINUTE, 60 * MINUTE);
-        spec.monitor.timeout.unwrap_or(default)
+        spec.monitor.timeout.unwrap_or_else(|| spec.monitor.usual_timeout())
     }
 
     /// The next instant at which time alone may change something.

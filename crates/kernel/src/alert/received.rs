@@ -36,6 +36,9 @@ pub const LABELS_MAX: usize = 100;
 /// Bytes of all names and values of an alert's labels.
 pub const LABEL_BYTES_MAX: usize = 8192;
 
+/// The annotation under which it is kept since when an alert fires, as its sender says; a time of RFC 3339.
+pub const STARTS: &str = "startsAt";
+
 /// The label that names an alert.
 const NAME: &str = "alertname";
 
@@ -365,8 +368,13 @@ fn said_again(
     now: Timestamp,
 ) -> Again {
     let text = seen.text.as_deref().unwrap_or_default();
-    let is_same =
-        incident.text.as_deref().unwrap_or_default() == text && incident.attrs == seen.attrs;
+    // Several senders of an alert do not begin at the same instant.
+    let what = |attrs: &Map<String, Value>| -> Map<String, Value> {
+        let said = attrs.iter().filter(|(name, _)| **name != *STARTS);
+        said.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let is_same = incident.text.as_deref().unwrap_or_default() == text
+        && (incident.attrs == seen.attrs || what(&incident.attrs) == what(&seen.attrs));
     let is_urgent = incident.status != seen.status
         || Some(incident.severity) != seen.severity
         || incident.state == State::Pending;

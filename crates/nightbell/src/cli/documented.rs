@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
-use kernel::alert::definition::parse_yaml;
+use kernel::alert::definition::reference::keys as known_keys;
+use kernel::alert::definition::{ChecklistOptions, Known, Level, load_judged, parse_yaml};
 
 use super::Cli;
 
@@ -145,6 +146,42 @@ fn files_in_the_documentation_can_be_read() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(seen.iter().all(|count| *count > 5), "blocks that were read: {seen:?}");
+}
+
+/// Whether a block of YAML is a file of monitors: its keys are the file's, and what has names has them.
+fn is_monitors_file(text: &str) -> bool {
+    let Ok(file) = parse_yaml(text) else { return false };
+    let serde_json::Value::Object(file) = file.json() else { return false };
+    let keys = known_keys();
+    let known = keys.get("").expect("a file has keys");
+    let by_name = ["monitors", "receivers", "sources", "people", "rotations"];
+    !file.is_empty()
+        && file.keys().all(|key| known.contains(&key.as_str()))
+        && by_name.iter().filter_map(|key| file.get(*key)).all(serde_json::Value::is_object)
+}
+
+#[tokio::test]
+async fn monitors_in_the_documentation_are_accepted() {
+    let engine = super::offline::engine().await.expect("an engine");
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for Block { place, language, text } in blocks() {
+        if language != "yaml" || !is_monitors_file(&text) {
+            continue;
+        }
+        count += 1;
+        let loaded = load_judged(&text, &ChecklistOptions::default(), &Known::default(), &engine);
+        // An excerpt names what the rest of its file defines.
+        let is_elsewhere = |message: &str| {
+            message.starts_with("there is no monitor ")
+                || message.starts_with("there is no receiver ") && !text.contains("receivers:")
+        };
+        let refused = loaded.problems.into_iter().filter(|it| it.level == Level::Error);
+        let refused = refused.filter(|it| !is_elsewhere(&it.message));
+        wrong.extend(refused.map(|it| format!("{place}: {} {it}", it.code)));
+    }
+    engine.close().await.expect("it closes");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count > 15, "files that were read: {count}");
 }
 
 #[test]

@@ -79,6 +79,7 @@ struct Listed {
     name: String,
     kind: String,
     status: String,
+    key: String,
     source: Option<String>,
     open_incidents: Vec<Value>,
 }
@@ -153,19 +154,24 @@ async fn create(wanted: &Create, client: &Client, output: &Output) -> anyhow::Re
 async fn list(client: &Client, output: &Output) -> anyhow::Result<()> {
     let page = client.get(&["monitors"]).query("size", 5000).send().await?.value()?;
     let is_inbound = |it: &&Value| it["kind"] == "alerts";
-    let found: Vec<Value> =
+    let mut found: Vec<Value> =
         page["results"].as_array().into_iter().flatten().filter(is_inbound).cloned().collect();
+    for monitor in &mut found {
+        let name = monitor["name"].as_str().unwrap_or_default();
+        monitor["key"] = key_state(name, client).await.into();
+    }
     let found = Value::from(found);
     if output.is_json() {
         return output.json(&found);
     }
     let monitors: Vec<Listed> = understand("monitors", &found)?;
-    let mut table = Table::new(&["NAME", "STATUS", "FIRING", "~DEFINED IN"]);
+    let mut table = Table::new(&["NAME", "STATUS", "FIRING", "KEY", "~DEFINED IN"]);
     for monitor in &monitors {
         table.row([
             monitor.name.as_str().into(),
             Cell::status(&monitor.status),
             monitor.open_incidents.len().to_string().into(),
+            clean(&monitor.key).into(),
             clean(monitor.source.as_deref().unwrap_or_default()).into(),
         ]);
     }
@@ -174,6 +180,25 @@ async fn list(client: &Client, output: &Output) -> anyhow::Result<()> {
         output.note("nothing receives alerts; make something with `nightbell inbound create NAME`");
     }
     Ok(())
+}
+
+/// Whether anything can be sent to a monitor: without its secret nothing can. `-` for who may not know
+/// names of secrets.
+async fn key_state(name: &str, client: &Client) -> String {
+    let state = async {
+        let secrets = secrets_of(name, client).await?;
+        if secrets.is_empty() {
+            return Ok("in its definition".to_owned());
+        }
+        for secret in &secrets {
+            let there = client.get(&["secrets", secret, "exists"]).send().await?.value()?;
+            if there == Value::Bool(true) {
+                return Ok("set".to_owned());
+            }
+        }
+        Ok::<_, Failure>(format!("no secret {}", secrets.join(", ")))
+    };
+    state.await.unwrap_or_else(|_| "-".to_owned())
 }
 
 async fn revoke(

@@ -305,7 +305,8 @@ fn ics(name: &str, shifts: &[Value]) -> String {
         Some(value.as_str()?.parse::<Timestamp>().ok()?.into())
     };
     for shift in shifts {
-        let Some(from) = at(&shift["since"]) else { continue };
+        // An import replaces an earlier one: a shift that lasts is named by when it began.
+        let Some(from) = at(&shift["begins"]).or_else(|| at(&shift["since"])) else { continue };
         calendar.event(&Event {
             uid: format!("oncall-{name}-{}", from.millis()),
             from,

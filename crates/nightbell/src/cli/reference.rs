@@ -9,7 +9,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Arg, Args, Command, CommandFactory as _};
+use kernel::alert::definition::check_types;
 use kernel::alert::definition::reference::{check_kinds, keys as known_keys, receiver_kinds};
+
+use serde::Deserialize;
 
 use super::Cli;
 use crate::config::{SETTINGS, default_of};
@@ -167,19 +170,24 @@ fn monitors() -> anyhow::Result<String> {
     if let Some(path) = known.keys().find(|path| !described.contains(path.as_str())) {
         anyhow::bail!("the object {path} of monitors files has no table in cli/reference/keys.rs");
     }
+    let meanings: Meanings = toml::from_str(MEANINGS).context("cli/reference/settings.toml")?;
     page.push_str("\n## Kinds of checks\n\nA monitor has exactly one of them. Settings in bold are required, or one of those that the line below lists.\n");
     for kind in check_kinds() {
         let beside = match kind.beside {
             [] => String::new(),
             names => format!(" `{}` may also stand beside it.", names.join("`, `")),
         };
+        // What is called makes no checks, and a workflow has the type of its own tasks.
+        let task = check_types().find(|it| *it == kind.task_type);
+        let task = task.map_or_else(String::new, |it| format!("Task `{it}`. "));
         let _ = write!(
             page,
-            "\n### {}\n\nTask `{}`. A plain text sets `{}`.{beside}\n\n",
-            kind.name, kind.task_type, kind.short
+            "\n### {}\n\n{task}A plain text sets `{}`.{beside}\n\n",
+            kind.name, kind.short
         );
-        let settings = kind.settings.iter().map(|(name, shape)| (*name, (*shape).to_owned()));
-        table(&mut page, kind.required, settings);
+        let settings: Vec<_> =
+            kind.settings.iter().map(|(name, shape)| (*name, (*shape).to_owned())).collect();
+        table(&mut page, kind.required, &settings, meanings.of_kind("checks", kind.name))?;
         if let Some(columns) = kind.columns {
             let _ = write!(page, "\nColumns: `{}`.\n", columns.join("`, `"));
         }
@@ -189,7 +197,8 @@ fn monitors() -> anyhow::Result<String> {
     for kind in tasks::notify::receiver_kinds() {
         let short = shorts.get(kind.name).copied().unwrap_or_default();
         let _ = write!(page, "\n### {} (receiver)\n\nA plain text sets `{short}`.\n\n", kind.name);
-        table(&mut page, kind.required, kind.settings.into_iter());
+        let meanings = meanings.of_kind("receivers", kind.name);
+        table(&mut page, kind.required, &kind.settings, meanings)?;
     }
     Ok(page)
 }
@@ -214,16 +223,45 @@ fn check_meanings(
     Ok(())
 }
 
+/// What each setting of each kind of check and receiver means: by group, kind and setting.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Meanings(BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>>);
+
+const MEANINGS: &str = include_str!("reference/settings.toml");
+
+impl Meanings {
+    /// Those of a kind, with its name for a failure.
+    fn of_kind<'a>(
+        &'a self,
+        group: &'a str,
+        kind: &'a str,
+    ) -> (String, Option<&'a BTreeMap<String, String>>) {
+        (format!("{group}.{kind}"), self.0.get(group).and_then(|kinds| kinds.get(kind)))
+    }
+}
+
+/// Fails unless exactly the settings of the kind have a meaning.
 fn table(
     page: &mut String,
     required: &[&[&str]],
-    settings: impl Iterator<Item = (&'static str, String)>,
-) {
-    page.push_str("| setting | is |\n|---|---|\n");
+    settings: &[(&'static str, String)],
+    (kind, meanings): (String, Option<&BTreeMap<String, String>>),
+) -> anyhow::Result<()> {
+    let known: BTreeSet<&str> = settings.iter().map(|(name, _)| *name).collect();
+    let described: BTreeSet<&str> = meanings.into_iter().flatten().map(|it| &**it.0).collect();
+    let odd: Vec<&&str> = described.symmetric_difference(&known).collect();
+    anyhow::ensure!(
+        odd.is_empty(),
+        "[{kind}] of cli/reference/settings.toml and the code differ in {odd:?}"
+    );
+    page.push_str("| setting | is | meaning |\n|---|---|---|\n");
     for (name, shape) in settings {
-        let is_needed = required.iter().any(|choices| choices.contains(&name));
+        let is_needed = required.iter().any(|choices| choices.contains(name));
         let mark = if is_needed { "**" } else { "" };
-        let _ = writeln!(page, "| {mark}`{name}`{mark} | {} |", shape.replace('|', "\\|"));
+        let meaning = meanings.and_then(|it| it.get(*name)).map_or("", String::as_str);
+        let shape = shape.replace('|', "\\|");
+        let _ = writeln!(page, "| {mark}`{name}`{mark} | {shape} | {meaning} |");
     }
     let several = required.iter().filter(|choices| choices.len() > 1);
     let several: Vec<String> =
@@ -231,4 +269,5 @@ fn table(
     if !several.is_empty() {
         let _ = write!(page, "\nNeeds {}.\n", several.join("; "));
     }
+    Ok(())
 }

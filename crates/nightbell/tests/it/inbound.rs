@@ -168,9 +168,17 @@ async fn a_real_amtool_adds_shows_and_silences() {
     assert!(ok(&["silence", "query", "-q"]).contains(id));
     assert!(!ok(&["alert", "query"]).contains("Slow"), "what is silenced is not shown");
     assert!(ok(&["alert", "query", "--silenced"]).contains("Slow"));
+    let shown = ok(&["silence", "query", "--created-by=ann (key of prom)", "-q"]);
+    assert_eq!(shown.trim(), id);
+    ok(&["silence", "update", "-d", "2h", id]);
+    assert!(ok(&["silence", "query"]).contains("ann (key of prom)"));
+    assert!(!ok(&["silence", "query"]).contains("(key of prom) (key of prom)"));
     ok(&["silence", "expire", id]);
+    assert!(ok(&["silence", "query", "--expired", "-q"]).contains(id));
     assert!(!ok(&["silence", "query", "-q"]).contains(id));
     let (is_ok, said) = run(&["silence", "add", "job=~n[ao]de", "-c", "x", "-a", "ann"]);
     assert!(!is_ok && said.contains("class of characters"), "{said}");
     ok(&["cluster", "show"]);
+    assert!(ok(&["config", "routes", "show"]).contains("receiver: hook"));
+    assert_eq!(ok(&["config", "routes", "test", "job=node"]).trim(), "hook");
 }

@@ -52,6 +52,17 @@ async fn a_server_and_files_answer_alike() {
     let ics = run(&format!("oncall calendar primary {stretch} -o ics"), &url).exits(0).lines();
     assert!(ics.iter().any(|line| line.trim_end() == "DTSTART:20261109T080000Z"), "{ics:?}");
     assert!(ics.iter().any(|line| line.trim_end() == "SUMMARY:primary: bo"), "{ics:?}");
+    // What is exported later replaces what it has in common with this: a shift keeps its name.
+    let names = |lines: &[String]| -> Vec<String> {
+        lines.iter().filter(|line| line.starts_with("UID:")).cloned().collect()
+    };
+    let later = "--from 2026-11-05T12:34:56 --to 2026-11-16T09:00 --tz Europe/Oslo";
+    for line in [
+        format!("oncall calendar primary {later} -o ics"),
+        format!("oncall calendar primary {later} -o ics -f watch.yaml"),
+    ] {
+        assert_eq!(names(&run(&line, &url).exits(0).lines()), names(&ics));
+    }
     run("oncall gaps primary --days 30", &url).exits(0);
     run("oncall gaps office --days 30", &url).exits(1);
     run("oncall who primray", &url).exits(3);

@@ -41,6 +41,10 @@ const PUBLIC: [&str; 9] = [
     BADGE_OF,
 ];
 
+/// Paths of alerts that others send, which karma forwards for its pages too: the key in them is all that
+/// counts.
+const INBOUND: &str = "/inbound/{key}/";
+
 /// What pages of others show of public status pages.
 const BADGE: &str = "/badge/{page}";
 const BADGE_OF: &str = "/badge/{page}/{label}";
@@ -273,7 +277,7 @@ impl Guard {
 /// trigger's or nobody's, but for other spellings of the paths of Durable Functions.
 fn is_public(path: Option<&str>, request: &Request) -> bool {
     match path {
-        Some(path) => PUBLIC.contains(&path),
+        Some(path) => PUBLIC.contains(&path) || path.starts_with(INBOUND),
         None => durable::canonical(request.uri()).is_none(),
     }
 }

@@ -6,11 +6,11 @@ use axum::http::StatusCode;
 use engine::Engine;
 use engine::monitors::Inbound;
 use kernel::access::Need;
-use kernel::alert::{Alert, LabelMatcher, Lease, Monitor};
+use kernel::alert::{Alert, LabelMatcher, Lease, Monitor, STARTS};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-use super::{Opened, Refused, Sent, instant, receive_list, shown, texts};
+use super::{Opened, Refused, Sent, configuration, instant, receive_list, shown, texts};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
@@ -21,6 +21,7 @@ pub(super) fn routes() -> Routes {
         .on(Need::Proof, routes!(alerts, add_alerts))
         .on(Need::Proof, routes!(groups))
         .on(Need::Proof, routes!(status))
+        .on(Need::Proof, routes!(build_info))
         .on(Need::Proof, routes!(receivers))
 }
 
@@ -64,6 +65,9 @@ fn read(alert: &Value) -> Result<Alert, String> {
     if let Some(url) = alert["generatorURL"].as_str().filter(|url| !url.is_empty()) {
         annotations.insert(shown::LINK.into(), url.into());
     }
+    if let Some(starts) = starts {
+        annotations.insert(STARTS.into(), starts.to_string().into());
+    }
     let alert = Alert {
         labels: texts(&alert["labels"]),
         annotations,
@@ -102,22 +106,29 @@ struct Wanted {
 
 impl Wanted {
     fn of(query: &[(String, String)]) -> Result<Self, Problem> {
+        // As Alertmanager reads them: the last one counts, and what is none of these words is no.
         let flag = |name: &str| {
-            let given = query.iter().find(|(key, _)| key == name);
-            given.is_none_or(|(_, value)| value != "false" && value != "0")
+            const YES: [&str; 10] =
+                ["true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"];
+            let given = query.iter().rfind(|(key, _)| key == name);
+            given.is_none_or(|(_, value)| YES.iter().any(|yes| value.eq_ignore_ascii_case(yes)))
         };
         let receiver = query.iter().find(|(key, _)| key == "receiver");
+        let receiver = receiver.map(|(_, value)| LabelMatcher {
+            name: "receiver".to_owned(),
+            value: value.clone(),
+            is_regex: true,
+            is_equal: true,
+        });
+        if let Some(receiver) = &receiver {
+            receiver.compile().map_err(Problem::bad_request)?;
+        }
         Ok(Self {
             matchers: matchers(query)?,
             active: flag("active"),
             silenced: flag("silenced"),
             inhibited: flag("inhibited"),
-            receiver: receiver.map(|(_, value)| LabelMatcher {
-                name: "receiver".to_owned(),
-                value: value.clone(),
-                is_regex: true,
-                is_equal: true,
-            }),
+            receiver,
         })
     }
 }
@@ -150,17 +161,22 @@ fn select(monitor: &Monitor, wanted: &Wanted, engine: &Engine) -> Vec<shown::Sho
     let all = monitor.incidents.values().filter(|it| shown::is_alert(it));
     let fitting = all.filter(|incident| compiled.iter().all(|it| it.fits(&incident.labels)));
     let shown = fitting.map(|incident| shown::alert(monitor, incident, now));
+    let of_receiver = |mut alert: shown::Shown| {
+        if let Some(receiver) = &receiver {
+            alert.groups_of.retain(|name| {
+                let labels = [("receiver".into(), name.clone())].into();
+                receiver.fits(&labels)
+            });
+        }
+        alert
+    };
     let is_wanted = |alert: &shown::Shown| {
-        let named = |name: &std::sync::Arc<str>| {
-            let labels = [("receiver".into(), name.clone())].into();
-            receiver.as_ref().is_none_or(|it| it.fits(&labels))
-        };
         (wanted.active || !alert.is_active)
             && (wanted.silenced || !alert.is_silenced)
             && (wanted.inhibited || !alert.is_inhibited)
-            && (receiver.is_none() || alert.receivers.iter().any(named))
+            && !alert.groups_of.is_empty()
     };
-    shown.filter(is_wanted).collect()
+    shown.map(of_receiver).filter(is_wanted).collect()
 }
 
 /// Lists the firing alerts.
@@ -230,15 +246,40 @@ async fn status(
 ) -> Result<AsJson<Value>, Refused> {
     readable(&inbound)?;
     let own = api.settings.version;
+    let routes = api.engine.monitor(&inbound.monitor, configuration::text).await?;
+    let routes = routes.unwrap_or_default();
     Ok(AsJson(json!({
         "cluster": { "status": "disabled", "peers": [] },
         "versionInfo": {
             "version": VERSION, "revision": format!("nightbell-{own}"), "branch": "", "buildUser": "",
             "buildDate": "", "goVersion": "",
         },
-        "config": { "original": format!("# Nightbell {own}; routes are in its monitors files\n") },
+        "config": { "original": format!("# Nightbell {own}; what its monitors files say, in Alertmanager's words\n{routes}") },
         "uptime": api.engine.opened_at().to_string(),
     })))
+}
+
+/// Shows the version of this API as a metric, as karma asks for it.
+#[utoipa::path(
+    operation_id = "inbound_build_info", get, path = "/inbound/{key}/metrics", tag = "inbound",
+    params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
+    responses(
+        (status = 200, description = "`alertmanager_build_info`", body = String),
+        (status = 403, description = "The key is for sending alerts only"),
+        (status = 404, description = "No monitor has this key"),
+    )
+)]
+async fn build_info(
+    State(api): State<Api>,
+    Opened(inbound, _): Opened<Refused>,
+) -> Result<String, Refused> {
+    readable(&inbound)?;
+    let own = api.settings.version;
+    Ok(format!(
+        "# HELP alertmanager_build_info The version of Alertmanager whose API this is.\n\
+         # TYPE alertmanager_build_info gauge\n\
+         alertmanager_build_info{{version=\"{VERSION}\",revision=\"nightbell-{own}\"}} 1\n"
+    ))
 }
 
 /// Lists the receivers to which alerts of the monitor may be sent.
@@ -279,7 +320,10 @@ mod tests {
         .expect("an alert");
         assert_eq!(alert.lease, Lease::Until(Timestamp::from_millis(1_767_225_840_000)));
         assert_eq!(alert.labels.get("replicas").map(|it| &**it), Some("2"));
-        assert_eq!(alert.annotations.len(), 2, "{:?}", alert.annotations);
+        assert_eq!(alert.annotations.len(), 3, "{:?}", alert.annotations);
+        // A sender that knows no end writes the last day that there is.
+        let ever = json!({ "labels": { "a": "b" }, "endsAt": "9999-12-31T23:59:59Z" });
+        assert_eq!(read(&ever).expect("an alert").lease, Lease::Until(Timestamp::MAX));
         // Go's zero is no end.
         let alert = read(&json!({ "labels": { "a": "b" }, "endsAt": "0001-01-01T00:00:00Z" }));
         assert_eq!(alert.expect("an alert").lease, Lease::Usual);

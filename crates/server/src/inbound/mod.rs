@@ -7,6 +7,7 @@
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
 mod alertmanager;
+mod configuration;
 mod pagerduty;
 mod payload;
 mod shown;
@@ -263,6 +264,10 @@ fn instant(value: &Value, name: &str) -> Result<Option<Timestamp>, String> {
         Value::String(text) => text,
         other => return Err(format!("{name} is no time: {other}")),
     };
+    // The last day of the year 9999 says "for ever", and is not among the times that are computed with.
+    if text.starts_with("9999-12-3") {
+        return Ok(Some(Timestamp::MAX));
+    }
     let at: jiff::Timestamp = text.parse().map_err(|_| {
         let shown: String = text.chars().take(SHOWN_MAX).collect();
         format!("{name} is no time as RFC 3339 writes it: {shown:?}")

@@ -79,11 +79,8 @@ async fn enqueue(
     State(api): State<Api>,
     Opened(inbound, _): Opened<Problem>,
     RawBody(body): RawBody,
-) -> Result<Response, Problem> {
-    let event = match of_v2(&small(&body)?) {
-        Ok(event) => event,
-        Err(errors) => return Ok(refused(&errors)),
-    };
+) -> Result<Response, Refused> {
+    let event = read(&body, of_v2)?;
     let dedup_key = event.key.clone();
     take(&api, &inbound, event).await?;
     let told = json!({ "status": "success", "message": "Event processed", "dedup_key": dedup_key });
@@ -109,11 +106,8 @@ async fn create_event(
     State(api): State<Api>,
     Opened(inbound, _): Opened<Problem>,
     RawBody(body): RawBody,
-) -> Result<Response, Problem> {
-    let event = match of_v1(&small(&body)?) {
-        Ok(event) => event,
-        Err(errors) => return Ok(refused(&errors)),
-    };
+) -> Result<Response, Refused> {
+    let event = read(&body, of_v1)?;
     let incident_key = event.key.clone();
     take(&api, &inbound, event).await?;
     let told =
@@ -121,11 +115,50 @@ async fn create_event(
     Ok(AsJson(told).into_response())
 }
 
-/// A refusal in the words of the service.
-fn refused(errors: &[String]) -> Response {
-    let told = json!({ "status": "invalid event", "message": "Event object is invalid",
-        "errors": errors });
-    (StatusCode::BAD_REQUEST, AsJson(told)).into_response()
+/// Why an event is not taken.
+enum Refused {
+    /// It is no event; in the words of the service.
+    Event { status: &'static str, message: &'static str, errors: Vec<String> },
+    /// Anything else.
+    Problem(Problem),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Event { status, message, errors } => {
+                let told = json!({ "status": status, "message": message, "errors": errors });
+                (StatusCode::BAD_REQUEST, AsJson(told)).into_response()
+            }
+            Self::Problem(problem) => problem.into_response(),
+        }
+    }
+}
+
+/// Reads an event.
+///
+/// # Errors
+/// 413 if it is too large, 400 if it is none.
+fn read(body: &[u8], of: impl Fn(&Value) -> Result<Event, Vec<String>>) -> Result<Event, Refused> {
+    let event = small(body).map_err(|problem| match problem.status {
+        StatusCode::BAD_REQUEST => Refused::Event {
+            status: "Unrecognized object",
+            message: "Event object format is unrecognized",
+            errors: vec!["JSON parse error".to_owned(), problem.message],
+        },
+        _ => problem.into(),
+    })?;
+    of(&event).map_err(|errors| Refused::Event {
+        status: "invalid event",
+        message: "Event object is invalid",
+        errors,
+    })
 }
 
 /// Who an event says has acknowledged, with the key by which that came: who has the key can write any

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use engine::Engine;
 use kernel::access::Need;
 use kernel::alert::definition::Severity;
-use kernel::alert::{Alert, Lease, Status, severity_named};
+use kernel::alert::{Alert, Lease, STARTS, Status, severity_named};
 use kernel::{Json, Scripts};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -108,6 +108,10 @@ fn of_webhook_one(alert: &Value) -> Result<Alert, String> {
         if let Some(value) = alert[name].as_str().filter(|value| !value.is_empty()) {
             annotations.insert(kept.into(), value.into());
         }
+    }
+    // What is no time is no reason to leave the alert out.
+    if let Ok(Some(starts)) = instant(&alert["startsAt"], "startsAt") {
+        annotations.insert(STARTS.into(), starts.to_string().into());
     }
     let alert = Alert { labels: texts(&alert["labels"]), annotations, lease, ..Alert::default() };
     alert.check()?;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use kernel::Timestamp;
 use kernel::alert::definition::Route;
-use kernel::alert::{Incident, LIMIT_KEY, Monitor, State};
+use kernel::alert::{Incident, LIMIT_KEY, Monitor, STARTS, State};
 use serde_json::{Map, Value, json};
+
+/// Who is named as the receiver of what is told to nobody: everything has one in Alertmanager.
+pub(super) const NOBODY: &str = "nobody";
 
 /// The annotation under which the link of an alert's sender is kept.
 pub(super) const LINK: &str = "generatorURL";
@@ -20,7 +23,8 @@ pub(super) struct Shown {
     pub(super) is_active: bool,
     pub(super) is_silenced: bool,
     pub(super) is_inhibited: bool,
-    pub(super) receivers: Vec<Arc<str>>,
+    /// The receivers in whose groups it is.
+    pub(super) groups_of: Vec<Arc<str>>,
     /// The labels of its group.
     group: Labels,
 }
@@ -36,9 +40,14 @@ pub(super) fn alert(monitor: &Monitor, incident: &Incident, now: Timestamp) -> S
     let receivers = receivers(&route);
     let silenced: Vec<&str> = monitor.silenced_by(incident, now).map(|it| &*it.id).collect();
     let inhibited = monitor.inhibited_by();
-    let is_quiet = !silenced.is_empty() || !inhibited.is_empty();
+    let is_snoozed = incident.state == State::Snoozed;
+    let is_quiet = is_snoozed || !silenced.is_empty() || !inhibited.is_empty();
     let mut annotations: Map<String, Value> = incident.attrs.clone();
     let link = annotations.remove(LINK).unwrap_or_default();
+    // Its sender knows longer than we do.
+    let starts = annotations.remove(STARTS);
+    let starts = starts.and_then(|it| it.as_str()?.parse::<jiff::Timestamp>().ok());
+    let starts = starts.map_or(incident.since, |at| incident.since.min(at.into()));
     let until = incident.until.filter(|until| *until < Timestamp::MAX);
     // An alert has an end everywhere; who asks again sees a later one.
     let ends = until.unwrap_or_else(|| now.plus_millis(kernel::alert::RESOLVE_TIMEOUT));
@@ -49,7 +58,7 @@ pub(super) fn alert(monitor: &Monitor, incident: &Incident, now: Timestamp) -> S
         "generatorURL": link.as_str().unwrap_or_default(),
         "labels": incident.labels,
         "receivers": receivers.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
-        "startsAt": incident.since.to_string(),
+        "startsAt": starts.to_string(),
         "status": {
             "inhibitedBy": inhibited,
             "silencedBy": silenced,
@@ -57,13 +66,14 @@ pub(super) fn alert(monitor: &Monitor, incident: &Incident, now: Timestamp) -> S
         },
         "updatedAt": incident.last_bad_at.to_string(),
     });
-    let (is_silenced, is_inhibited) = (!silenced.is_empty(), !inhibited.is_empty());
+    let (is_silenced, is_inhibited) = (is_snoozed || !silenced.is_empty(), !inhibited.is_empty());
     let group = group(&route, incident);
-    Shown { is_active: !is_quiet, is_silenced, is_inhibited, receivers, group, value }
+    let groups_of = if receivers.is_empty() { vec![NOBODY.into()] } else { receivers };
+    Shown { is_active: !is_quiet, is_silenced, is_inhibited, groups_of, group, value }
 }
 
 /// Those whom a route tells, in order.
-fn receivers(route: &Route) -> Vec<Arc<str>> {
+pub(super) fn receivers(route: &Route) -> Vec<Arc<str>> {
     let mut names: Vec<Arc<str>> = Vec::new();
     for name in route.steps.iter().flat_map(|step| &step.to) {
         if !names.contains(name) {
@@ -85,7 +95,7 @@ fn group(route: &Route, incident: &Incident) -> Labels {
 pub(super) fn groups(alerts: Vec<Shown>) -> Vec<Value> {
     let mut groups: BTreeMap<(Arc<str>, Labels), Vec<Value>> = BTreeMap::new();
     for alert in alerts {
-        for receiver in alert.receivers {
+        for receiver in alert.groups_of {
             let place = (receiver, alert.group.clone());
             groups.entry(place).or_default().push(alert.value.clone());
         }

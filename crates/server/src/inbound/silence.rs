@@ -92,12 +92,17 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
     };
     let own = of_monitor(inbound);
     let matchers = silence.matchers.iter().filter(|it| **it != own).map(LabelMatcher::of);
-    let matchers: Vec<Value> = matchers
+    let mut matchers: Vec<Value> = matchers
         .map(|it| {
             json!({ "name": it.name, "value": it.value, "isRegex": it.is_regex,
                 "isEqual": it.is_equal })
         })
         .collect();
+    if matchers.is_empty() {
+        // Of the whole monitor: there must be one.
+        let all = json!({ "name": "alertname", "value": ".*", "isRegex": true, "isEqual": true });
+        matchers.push(all);
+    }
     // Who made a silence elsewhere, and why, is nothing for other systems.
     let said = |text: &Option<Arc<str>>| match text {
         Some(text) if is_own(silence, inbound) => text.to_string(),
@@ -121,7 +126,7 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
     params(
         ("key" = String, Path, description = "The key of a monitor of the kind alerts"),
         ("filter" = Option<Vec<String>>, Query,
-            description = "Only those whose matchers are about these values"),
+            description = "Only those that have these matchers"),
     ),
     responses(
         (status = 200, description = "The silences", body = Vec<serde_json::Value>),
@@ -138,12 +143,13 @@ async fn silences(
     readable(&inbound)?;
     let filters = matchers(&query)?;
     let now = api.engine.now();
-    // Compiled once, not for each silence: a regular expression takes long.
-    let compiled: Vec<_> = filters.iter().filter_map(|filter| filter.compile().ok()).collect();
+    // Those that have each of these matchers, as in Alertmanager. What cannot be said here no silence has.
+    let wanted: Vec<Option<Matcher>> = filters.iter().map(|it| it.translated().ok()).collect();
     let fits = |silence: &Silence| {
-        let own = silence.matchers.iter().map(LabelMatcher::of);
-        let labels = own.map(|it| (it.name.into(), it.value.into())).collect();
-        compiled.iter().all(|filter| filter.fits(&labels))
+        let has = |wanted: &Option<Matcher>| {
+            wanted.as_ref().is_some_and(|it| silence.matchers.contains(it))
+        };
+        wanted.iter().all(has)
     };
     let all = all(&api.engine, &inbound);
     let shown = all.iter().filter(|it| fits(it)).filter_map(|it| shown(it, &inbound, now));
@@ -178,9 +184,19 @@ async fn put_silence(
     match body["id"].as_str().filter(|id| !id.is_empty()) {
         None => silence.id = Engine::new_id().as_str().into(),
         Some(id) => {
-            let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
-            let known = known.filter(|it| is_own(it, &inbound)).ok_or_else(|| unknown(id))?;
-            silence.id = known.id;
+            let known = own(&api, &inbound, id).ok_or_else(|| unknown(id))?;
+            if known.when.is_over(now) {
+                // Whoever has it open while it ends makes another.
+                silence.id = Engine::new_id().as_str().into();
+            } else {
+                silence.id = known.id;
+                if let (Recurring::Once { from, .. }, Recurring::Once { from: since, .. }) =
+                    (&mut silence.when, known.when)
+                    && *from == now
+                {
+                    *from = since.min(now);
+                }
+            }
         }
     }
     let id = silence.id.clone();
@@ -188,6 +204,12 @@ async fn put_silence(
         "a silence was made with the key of a monitor");
     api.engine.put_silence(silence).await?;
     Ok(AsJson(json!({ "silenceID": id })))
+}
+
+/// A silence that was made with a key of this monitor.
+fn own(api: &Api, inbound: &Inbound, id: &str) -> Option<Silence> {
+    let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
+    known.filter(|it| is_own(it, inbound))
 }
 
 fn unknown(id: &str) -> Problem {
@@ -198,7 +220,8 @@ fn unknown(id: &str) -> Problem {
 fn read(body: &Value, inbound: &Inbound, now: Timestamp) -> Result<Silence, String> {
     let matchers = body["matchers"].as_array().map_or(&[][..], Vec::as_slice);
     if matchers.is_empty() || matchers.len() > MATCHERS_MAX {
-        return Err(format!("a silence has 1 to {MATCHERS_MAX} matchers"));
+        let count = matchers.len();
+        return Err(format!("a silence has 1 to {MATCHERS_MAX} matchers, not {count}"));
     }
     let mut translated = vec![of_monitor(inbound)];
     for matcher in matchers {
@@ -219,12 +242,15 @@ fn read(body: &Value, inbound: &Inbound, now: Timestamp) -> Result<Silence, Stri
         let text: String = body[name].as_str()?.trim().chars().take(max).collect();
         Some(text).filter(|text| !text.is_empty())
     };
-    let by = text("createdBy", SHOWN_MAX).unwrap_or_else(|| "somebody".to_owned());
+    // Who changes one sends back whom it was shown.
+    let key = format!(" (key of {})", inbound.monitor);
+    let by = text("createdBy", SHOWN_MAX).map(|by| by.trim_end_matches(&key).to_owned());
+    let by = by.filter(|by| !by.is_empty()).unwrap_or_else(|| "somebody".to_owned());
     Ok(Silence {
         id: "".into(),
         matchers: translated,
         when: Recurring::Once { from: starts, to: Some(ends) },
-        by: Some(format!("{by} (key of {})", inbound.monitor).into()),
+        by: Some(format!("{by}{key}").into()),
         comment: text("comment", COMMENT_MAX).map(Into::into),
         origin: Some(inbound.monitor.clone()),
     })
@@ -294,10 +320,19 @@ async fn expire_silence(
 ) -> Result<StatusCode, Refused> {
     let (_, id) = path;
     writable(&inbound)?;
-    let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
-    known.filter(|it| is_own(it, &inbound)).ok_or_else(|| unknown(&id))?;
+    let mut silence = own(&api, &inbound, &id).ok_or_else(|| unknown(&id))?;
+    let now = api.engine.now();
+    if silence.when.is_over(now) {
+        return Ok(StatusCode::OK);
+    }
     tracing::info!(monitor = %inbound.monitor, silence = id,
         "a silence was ended with the key of a monitor");
-    api.engine.delete_silence(&id).await?;
+    // It is shown for a while, and whoever wants it again has what it said.
+    let from = match &silence.when {
+        Recurring::Once { from, .. } => (*from).min(now),
+        Recurring::Weekly { .. } => now,
+    };
+    silence.when = Recurring::Once { from, to: Some(now) };
+    api.engine.put_silence(silence).await?;
     Ok(StatusCode::OK)
 }

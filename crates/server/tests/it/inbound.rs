@@ -164,6 +164,87 @@ async fn alerts_are_shown_as_alertmanager_shows_them() {
     assert!(status["versionInfo"]["version"].as_str().is_some_and(|it| it.split('.').count() == 3));
     let receivers = server.get(&format!("{OPEN}/api/v2/receivers")).await.ok();
     assert_eq!(receivers, json!([{ "name": "db" }, { "name": "noc" }]));
+
+    // Grafana and `amtool config routes` read the routes out of the status.
+    let text = status["config"]["original"].as_str().expect("a text");
+    let (_, text) = text.split_once("\nroute: ").expect("a route");
+    let (route, receivers) = text.split_once("\nreceivers: ").expect("receivers");
+    assert_eq!(
+        serde_json::from_str::<Value>(route).expect("JSON is YAML"),
+        json!({ "receiver": "nobody", "routes": [
+            { "receiver": "db", "continue": false, "matchers": ["\"team\"=\"db\""],
+              "group_by": ["alertname"] },
+            { "receiver": "noc", "continue": false, "group_by": ["..."] },
+        ] })
+    );
+    assert_eq!(
+        serde_json::from_str::<Value>(receivers).expect("JSON is YAML"),
+        json!([{ "name": "db" }, { "name": "noc" }, { "name": "nobody" }])
+    );
+    // karma asks for the version so.
+    let version = server.get(&format!("{OPEN}/metrics")).await.ok_text();
+    assert!(version.contains("\nalertmanager_build_info{version=\"0.27.0\""), "{version}");
+}
+
+#[tokio::test]
+async fn who_is_told_and_since_when_is_shown_as_its_sender_and_the_routes_say() {
+    let server = Server::new().await;
+    let file = json!({
+        "receivers": { "team": { "inbox": null }, "oncall": { "inbox": null } },
+        "routes": [{ "match": { "severity": "critical" },
+            "steps": [{ "to": "team" }, { "to": "oncall", "after": "5m" }] }],
+        "monitors": { "am": { "alerts": { "key": "k-open-0123456789abcdef", "allow": "silence" } } }
+    });
+    server.post("/api/monitors", &file).await.ok();
+    let alerts = json!([
+        { "labels": { "alertname": "A", "severity": "critical" }, "startsAt": "2026-01-02T03:04:05.678Z" },
+        { "labels": { "alertname": "B", "severity": "warning" } },
+    ]);
+    assert_eq!(sends(&server, OPEN, alerts).await.status, 200);
+    let get = async |path: &str| server.get(&format!("{OPEN}/api/v2/{path}")).await;
+    let all = get("alerts").await.ok();
+    assert_eq!(all[0]["startsAt"], "2026-01-02T03:04:05.678Z");
+    assert_eq!(all[0]["annotations"], json!({}));
+    let names = |groups: &Value| -> Vec<String> {
+        let groups = groups.as_array().expect("a list");
+        groups
+            .iter()
+            .map(|it| it["receiver"]["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    // What nobody is told of is the one that somebody should see.
+    assert_eq!(names(&get("alerts/groups").await.ok()), ["nobody", "oncall", "team"]);
+    assert_eq!(names(&get("alerts/groups?receiver=te.m").await.ok()), ["team"]);
+    assert_eq!(get("alerts?receiver=(").await.status, 400);
+    assert_eq!(get("alerts?active=FALSE").await.ok(), json!([]));
+    assert_eq!(get("alerts?active=false&active=true").await.ok().as_array().map(Vec::len), Some(2));
+
+    // Whoever is asleep is quiet.
+    let shown = server.get("/api/monitors/am").await.ok();
+    let id = shown["openIncidents"][0]["id"].as_str().expect("an id");
+    let snooze = json!({ "for": "1h", "who": "ann" });
+    server.post(&format!("/api/incidents/{id}/snooze"), &snooze).await.ok();
+    assert_eq!(get("alerts?silenced=false").await.ok().as_array().map(Vec::len), Some(1));
+}
+
+/// karma forwards what its page sends, and with it where that page is from.
+#[tokio::test]
+async fn pages_of_others_that_have_the_key_may_use_it() {
+    let server = server().await;
+    let silence = json!({ "matchers": [{ "name": "a", "value": "b" }], "endsAt": in_days(1) });
+    let from = [
+        ("content-type", "application/json"),
+        ("origin", "http://karma:8090"),
+        ("sec-fetch-site", "cross-site"),
+    ];
+    let path = format!("{OPEN}/api/v2/silences");
+    let made = server.send_with(Method::POST, &path, &from, silence.to_string()).await.ok();
+    let id = made["silenceID"].as_str().expect("an id");
+    let path = format!("{OPEN}/api/v2/silence/{id}");
+    assert_eq!(server.send_with(Method::DELETE, &path, &from, String::new()).await.status, 200);
+    // Without one, nothing is let.
+    let path = "/api/silences";
+    assert_eq!(server.send_with(Method::POST, path, &from, silence.to_string()).await.status, 403);
 }
 
 #[tokio::test]
@@ -203,13 +284,22 @@ async fn silences_go_both_ways_and_stay_with_the_monitor_of_the_key() {
     let mut longer = silence.clone();
     longer["id"] = json!(id);
     longer["comment"] = json!("still");
+    // The page in which it is changed sends back whom it showed.
+    longer["createdBy"] = json!("ann (key of grafana)");
     assert_eq!(post(&server, &path, &longer).await.ok()["silenceID"], json!(id));
+    let again = server.get(&format!("{OPEN}/api/v2/silence/{id}")).await.ok();
+    assert_eq!(again["startsAt"], shown["startsAt"]);
+    assert_eq!(again["createdBy"], "ann (key of grafana)");
     let listed = server.get(&format!("{path}?filter=severity%3Dpage")).await.ok();
     assert_eq!(
         (listed.as_array().map(Vec::len), &listed[0]["comment"]),
         (Some(1), &json!("still"))
     );
-    assert_eq!(server.get(&format!("{path}?filter=severity%3Dx")).await.ok(), json!([]));
+    for other in ["severity%3Dx", "severity!%3Dx", "nope!%3Dx", "severity%3D~%22page%22"] {
+        let found = server.get(&format!("{path}?filter={other}")).await.ok();
+        let is_same = other.ends_with("%22page%22");
+        assert_eq!(found.as_array().map(Vec::len), Some(usize::from(is_same)), "{other}");
+    }
 
     for (what, reason) in [
         (json!({ "name": "a", "value": "x[0-9]", "isRegex": true }), "class of characters"),
@@ -243,8 +333,24 @@ async fn silences_go_both_ways_and_stay_with_the_monitor_of_the_key() {
     overwriting["id"] = json!("others");
     assert_eq!(post(&server, &path, &overwriting).await.status, 404);
     assert_eq!(server.delete(&format!("{OPEN}/api/v2/silence/others")).await.status, 404);
-    assert_eq!(server.delete(&format!("{OPEN}/api/v2/silence/{id}")).await.status, 200);
-    assert_eq!(server.get(&path).await.ok().as_array().map(Vec::len), Some(1));
+    let own = format!("{OPEN}/api/v2/silence/{id}");
+    for _ in 0..2 {
+        assert_eq!(server.delete(&own).await.status, 200);
+    }
+    // It is shown for a day, and whoever has it open still makes another.
+    assert_eq!(server.get(&own).await.ok()["status"]["state"], "expired");
+    let alert = server.get(&format!("{OPEN}/api/v2/alerts?silenced=false")).await.ok();
+    assert_eq!(
+        alert.as_array().map(Vec::len),
+        Some(0),
+        "the silence of the whole monitor is there"
+    );
+    let renewed = post(&server, &path, &longer).await.ok()["silenceID"].clone();
+    assert_ne!(renewed, json!(id));
+    assert_eq!(server.get(&path).await.ok().as_array().map(Vec::len), Some(3));
+    // One of the whole monitor has a matcher there all the same.
+    let others = server.get(&format!("{OPEN}/api/v2/silence/others")).await.ok();
+    assert_eq!(others["matchers"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]
@@ -383,6 +489,12 @@ async fn callers_of_pagerduty_need_not_change() {
     assert_eq!(wrong.status, 400);
     assert_eq!(wrong.json()["status"], "invalid event");
     assert!(wrong.json()["errors"].as_array().is_some_and(|errors| errors.len() == 2));
+    let broken = server.send_with(Method::POST, &path, &[], "{\"routing_key\": ".to_owned()).await;
+    assert_eq!(broken.status, 400);
+    assert_eq!(
+        (&broken.json()["status"], &broken.json()["errors"][0]),
+        (&json!("Unrecognized object"), &json!("JSON parse error"))
+    );
     let large = json!({ "routing_key": "x", "payload": "x".repeat(600_000) });
     assert_eq!(post(&server, &path, &large).await.code(413), "body-too-large");
 

@@ -33,7 +33,7 @@ impl Source for Grpc {
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let (host, port) = tcp::address(order)?;
         let left_min = span(&order.settings, "tls_expiry")?;
-        let secure = order.wants_tls() || left_min.is_some();
+        let secure = order.wants_tls()? || left_min.is_some();
         let service = order.settings.text("service")?.unwrap_or_default();
         let request = request(&service, order)?;
         let scheme = if secure { "https" } else { "http" };

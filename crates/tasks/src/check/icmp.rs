@@ -50,7 +50,9 @@ impl Source for Icmp {
                 .map_err(|error| trouble(&error, &format!("no echo request to {host}")))?;
             line.ask(count, interval).await
         };
-        let found = match order.within(&format!("the check of {host}"), echo).await {
+        // All answers are waited for, unless the monitor says how long: some may have come.
+        let all = (ANSWER + interval) * u32::try_from(count).unwrap_or(u32::MAX);
+        let found = match order.within_at_least(all, &format!("the check of {host}"), echo).await {
             Ok(found) => found,
             // The host is what is watched: that it does not answer is what was to be found out.
             Err(Trouble::Unknown(text)) => {

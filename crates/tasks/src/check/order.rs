@@ -76,21 +76,33 @@ impl Order {
         self.settings.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
+    /// Waits no longer than the check may, which is at least so long unless `timeout` says otherwise.
+    pub(super) async fn within_at_least<T>(
+        &self,
+        least: Duration,
+        what: &str,
+        work: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        let patience = match self.settings.get("timeout") {
+            Some(_) => self.patience,
+            None => self.patience.max(least),
+        };
+        match tokio::time::timeout(patience, work).await {
+            Ok(result) => result,
+            Err(_) => Err(unknown(format!(
+                "{what} took longer than {} s (timeout)",
+                patience.as_secs_f64()
+            ))),
+        }
+    }
+
     /// Waits no longer than the check may.
     pub(super) async fn within<T>(
         &self,
         what: &str,
         work: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Trouble> {
-        match tokio::time::timeout(self.patience, work).await {
-            Ok(result) => result,
-            Err(_) => Err(unknown(format!("{what} took longer than {}", self.patience_text()))),
-        }
-    }
-
-    /// The patience in words.
-    pub(super) fn patience_text(&self) -> String {
-        format!("{} s (timeout)", self.patience.as_secs_f64())
+        self.within_at_least(Duration::ZERO, what, work).await
     }
 
     /// What certificates are trusted besides the system's, in PEM.
@@ -107,15 +119,21 @@ impl Order {
     }
 
     /// Whether TLS is wanted from the first byte.
-    pub(super) fn wants_tls(&self) -> bool {
-        match self.settings.get("tls") {
+    ///
+    /// # Errors
+    /// The setting is neither yes nor no: what is sent would go out in the clear.
+    pub(super) fn wants_tls(&self) -> Result<bool, Trouble> {
+        Ok(match self.settings.get("tls") {
+            None | Some(Value::Null) => false,
             Some(Value::Bool(wanted)) => *wanted,
-            Some(Value::String(text)) => {
-                matches!(&*text.to_ascii_lowercase(), "true" | "yes" | "on")
-            }
+            Some(Value::String(text)) => match &*text.to_ascii_lowercase() {
+                "true" | "yes" | "on" => true,
+                "" | "false" | "no" | "off" => false,
+                _ => return Err(wrong(format!("`tls` is {text:?}, which is neither yes nor no"))),
+            },
             Some(Value::Object(_)) => true,
-            _ => false,
-        }
+            Some(_) => return Err(wrong("`tls` must be true, false or a map with `ca`")),
+        })
     }
 }
 

@@ -72,12 +72,17 @@ impl Question {
             Some(_) => return Err(wrong("`headers` must be a map")),
             None => Map::new(),
         };
-        if let Some(token) = order.settings.text("bearer")? {
-            headers.insert("Authorization".to_owned(), format!("Bearer {token}").into());
+        let authorization = if let Some(token) = order.settings.text("bearer")? {
+            Some(format!("Bearer {token}"))
         } else if let Some(user) = order.settings.text("user")? {
             let password = order.settings.text("password")?.unwrap_or_default();
-            let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
-            headers.insert("Authorization".to_owned(), format!("Basic {pair}").into());
+            Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
+        } else {
+            None
+        };
+        if let Some(authorization) = authorization {
+            headers.retain(|name, _| !name.eq_ignore_ascii_case("Authorization"));
+            headers.insert("Authorization".to_owned(), authorization.into());
         }
         Ok(Self { method: method.to_owned(), url: url.into(), headers, body: None, follow: true })
     }

@@ -53,6 +53,7 @@ impl Source for Sql {
         let limits = Limits {
             time: order.patience,
             rows_max: rows_max.min(OBSERVATIONS_MAX),
+            set_by: ["timeout", "rows_max"],
             ..means.databases.limits().clone()
         };
         let shape = Shape::of(order)?;

@@ -26,7 +26,7 @@ impl Source for Tcp {
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let (host, port) = address(order)?;
         let left_min = span(&order.settings, "tls_expiry")?;
-        let secure = order.wants_tls() || left_min.is_some();
+        let secure = order.wants_tls()? || left_min.is_some();
         let begun = Instant::now();
         let talk = async {
             let mut stream = tls::connect(&host, port, means).await?;

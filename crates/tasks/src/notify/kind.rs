@@ -210,7 +210,7 @@ fn by_status(_: Settings<'_>, _: &Answer) -> Option<Verdict> {
     None
 }
 
-use Shape::{Address, Flag, Map, OneOf, Text, Texts, Tree, Words};
+use Shape::{Address, Any, Flag, Map, OneOf, Text, Texts, Tree, Trees, Words};
 
 use super::wording::{ACK, HEADING, LINE, TITLE};
 
@@ -237,7 +237,7 @@ const OPSGENIE_SETTINGS: &[(&str, Shape)] = &[
     ("base_url", Address),
     ("url", Address),
     ("tags", Texts),
-    ("responders", Tree),
+    ("responders", Trees),
     ("source", Text),
     ("entity", Text),
     ("priorities", Map),
@@ -506,7 +506,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "workflow",
         needs: &[&["name"]],
-        settings: &[("name", Text), ("version", Text), ("input", Tree)],
+        settings: &[("name", Text), ("version", Text), ("input", Any)],
         check: nothing,
         pace: Pace::NONE,
         way: Way::Workflow,
@@ -541,7 +541,8 @@ pub(super) fn remarks(name: &str, settings: &Value) -> Vec<Remark> {
         _ => Vec::new(),
     };
     let unknown = unknown.into_iter().map(|(name, told)| Remark::error(Some(&name), told));
-    wrong.chain(unknown).collect()
+    let idle = settings.as_object().map(|map| super::idle::remarks(name, Settings::new(map)));
+    wrong.chain(unknown).chain(idle.into_iter().flatten()).collect()
 }
 
 /// The settings of a kind of receiver, as a JSON schema for editors; absent if there is none of that

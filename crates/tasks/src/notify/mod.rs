@@ -28,6 +28,7 @@ mod datadog;
 mod deliver;
 mod discord;
 mod email;
+mod idle;
 mod inbox;
 mod kind;
 mod lark;

@@ -13,6 +13,7 @@ use super::bounds;
 use super::kind::{Call, Order};
 use super::notification::Notification;
 use super::settings::{Settings, is_open, plain};
+use super::webhook;
 
 const MESSAGE_MAX: usize = 130;
 const ALIAS_MAX: usize = 512;
@@ -123,7 +124,7 @@ fn alert(order: &Order<'_>, about: &Notification, alias: &str) -> Value {
         }
     }
     if let Some(responders) = settings.get("responders").filter(|it| it.is_array()) {
-        alert["responders"] = responders.clone();
+        alert["responders"] = webhook::tree_of(order, responders);
     }
     alert
 }

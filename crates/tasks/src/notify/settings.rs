@@ -24,6 +24,10 @@ pub(super) enum Shape {
     OneOf(&'static [&'static str]),
     /// Anything, whose texts may hold `{{ names }}`.
     Tree,
+    /// A list of such.
+    Trees,
+    /// Anything, handed on as it is.
+    Any,
 }
 
 impl Shape {
@@ -38,6 +42,8 @@ impl Shape {
             Self::Map => "map".to_owned(),
             Self::OneOf(words) => format!("`{}`", words.join("`, `")),
             Self::Tree => "any, with `{{ names }}`".to_owned(),
+            Self::Trees => "list, with `{{ names }}`".to_owned(),
+            Self::Any => "any".to_owned(),
         }
     }
 
@@ -51,7 +57,8 @@ impl Shape {
             }
             Self::Map => json!({ "type": "object" }),
             Self::OneOf(words) => editor::word(words),
-            Self::Tree => json!({}),
+            Self::Trees => json!({ "type": "array" }),
+            Self::Tree | Self::Any => json!({}),
         }
     }
 }
@@ -201,7 +208,7 @@ fn unfit(shape: Shape, value: &Value) -> Option<String> {
             Some(text) => Template::parse(text).err(),
             None => Some("must be a text".to_owned()),
         },
-        Shape::Tree => broken_words(value),
+        Shape::Tree | Shape::Trees => broken_words(value),
         _ => None,
     }
 }

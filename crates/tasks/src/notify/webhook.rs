@@ -123,7 +123,7 @@ fn whole(order: &Order<'_>) -> Value {
     Value::Object(whole)
 }
 
-fn tree_of(order: &Order<'_>, tree: &Value) -> Value {
+pub(super) fn tree_of(order: &Order<'_>, tree: &Value) -> Value {
     match tree {
         Value::String(text) => match alone(text) {
             Some(name) => match value_of(order, order.notification, name) {

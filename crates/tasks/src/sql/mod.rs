@@ -44,11 +44,14 @@ pub struct Limits {
     pub rows_max: usize,
     /// Most bytes of them, as JSON.
     pub bytes_max: usize,
+    /// By which settings people change the first two, for what a refusal says.
+    pub set_by: [&'static str; 2],
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_mins(1), rows_max: 10_000, bytes_max: 8 << 20 }
+        let set_by = ["sql_time", "sql_rows_max"];
+        Self { time: Duration::from_mins(1), rows_max: 10_000, bytes_max: 8 << 20, set_by }
     }
 }
 
@@ -249,8 +252,8 @@ async fn in_time<T>(
 }
 
 fn too_slow(limits: &Limits) -> Error {
-    let seconds = limits.time.as_secs_f64();
-    Error::Failed(format!("the statement was stopped: it may run for {seconds} s (sql_time)"))
+    let (seconds, setting) = (limits.time.as_secs_f64(), limits.set_by[0]);
+    Error::Failed(format!("the statement was stopped: it may run for {seconds} s ({setting})"))
 }
 
 /// Says that another number of rows was changed than expected; `None` if it was not.

@@ -35,8 +35,9 @@ impl<'a> Rows<'a> {
     ) -> Result<(), Error> {
         let (rows_max, bytes_max) = (self.limits.rows_max, self.limits.bytes_max);
         if self.taken.len() >= rows_max {
+            let setting = self.limits.set_by[1];
             return Err(Error::Invalid(format!(
-                "the query has more than {rows_max} rows (sql_rows_max): ask for fewer, with LIMIT \
+                "the query has more than {rows_max} rows ({setting}): ask for fewer, with LIMIT \
                  or a narrower condition"
             )));
         }

@@ -424,6 +424,14 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
                 50_000.0,
             ),
             at_most(
+                "test.who",
+                "who is on call at an instant, and since and until when",
+                "µs",
+                1.0,
+                0.5,
+            ),
+            at_most("test.gaps", "gaps of a rotation in 180 days", "ms", 10.0, 5.0),
+            at_most(
                 "test.plan",
                 "`plan` of 1,000 workflows that have all changed, one with 10,000 running executions",
                 "s",

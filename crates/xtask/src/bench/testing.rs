@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use kernel::Timestamp;
+use kernel::alert::definition::{ChecklistOptions, load};
 use kernel::cron::{Cron, DstRule, Zone};
 
 use super::figures::Samples;
@@ -40,6 +41,14 @@ const WAITS: &str = r#"{ "name": "flow", "version": 1, "schemaVersion": 2, "owne
   "tasks": [ { "name": "wait", "taskReferenceName": "wait", "type": "HUMAN" } ] }"#;
 const MONITORS: &str = "monitors:\n  net:\n    sql: { query: \"SELECT 1 AS loss\", server: db }\n    every: 1m\n    fail_when: loss >= 15\n";
 
+/// Instants of which somebody asks who is on call.
+const ASKED: i64 = 20_000;
+const ROSTER: &str = "receivers: { chat: { inbox: { name: chat } } }\npeople: { ann: chat, bo: chat, eve: chat }\n\
+    rotations:\n  primary:\n    tz: Europe/Oslo\n    layers:\n    \
+    - { people: [ann, bo, eve], handover: \"Mon 09:00\", every: 1w, from: 2026-11-02 }\n    \
+    - { people: [bo, eve], active: \"Mon-Fri 00:00-09:00\", every: 1d, count: active, from: 2026-11-02 }\n\
+    overrides:\n- { rotation: primary, who: bo, from: \"2027-03-24 09:00\", to: \"2027-03-26 09:00\" }\n";
+
 /// Files that `--watch` looks at.
 const FILES: usize = 100;
 /// Saves of one of them.
@@ -59,6 +68,9 @@ pub(super) async fn measure(samples: &mut Samples) -> anyhow::Result<()> {
     samples.take("test.watch", watch()?);
     samples.take("test.replay", replay().await?);
     samples.take("test.years", years()?);
+    let (who, gaps) = on_call()?;
+    samples.take("test.who", who);
+    samples.take("test.gaps", gaps);
     samples.take("test.plan", plan().await?);
     samples.take("test.backtest", past::backtest()?);
     Ok(())
@@ -182,6 +194,24 @@ fn years() -> anyhow::Result<f64> {
         ensure!(count > 36_000, "a century had {count} firings");
     }
     Ok(CENTURIES as f64 * 100.0 / begun.elapsed().as_secs_f64())
+}
+
+/// Microseconds to tell who is on call at an instant, with the shift's beginning and end, and
+/// milliseconds to look for gaps ahead, in a rotation of two layers and an override.
+fn on_call() -> anyhow::Result<(f64, f64)> {
+    let roster = load(ROSTER, &ChecklistOptions::default()).file.context("a roster")?.roster;
+    let start: Timestamp = "2027-01-01T00:00:00Z".parse::<jiff::Timestamp>()?.into();
+    let begun = Instant::now();
+    for asked in 0..ASKED {
+        let at = start.plus_seconds(asked * 601);
+        let shift = roster.on_call("primary", at).context("there is such a rotation")?;
+        ensure!(!shift.people.is_empty(), "nobody is on call at {at}");
+    }
+    let who = begun.elapsed().as_secs_f64() * 1e6 / ASKED as f64;
+    let begun = Instant::now();
+    let gaps = roster.gaps("primary", start, start.plus_seconds(180 * 86_400));
+    ensure!(gaps.is_empty(), "there are gaps");
+    Ok((who, begun.elapsed().as_secs_f64() * 1000.0))
 }
 
 fn tests(samples: &mut Samples) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::idle;
 use super::judge::place;
 use super::kinds;
 use super::known::{Known, Labels, nearest_hint, unknown_matchers};
@@ -44,6 +45,11 @@ pub(super) fn monitors(file: &File, root: &Node, known: &Known, report: &mut Rep
             None => columns_of_queries(monitor, &mut lint),
         }
         numbers_in_texts(monitor, &mut lint);
+        for (setting, message) in idle::settings(monitor) {
+            let kind = kinds::rule(monitor.kind).name;
+            let path = ["monitors", &*monitor.name, kind, setting];
+            lint.warn("setting-without-effect", &path, message);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod composite;
 mod delivery;
 pub(crate) mod editor;
 mod file;
+mod idle;
 mod judge;
 mod kinds;
 mod known;
@@ -434,6 +435,13 @@ impl MonitorDef {
         }
     }
 
+    /// Milliseconds after which a check that still runs is given up unless `timeout` says so: three
+    /// intervals, at least a minute and at most an hour.
+    pub(super) fn usual_timeout(&self) -> i64 {
+        const MINUTE: i64 = 60_000;
+        (self.schedule.interval() * 3).clamp(MINUTE, 60 * MINUTE)
+    }
+
     /// Checks in a row that do not mention a key before its incident is over; `None`: the absence of
     /// a report says nothing of how the key is.
     ///
@@ -665,7 +673,8 @@ pub const fn task_type(kind: Kind) -> &'static str {
 
 /// The task types of all checks that the server makes by itself.
 pub fn check_types() -> impl Iterator<Item = &'static str> {
-    kinds::KINDS.iter().map(|rule| rule.task_type).filter(|it| it.starts_with("CHECK_"))
+    let checks = kinds::KINDS.iter().filter(|rule| rule.kind.checks());
+    checks.map(|rule| rule.task_type).filter(|it| it.starts_with("CHECK_"))
 }
 
 /// The definition of a check: one task with the monitor's settings, in which `${window.…}` and
@@ -689,7 +698,7 @@ fn check_target(monitor: &MonitorDef) -> CheckTarget {
             "name": task_type(monitor.kind), "taskReferenceName": "check",
             "type": task_type(monitor.kind),
             "inputParameters": {
-                "settings": at_home(settings),
+                "settings": at_home(with_own(settings, monitor)),
                 "monitor": "${workflow.input.monitor}",
                 "per": monitor.per,
                 // Whether rows are judged here; otherwise finding one is what is wrong.
@@ -705,6 +714,24 @@ fn check_target(monitor: &MonitorDef) -> CheckTarget {
         },
     });
     CheckTarget { name: name.into(), version: Some(1), definition: Some(Json::of(&definition)) }
+}
+
+/// The settings of a check, with what the monitor says of `timeout` and `tz` where they leave it open.
+fn with_own(mut settings: Value, monitor: &MonitorDef) -> Value {
+    // A little sooner than the check is given up, so that it says what did not answer.
+    let timeout = monitor.timeout.map(|most| (most - 1000).max(most / 2));
+    let tz = Some(&*monitor.schedule.tz).filter(|tz| !tz.is_empty());
+    let own = [("timeout", timeout.map(|it| format!("{it}ms"))), ("tz", tz.map(str::to_owned))];
+    let known = kinds::rule(monitor.kind).settings;
+    if let Value::Object(settings) = &mut settings {
+        for (name, value) in own {
+            let is_known = known.iter().any(|(known, _)| *known == name);
+            if let Some(value) = value.filter(|_| is_known) {
+                settings.entry(name).or_insert(value.into());
+            }
+        }
+    }
+    settings
 }
 
 /// Expressions of a monitors file as the graph writes them.

@@ -150,6 +150,15 @@ const OF_CHECKS: [&str; 20] = [
     "keep",
     "history",
 ];
+/// How long a check may take whose source may be waited for longer than checks usually are: a little
+/// longer than that.
+fn outlasting(monitor: &MonitorDef) -> Option<i64> {
+    const MARGIN: i64 = 5000;
+    let settings = monitor.settings.parse();
+    let source = parse_span(settings.get("timeout")?.as_str()?).ok()?;
+    (source + MARGIN > monitor.usual_timeout()).then_some(source + MARGIN)
+}
+
 /// Bytes of a key of a monitor that receives alerts: it is all that a sender has to show.
 pub const KEY_MIN: usize = 20;
 
@@ -243,7 +252,7 @@ fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
     monitor.description = object.read("description", report, template);
     monitor.runbook = object.read("runbook", report, template);
     monitor.unit = object.read("unit", report, reader::text);
-    monitor.timeout = object.read("timeout", report, reader::span);
+    monitor.timeout = object.read("timeout", report, reader::span).or_else(|| outlasting(monitor));
     monitor.budget = object.read("budget", report, budget);
     kept(monitor, object, report);
 }

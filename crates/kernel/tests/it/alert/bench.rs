@@ -215,7 +215,8 @@ impl Bench {
             }),
             "explain" => {
                 let told = explain(&self.monitor, word(0)).expect("an incident");
-                let lines = told.changed.iter().chain(&told.waits_for);
+                let rule = format!("rule: {}", told.rule);
+                let lines = [&rule].into_iter().chain(&told.changed).chain(&told.waits_for);
                 for line in lines {
                     writeln!(self.log, "    {line}").expect("a text takes all");
                 }

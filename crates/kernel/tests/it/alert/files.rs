@@ -140,6 +140,26 @@ fn a_check_is_a_definition() {
     assert!(parsed.is_ok(), "{parsed:?}");
 }
 
+#[test]
+fn a_check_has_the_time_and_the_zone_of_its_monitor() {
+    let text = "monitors:\n  \
+        a: { http: \"https://w\", every: 1m, timeout: 30s, tz: Europe/Oslo }\n  \
+        b: { email: { url: \"imaps://m\", from: x, tz: UTC, timeout: 2m }, every: 1m, tz: Europe/Oslo }\n  \
+        c: { http: { url: \"https://w\", timeout: 5m }, every: 30s }\n";
+    let specs = file(text).specs();
+    let settings = |at: usize| -> Value {
+        let definition = specs[at].check.definition.as_ref().expect("it is generated").parse();
+        definition["tasks"][0]["inputParameters"]["settings"].clone()
+    };
+    // The check says what did not answer before it is given up.
+    assert_eq!(settings(0), json!({ "url": "https://w", "timeout": "29000ms" }));
+    assert_eq!(specs[0].monitor.timeout, Some(30_000));
+    assert_eq!((&settings(1)["timeout"], &settings(1)["tz"]), (&json!("2m"), &json!("UTC")));
+    // Waiting longer for a page than three intervals is let.
+    assert_eq!(specs[2].monitor.timeout, Some(305_000));
+    assert_eq!(specs[1].monitor.timeout, None);
+}
+
 /// Attempts are repeated for as long as a delivery is worth something: a day.
 #[test]
 fn a_delivery_is_tried_for_a_day() {

@@ -62,6 +62,40 @@ silences:
 }
 
 #[test]
+fn a_setting_without_effect_is_told() {
+    let problems = |monitor: &str| told(&format!("monitors:\n  one: {monitor}\n"));
+    for (monitor, wanted) in [
+        (
+            "{ sql: { url: \"postgres://db\", query: SELECT 1, tls: true }, every: 1m }",
+            "2:56: warning: monitors.one.sql.tls: has no effect: the URL says",
+        ),
+        (
+            "{ http: { url: \"https://w\", tls: no }, every: 1m }",
+            "warning: monitors.one.http.tls: has no effect: the address says",
+        ),
+        (
+            "{ http: { url: \"https://w\", rows: $, contains: x }, every: 1m }",
+            "warning: monitors.one.http.contains: has no effect: `fail_when`",
+        ),
+        (
+            "{ job: { schedule: nightly, url: \"https://j\" }, every: 1m }",
+            "warning: monitors.one.job.schedule: has no effect: `url`",
+        ),
+        ("{ heartbeat: { every: 1h, period: 2h } }", "heartbeat.period: has no effect: `every`"),
+    ] {
+        let told = problems(monitor);
+        assert!(told.iter().any(|it| it.contains(wanted)), "{monitor}: {told:#?}");
+    }
+    for fine in [
+        "{ http: { url: \"https://w\", tls: { ca: PEM }, contains: x }, every: 1m }",
+        "{ job: { url: \"https://j\", bearer: b }, every: 1m }",
+        "{ heartbeat: { period: 2h, grace: 1m } }",
+    ] {
+        assert_eq!(problems(fine), [""; 0], "{fine}");
+    }
+}
+
+#[test]
 fn a_label_almost_like_one_that_routes_match_is_told() {
     let file = |label: &str| {
         format!(

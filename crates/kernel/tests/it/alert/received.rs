@@ -9,7 +9,7 @@ use kernel::alert::definition::{
 };
 use kernel::alert::{
     AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, Receiving, State,
-    severity_named,
+    explain, severity_named,
 };
 use kernel::graph::{Message, Status};
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
@@ -421,6 +421,35 @@ fn alerts_that_are_too_large_are_refused_and_other_monitors_take_none() {
     let mut harness = Harness::new("{ heartbeat: { every: 1h } }");
     let refused = harness.try_give(Input::Alerts(vec![alert(&DOWN, Lease::Open)]));
     assert!(matches!(refused, Err(Rejected::Conflict(_))), "{refused:?}");
+}
+
+#[test]
+fn an_explanation_says_when_an_alert_is_over_by_itself() {
+    let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, ignore: replica } }");
+    let by = |replica| [("alertname", "Down"), ("replica", replica)];
+    harness.fires(&by("a"));
+    harness.pass(MINUTE);
+    harness.fires(&by("b"));
+    let told = explain(&harness.monitor, "Down").expect("it is open");
+    assert_eq!(
+        told.rule,
+        "opens and resolves as its sender says; or resolves when it is not sent again by its endsAt, \
+         or within 300 s if it has none (resolve_timeout)"
+    );
+    assert_eq!(told.changed, [""; 0]);
+    let (first, second) = (START.plus_millis(LEASE), START.plus_millis(LEASE + MINUTE));
+    assert_eq!(
+        told.waits_for[1..3],
+        [
+            format!("it is over at {second}, unless it is sent again"),
+            format!("it fires by a until {first}, b until {second}"),
+        ]
+    );
+
+    harness.send(vec![alert(&[("alertname", "Full")], Lease::Open)]);
+    let told = explain(&harness.monitor, "Full").expect("it is open");
+    assert!(told.rule.ends_with("; its sender set no end"), "{}", told.rule);
+    assert_eq!(told.waits_for[1], "its sender saying that it is over");
 }
 
 #[test]

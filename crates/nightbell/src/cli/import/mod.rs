@@ -164,6 +164,10 @@ fn write(text: &str, to: &To, output: &Output) -> anyhow::Result<()> {
     }
     save(&to.out, text, to.force)?;
     output.note(format_args!("wrote {}", to.out));
+    let is_read = |it: &std::ffi::OsStr| ["yaml", "yml", "json"].iter().any(|known| it == *known);
+    if !std::path::Path::new(&to.out).extension().is_some_and(is_read) {
+        output.note("rename it to *.yaml: `nightbell check` and `--load` read no other names");
+    }
     Ok(())
 }
 

@@ -97,7 +97,7 @@ pub(super) async fn run(
         });
         return output.json(&shown.collect::<Vec<_>>());
     }
-    let titles = ["PERSON", "CALLS", "DAY", "NIGHT", "ACKNOWLEDGED", "MEDIAN TIME TO", "LONGEST"];
+    let titles = ["PERSON", "CALLS", "DAY", "NIGHT", "ACKNOWLEDGED", "MEDIAN ACK", "LONGEST ACK"];
     let mut table = Table::new(&titles);
     for (person, burden) in &people {
         let (median, longest) = times(&burden.answered);

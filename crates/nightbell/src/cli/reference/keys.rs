@@ -42,7 +42,7 @@ pub(super) const OBJECTS: &[Object] = &[
             ("until", "with `at` and `every`: the last time of day"),
             ("tz", "the time zone of times, and of texts for people"),
             ("active", "hours in which it checks: `Mon-Fri 09:00-17:00`"),
-            ("timeout", "how long a check may take"),
+            ("timeout", "how long a check may take; default: three intervals, 1m to 1h"),
             ("window", "the period of time that a check queries"),
             ("per", "columns that form a key: one incident each"),
             ("fail_when", "a condition: rows that match are failures"),

@@ -40,9 +40,15 @@ fn list_and_show_name_no_key() {
     let server = StandIn::start()
         .says("GET /api/monitors", 200, page)
         .says("GET /api/monitors/prom", 200, monitor(&json!("${secret:P}")))
-        .says("GET /api/monitors/shop", 200, json!({ "name": "shop", "kind": "http" }));
-    let listed = server.run(&["inbound", "list"]).exits(0);
-    assert_eq!(listed.lines(), ["NAME STATUS FIRING DEFINED IN", "prom UP 0 api"]);
+        .says("GET /api/monitors/shop", 200, json!({ "name": "shop", "kind": "http" }))
+        .says("GET /api/secrets/P/exists", 200, json!(false))
+        .says("GET /api/secrets/P/exists", 200, json!(true));
+    // Without its key nothing can be sent to it.
+    for key in ["no secret P", "set"] {
+        let listed = server.run(&["inbound", "list"]).exits(0);
+        let row = format!("prom UP 0 {key} api");
+        assert_eq!(listed.lines(), ["NAME STATUS FIRING KEY DEFINED IN", &row]);
+    }
     let shown = server.run(&["inbound", "show", "prom"]).exits(0);
     assert!(shown.stdout.contains("path_prefix: /inbound/KEY"), "{}", shown.stdout);
     server.run(&["inbound", "show", "shop"]).exits(4);

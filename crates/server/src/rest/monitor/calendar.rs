@@ -57,7 +57,7 @@ async fn calendar(
             .with_hint("Ask for /oncall/NAME.ics; `nightbell oncall who` lists the names."));
     };
     let now = api.engine.now();
-    // Of whole days, so that what is cut off has the same id for a day.
+    // Of whole days, so that what has no beginning has the same id for a day.
     let midnight = now.plus_millis(-now.millis().rem_euclid(DAY));
     let (from, to) = (midnight.plus_millis(-PAST), midnight.plus_millis(GAP_DAYS * DAY));
     let roster = api.engine.monitors_file().roster;
@@ -78,7 +78,7 @@ async fn calendar(
 fn written(name: &str, shifts: &[Shift], from: Timestamp) -> String {
     let mut calendar = Ics::new("oncall calendar");
     for shift in shifts {
-        let begins = shift.since.unwrap_or(from);
+        let begins = shift.begins.or(shift.since).unwrap_or(from);
         let people =
             if shift.people.is_empty() { "nobody".to_owned() } else { shift.people.join(", ") };
         calendar.event(&Event {

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
         .on(Need::Proof, routes!(slug_signal))
 }
 
-/// Bytes of a body that are taken; only the beginning is kept.
+/// Bytes of a body that are taken; only the end is kept.
 const BODY_MAX: usize = 100_000;
 /// Bytes of a run's name.
 const RUN_MAX: usize = 200;

@@ -26,6 +26,10 @@ pub struct Shift {
     /// Until when, exclusive; absent = for longer than can be told.
     #[serde(serialize_with = "shown")]
     pub until: Option<Timestamp>,
+    /// When it began, before the stretch of time that was asked about too; absent = longer ago than
+    /// can be told. Names the shift for good.
+    #[serde(serialize_with = "shown")]
+    pub begins: Option<Timestamp>,
     /// The layer that decides, from 0, if one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
@@ -100,7 +104,9 @@ impl Roster {
         while at < to && shifts.len() < SHIFTS_MAX {
             let (by, people) = asked.decide(at);
             let until = asked.until(at, by, &people).filter(|it| *it < to).unwrap_or(to);
-            shifts.push(asked.told(by, people, Some(at), Some(until)));
+            let begins = if at == from { asked.since(at, by, &people) } else { Some(at) };
+            let shift = asked.told(by, people, Some(at), Some(until));
+            shifts.push(Shift { begins, ..shift });
             at = until;
         }
         shifts
@@ -195,7 +201,7 @@ impl Asked<'_> {
             By::Layer(number) => Some(number),
             By::Override(_) | By::Calendar | By::Otherwise | By::Gap => None,
         };
-        Shift { people, since, until, layer, why, by }
+        Shift { people, since, until, begins: since, layer, why, by }
     }
 
     /// Instants near another at which what decides may give way.
