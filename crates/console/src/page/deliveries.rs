@@ -103,6 +103,34 @@ pub(super) async fn receivers(cx: &Context<'_>) -> Shown {
     Ok(page.same_as("/api/receivers", "nightbell receiver list").on("monitor"))
 }
 
+/// What an inbox was told.
+async fn inbox(cx: &Context<'_>, name: &str) -> Result<Markup, Failure> {
+    let path = format!("/api/receivers/{}/inbox?size=50", encoded(name));
+    let found = cx.get(&path).await?;
+    let message = |it: &Value| {
+        let about: Vec<&str> = list(it, "incidents").iter().filter_map(Value::as_str).collect();
+        html! {
+            tr {
+                td { (text(it, "event")) }
+                td.t { (cx.clock.maybe(at(it, "at"))) }
+                td {
+                    b { (cut(text(it, "title"), 300)) }
+                    @for line in cut(text(it, "text"), 2000).lines() { br; (line) }
+                }
+                td { @for id in about.iter().take(3) { (piece::link(&["incidents", id], "incident")) " " } }
+            }
+        }
+    };
+    let rows: Vec<Markup> = list(&found, "results").iter().map(message).collect();
+    Ok(piece::part(
+        "Inbox",
+        html! {
+            @if rows.is_empty() { p.faint { "Nothing was told yet." } }
+            @else { (piece::table("Messages", &["Event", "When", "Message", "About"], &rows)) }
+        },
+    ))
+}
+
 pub(super) async fn receiver(cx: &Context<'_>, name: &str) -> Shown {
     let all = cx.get("/api/receivers").await?;
     let it = all.as_array().into_iter().flatten().find(|it| text(it, "name") == name);
@@ -133,6 +161,7 @@ pub(super) async fn receiver(cx: &Context<'_>, name: &str) -> Shown {
         ]))
         (crate::uses::part(cx, "receiver", name).await?)
         (piece::part("Settings, without secrets", piece::payload(&it["settings"], "/api/receivers")))
+        @if text(it, "kind") == "inbox" { (inbox(cx, name).await?) }
         (piece::part("Deliveries", html! {
             @if own.is_empty() { p.faint { "None among the newest 500." } }
             (lines(cx, &own, 50))

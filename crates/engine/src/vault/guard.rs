@@ -8,13 +8,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::fmt;
 
 use kernel::alert;
 use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
 use kernel::graph::{Amendment, Control, Edit, Execution, Input, Post};
 use kernel::rewrite::{Leaf, Rewrite, mentions};
 use kernel::schedule;
-use kernel::{Json, TaskId};
+use kernel::{ExecutionId, Json, TaskId};
 
 use super::mask::Mask;
 use super::{Shelf, Vault};
@@ -25,6 +26,8 @@ use crate::store::LogLine;
 
 /// The member below which everything is secret.
 const SECRETS_MEMBER: &str = "_secrets";
+/// Executions above one whose secrets are masked in it.
+const PARENTS_MAX: usize = 100;
 /// What sealed values are sealed for.
 const PURPOSE: &str = "sealed";
 
@@ -313,10 +316,53 @@ impl Values for Vault {
     }
 }
 
+/// Masks what the tasks of an execution were handed.
+pub struct RunMask(Option<Mask>);
+
+impl RunMask {
+    /// The JSON with every occurrence masked, in whatever form.
+    pub fn json(&self, json: Json) -> Json {
+        match &self.0 {
+            Some(mask) => mask.json(&json),
+            None => json,
+        }
+    }
+}
+
+impl fmt::Debug for RunMask {
+    // It holds the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RunMask(…)")
+    }
+}
+
 impl Engine {
     /// Named secrets and environment values.
     pub fn vault(&self) -> &Vault {
         &self.inner.vault
+    }
+
+    /// What the tasks of an execution were handed, and those of the executions above it: a worker that was
+    /// not given a value may tell it all the same.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn mask_of(&self, id: &ExecutionId) -> Result<RunMask, Error> {
+        let (mut values, mut next) = (Vec::new(), Some(id.clone()));
+        for _ in 0..PARENTS_MAX {
+            let Some(id) = next.take() else { break };
+            let look = |state: &Execution| {
+                let each = state.tasks().map(|task| self.inner.vault.handed(state, task.sequence));
+                (
+                    each.flatten().collect::<Vec<_>>(),
+                    state.parent.as_ref().map(|it| it.execution.clone()),
+                )
+            };
+            let Some((handed, parent)) = self.read(&id, look).await? else { break };
+            values.extend(handed);
+            next = parent;
+        }
+        Ok(RunMask(Mask::of(&values)))
     }
 
     /// Masks in lines for a task's log what the task was handed.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+pub use guard::RunMask;
 pub use mask::LENGTH_MIN as MASKED_LENGTH_MIN;
 use seal::wiped;
 pub use seal::{BadKey, Key};

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::failure::{Exit, Failure};
+use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
 
@@ -19,6 +20,18 @@ pub(crate) enum Verb {
         /// Name of the receiver
         name: String,
     },
+    /// Show what a receiver of the kind inbox was told, newest first
+    #[command(after_help = "\
+Examples:
+  nightbell receiver inbox me
+  nightbell receiver inbox me --limit 5 -o json")]
+    Inbox {
+        /// Name of the receiver
+        name: String,
+        /// Number of messages
+        #[arg(long, default_value_t = 20)]
+        limit: u64,
+    },
     /// Resend dead deliveries, once the receiver has been repaired: of open incidents, and resolves
     /// that it has not received
     Resend {
@@ -31,6 +44,7 @@ pub(crate) enum Verb {
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::List => list(client, output).await,
+        Verb::Inbox { name, limit } => inbox(&name, limit, client, output).await,
         Verb::Resend { name } => {
             let call = client.post(&["receivers", &name, "resend"]).query("by", "cli");
             let answer = call.send().await?.value()?;
@@ -62,6 +76,30 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
                 .into())
         }
     }
+}
+
+async fn inbox(name: &str, limit: u64, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let call = client.get(&["receivers", name, "inbox"]).query("size", limit);
+    let found = call.send().await?.value()?;
+    if output.is_json() {
+        return output.json(&found);
+    }
+    let messages = found["results"].as_array().map_or(&[][..], Vec::as_slice);
+    for message in messages {
+        let at = Moment::of(&message["at"]).rfc3339().unwrap_or_default();
+        let text = |member: &str| message[member].as_str().unwrap_or_default();
+        output.line(format_args!("{at} {} {}", clean(text("event")), clean(text("title"))))?;
+        for line in text("text").lines().filter(|line| !line.trim().is_empty()) {
+            output.line(format_args!("    {}", clean(line)))?;
+        }
+    }
+    let total = found["totalHits"].as_u64().unwrap_or_default();
+    match messages.len() as u64 {
+        0 => output.note(format_args!("nothing was told to {name}")),
+        shown if shown < total => output.note(format_args!("{shown} of {total}; see --limit")),
+        _ => {}
+    }
+    Ok(())
 }
 
 async fn list(client: &Client, output: &Output) -> anyhow::Result<()> {

@@ -4,6 +4,8 @@
 use std::io::Read as _;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::live::Live;
@@ -266,4 +268,69 @@ async fn a_run_is_taken_away_as_a_file_without_its_secrets_and_played_again() {
     assert_eq!(changed[0]["verdict"]["class"], "otherPath");
     let other = json!({ "name": "other", "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] });
     replay(&other, &["-f", "new.json"]).exits(1);
+}
+
+/// Half of two hundred secrets are in the input, half by name; one task is given all, another tells them.
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_two_hundred_secrets_leaves_with_a_run() {
+    const EACH: usize = 100;
+    let live = Live::start(&[]).await;
+    let planted = |kind: &str, number: usize| {
+        format!("{kind}-{number:03}-x{:016x}", 0x9e37_79b9 * (number + 7))
+    };
+    let mut all = Vec::new();
+    let (mut given, mut secrets) = (json!({}), json!({}));
+    for number in 0..EACH {
+        let (own, named) = (planted("Own", number), planted("Named", number));
+        secrets[format!("s{number}")] = own.as_str().into();
+        live.ask(
+            reqwest::Method::PUT,
+            &format!("/api/secrets/S{number}"),
+            json!(named).to_string(),
+        )
+        .await;
+        given[format!("own{number}")] = format!("${{workflow.input._secrets.s{number}}}").into();
+        given[format!("named{number}")] = format!("${{workflow.secrets.S{number}}}").into();
+        all.extend([own, named]);
+    }
+    let definition = orders(|tasks| {
+        let inputs = tasks[0]["inputParameters"].as_object_mut().unwrap();
+        inputs.extend(given.as_object().unwrap().clone());
+    });
+    live.post("/api/metadata/workflow", &definition).await;
+    let id = live.begin("orders", &json!({ "item": "i", "_secrets": secrets })).await;
+    let shop = Shop(live);
+    shop.answer("count", json!({ "n": 3, "seen": all })).await;
+    // A worker whose task was given none of them tells each, in one form or another.
+    let forms = |secret: &String| {
+        let hex: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        json!([
+            format!("it was {secret}!"),
+            BASE64_STANDARD.encode(secret),
+            hex.concat(),
+            secret.to_uppercase()
+        ])
+    };
+    let told: Vec<Value> = all.iter().map(forms).collect();
+    shop.answer("ship", json!({ "told": told, "log": all.join(",") })).await;
+    shop.0.ended(&id, PATIENCE).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.nbz");
+    let arguments = ["run", "export", &id, "-O", path.to_str().unwrap()];
+    Nightbell::new(&arguments).env("NIGHTBELL_URL", &shop.0.url("")).run().exits(0);
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(&path).unwrap())
+        .read_to_string(&mut text)
+        .unwrap();
+    let lower = text.to_lowercase();
+    for secret in &all {
+        let forms = forms(secret);
+        assert!(!lower.contains(&secret.to_lowercase()), "{secret} is in the file");
+        for form in [&forms[1], &forms[2]] {
+            let form = form.as_str().unwrap();
+            assert!(!text.contains(form), "{secret} is in the file as {form}");
+        }
+    }
+    assert!(text.contains("it was ***!"), "what was told is there, without them");
 }

@@ -268,6 +268,13 @@ async fn an_incident_is_explained_and_handled() {
     ] {
         assert!(told(wanted), "{wanted:?} is not in {why:#?}");
     }
+    // What the inbox was told is there to be read.
+    let told = ringing.run("receiver inbox desk").exits(0).lines();
+    assert!(told.iter().any(|line| line.contains(" trigger ") && line.contains("web")), "{told:?}");
+    let told = ringing.run("receiver inbox desk --limit 1 -o json").exits(0).json();
+    assert_eq!(told["results"].as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(told["results"][0]["monitor"], "web", "{told}");
+    ringing.run("receiver inbox nobody").exits(3);
     // The run and the task behind it are there to be looked at, and the row is what they saw.
     let why = ringing.run(&format!("incident explain {id} -o json")).exits(0).json();
     let run = why["cause"]["execution"].as_str().unwrap();

@@ -1,4 +1,5 @@
-//! The inbox of the console: a line in the ledger `inbox`, of its own deliveries only.
+//! The inbox: a line in the ledger `inbox`, about the inbox's name, which `/api/receivers/NAME/inbox`, the
+//! console and `nightbell receiver inbox` show.
 //!
 //! The line is named by the delivery, so that another attempt replaces it.
 
@@ -47,11 +48,10 @@ fn record(order: &Order<'_>, now: Timestamp) -> Record {
     let notification = order.notification;
     let key = bounds::hashed(&format!("{}/{}", order.id, order.receiver));
     let name = order.settings.text("name").unwrap_or_else(|| order.receiver.to_owned());
-    let subject = notification.text("monitor").unwrap_or_else(|| name.clone());
     let wording = Wording::of(order);
     let mut body = Map::new();
     let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
-    set("inbox", name.into());
+    set("monitor", json!(notification.text("monitor")));
     set("event", notification.event.as_str().into());
     set("severity", notification.severity.as_str().into());
     set("title", bounds::bytes(&wording.title, TEXT_MAX).into());
@@ -68,7 +68,7 @@ fn record(order: &Order<'_>, now: Timestamp) -> Record {
     Record {
         ledger: LEDGER,
         key: key.into(),
-        subject: bounds::chars(&subject, 500).into(),
+        subject: bounds::chars(&name, 500).into(),
         at: now,
         status: notification.event.as_str().into(),
         body: Json::of(&body),

@@ -85,7 +85,8 @@ async fn gather(id: &str, client: &Client) -> anyhow::Result<Bundle> {
             bundle.manifest.missing.push(next);
             continue;
         }
-        let call = client.get(&["workflow", &next]).query("includeTasks", true);
+        let call =
+            client.get(&["workflow", &next]).query("includeTasks", true).query("maskSecrets", true);
         let run = match call.send().await {
             Err(failure) if failure.exit == Exit::NotFound && next != id => {
                 bundle.manifest.missing.push(next);

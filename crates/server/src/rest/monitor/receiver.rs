@@ -24,6 +24,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Read, routes!(list))
         .on(Permission::Edit, routes!(test))
         .on(Permission::Respond, routes!(resend))
+        .on(Permission::Read, routes!(inbox))
 }
 
 /// How long a test waits for its end before it answers that it goes on.
@@ -134,6 +135,58 @@ async fn resend(
     let by = actor.if_told(params.by);
     let monitors = api.engine.resend_to(&name, by.as_deref()).await?;
     Ok(Json(json!({ "receiver": name, "monitors": monitors })))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct PageParams {
+    /// Lines to skip.
+    start: Option<u64>,
+    /// Lines to return; 100 by default.
+    size: Option<u64>,
+}
+
+/// Lists what a receiver of the kind `inbox` was told. Receivers with the same `name` share an inbox.
+#[utoipa::path(
+    operation_id = "list_inbox", get, path = "/api/receivers/{name}/inbox", tag = "receivers",
+    params(("name" = String, Path, description = "The name of the receiver"), PageParams),
+    responses(
+        (status = 200, description = "`totalHits` and a page of `results`, newest first",
+            body = serde_json::Value),
+        (status = 404, description = "No such receiver"),
+        (status = 409, description = "It is no inbox"),
+    )
+)]
+async fn inbox(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<PageParams>,
+) -> Result<Json<Value>, Problem> {
+    let file = api.engine.monitors_file();
+    let Some(receiver) = file.receivers.get(&*name) else {
+        return Err(Problem::not_found(format!("there is no receiver {name}")));
+    };
+    if &*receiver.kind != "inbox" {
+        let message = format!("the receiver {name} is no inbox: it is told elsewhere");
+        return Err(Problem::conflict(message)
+            .with_hint("`nightbell receiver list` shows kinds; /api/deliveries what was sent."));
+    }
+    let settings = receiver.settings.parse();
+    let own = settings["name"].as_str().map(str::trim).filter(|own| !own.is_empty());
+    let search = RecordSearch {
+        subjects: vec![own.unwrap_or(&name).to_owned()],
+        start: params.start.unwrap_or(0),
+        size: page_size(params.size)?,
+        ..RecordSearch::newest("inbox")
+    };
+    let page = api.engine.store().records(&search).await?;
+    let results = page.rows.iter().map(|line| {
+        let monitor = line.body.parse()["monitor"].clone();
+        let mut shown = view::line(line);
+        shown["monitor"] = monitor;
+        shown
+    });
+    let results: Vec<Value> = results.collect();
+    Ok(Json(json!({ "totalHits": page.total, "results": results })))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

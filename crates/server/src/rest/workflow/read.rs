@@ -55,6 +55,10 @@ struct GetParams {
     /// Default true.
     #[serde(default = "yes", deserialize_with = "lenient::flag")]
     include_tasks: bool,
+    /// Whether to mask secrets wherever they occur, also where a worker told one that its task was not
+    /// given: for what leaves this server. Default false: what a task tells of its own is masked anyway.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    mask_secrets: bool,
 }
 
 fn yes() -> bool {
@@ -75,7 +79,13 @@ async fn get_workflow(
 ) -> Result<LargeAnswer, Problem> {
     scope.must_cover_run(&api.engine, &id).await?;
     let share = room_for(&api, &id, params.include_tasks).await?;
-    show_whole(&api, &id, params.include_tasks, share).await
+    let shown = show_whole(&api, &id, params.include_tasks, share).await?;
+    if !params.mask_secrets {
+        return Ok(shown);
+    }
+    let mask = api.engine.mask_of(&execution_id(&id)?).await?;
+    let LargeAnswer(json, share) = shown;
+    Ok(LargeAnswer(mask.json(json), share))
 }
 
 /// Waits until there is memory for showing an execution: before it is changed, where that is asked
