@@ -64,8 +64,9 @@ pub(crate) async fn load(
 ) -> Result<(), Vec<String>> {
     let (below, unreadable) = below::all(paths);
     let mut mistakes: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
-    let (of_monitors, files): (Vec<_>, Vec<_>) =
+    let (mut of_monitors, files): (Vec<_>, Vec<_>) =
         below.files.iter().cloned().partition(|file| monitors::concerns(engine, file));
+    of_monitors.extend(monitors::lost(engine, &below));
     let (defined, found) = read_all(&files, engine);
     mistakes.extend(found.into_values().flatten());
     mistakes.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));

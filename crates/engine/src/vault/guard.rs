@@ -26,6 +26,8 @@ use crate::store::LogLine;
 
 /// The member below which everything is secret.
 const SECRETS_MEMBER: &str = "_secrets";
+/// Bytes of the shortest value, in its quotes, that is masked where its task was not given it.
+const UNGUESSED_MIN: usize = 10;
 /// Executions above one whose secrets are masked in it.
 const PARENTS_MAX: usize = 100;
 /// What sealed values are sealed for.
@@ -343,7 +345,7 @@ impl Engine {
     }
 
     /// What the tasks of an execution were handed, and those of the executions above it: a worker that was
-    /// not given a value may tell it all the same.
+    /// not given a value may tell it all the same. Values of less than eight characters are not among it.
     ///
     /// # Errors
     /// The store's.
@@ -362,6 +364,8 @@ impl Engine {
             values.extend(handed);
             next = parent;
         }
+        // Who starts a run could otherwise find out a short one: by what is masked of a list of guesses.
+        values.retain(|value| value.text().len() >= UNGUESSED_MIN);
         Ok(RunMask(Mask::of(&values)))
     }
 

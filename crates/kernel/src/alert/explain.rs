@@ -134,6 +134,11 @@ fn changed(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     match &incident.previous_ok {
         // An alert is not known before it fires, so that says nothing.
         None if monitor.is_indexed() => {}
+        None if monitor.beat.last_success_at.is_some_and(|at| at < incident.since) => {
+            let at = monitor.beat.last_success_at.unwrap_or(incident.since);
+            let seconds = incident.since.since(at) / 1000;
+            changed.push(format!("well at {at}, bad {seconds} s later at {}", incident.since));
+        }
         None => changed.push("no earlier time is known at which it was well".to_owned()),
         Some(ok) => {
             let seconds = incident.since.since(ok.at) / 1000;

@@ -67,8 +67,8 @@ pub use monitor::{
     FAILED_CHECKS_AGE, FAILED_CHECKS_KEPT, Monitor,
 };
 pub use observation::{
-    ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,
-    read_reported,
+    ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX,
+    doubt, read, read_reported,
 };
 pub use parents::Asked;
 pub use preview::{

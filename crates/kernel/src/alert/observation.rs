@@ -177,6 +177,14 @@ pub fn read(output: &Json, monitor: &MonitorDef) -> Result<Reading, String> {
     Ok(Reading { observations: by_key.into_values().collect(), memory, step, doubt, empty })
 }
 
+/// Why nobody can tell by a monitor's definition what a check's output means; `None` if it can be told.
+pub fn doubt(output: &Json, monitor: &MonitorDef) -> Option<String> {
+    match read(output, monitor) {
+        Ok(reading) => reading.doubt,
+        Err(why) => Some(why),
+    }
+}
+
 /// The names that rows have, those of their attributes included.
 fn columns(rows: &[Value]) -> BTreeSet<String> {
     let members = rows.iter().filter_map(Value::as_object).flatten();

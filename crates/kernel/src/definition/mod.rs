@@ -15,6 +15,7 @@ mod ordered;
 mod parse;
 mod problem;
 mod references;
+mod repeated;
 mod rules;
 pub(crate) mod schema;
 mod shape;

@@ -60,7 +60,7 @@ pub(super) fn unknown_keys(text: &str, shape: &Shape) -> Vec<Problem> {
         Ok(document) => shape::unknown_keys(&document, shape, "", &mut problems),
         Err(_) => {}
     }
-    problems.into_vec()
+    super::repeated::keys(text).into_iter().chain(problems.into_vec()).collect()
 }
 
 /// Reads a workflow definition that is part of another document, such as a start request.

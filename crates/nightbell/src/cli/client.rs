@@ -238,6 +238,10 @@ impl Call<'_> {
         }
         let what = format!("{} {}", self.method, self.url.path());
         let proof = if self.is_proved { self.client.proof().await? } else { None };
+        // What is beside the API is called by its own address, perhaps of somebody else.
+        let is_of_api = self.url.path().starts_with(self.client.base.path());
+        let mut called = if is_of_api { self.client.base.clone() } else { self.url.clone() };
+        called.set_query(None);
         let mut request = self.client.http.request(self.method, self.url);
         if let Some(token) = proof {
             request = request.header("x-authorization", token);
@@ -246,7 +250,7 @@ impl Call<'_> {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let client = self.client;
-        let unreachable = |error| unreachable(&client.base, client.socket.as_deref(), &error);
+        let unreachable = |error| unreachable(&called, client.socket.as_deref(), &error);
         let response = request.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(unreachable)?;

@@ -127,9 +127,14 @@ pub(super) async fn plan(arguments: Plan, client: &Client, output: &Output) -> a
         return drift(client, output).await;
     };
     let mut project = read(&folder, arguments.project)?;
-    let (mut value, mut planned) = ask(&project, client).await?;
-    if arguments.bump && !bumped(&mut project, &planned, client, output).await?.is_empty() {
-        (value, planned) = ask(&project, client).await?;
+    let asked = ask(&project, client).await;
+    let (mut value, mut planned) = or_findings(asked, &folder, output).await?;
+    let mut raised = Vec::new();
+    if arguments.bump {
+        raised = bumped(&mut project, &planned, client, output).await?;
+        if !raised.is_empty() {
+            (value, planned) = ask(&project, client).await?;
+        }
     }
     if output.is_json() {
         output.json(&value)?;
@@ -147,6 +152,19 @@ pub(super) async fn plan(arguments: Plan, client: &Client, output: &Output) -> a
         let text = serde_json::to_string_pretty(&project)?;
         std::fs::write(&file, text + "\n")
             .map_err(|error| Failure::error(format!("cannot write {}: {error}", file.display())))?;
+        if !raised.is_empty() {
+            let raised = raised.join(", ");
+            output.note(format_args!(
+                "the plan raises the versions in {raised}, and leaves these files as they are: write the \
+                 numbers there before the next plan, or use `nightbell apply --bump` on the folder"
+            ));
+        }
+    }
+    // What --yes lets is for whoever applies it to say.
+    let refused = planned.refusals.iter().filter(|it| !it.contains("--yes")).count();
+    if refused > 0 {
+        let message = format!("{refused} refused: nothing of this can be applied");
+        return Err(Failure::new(Exit::Conflict, message).into());
     }
     match planned.changes.len() {
         0 => Ok(()),
@@ -169,7 +187,8 @@ pub(super) async fn apply(
     } else {
         saved(&arguments.from)?
     };
-    let (_, mut planned) = ask(&project, client).await?;
+    let asked = ask(&project, client).await;
+    let (_, mut planned) = or_findings(asked, &arguments.from, output).await?;
     let mut raised = Vec::new();
     if arguments.bump {
         raised = bumped(&mut project, &planned, client, output).await?;
@@ -272,6 +291,32 @@ fn read(folder: &Path, name: Option<String>) -> Result<Project, Failure> {
     let files = load::project_files(&canonical)
         .map_err(|wrong| Failure::error("the files cannot be read").with_details(wrong))?;
     Ok(Project { name: project, files, base: None })
+}
+
+/// What the server answered; if it takes no plan of a folder because files are wrong, what `check` says of
+/// these, which has places and hints.
+async fn or_findings<T>(
+    asked: Result<T, Failure>,
+    folder: &Path,
+    output: &Output,
+) -> anyhow::Result<T> {
+    let failure = match asked {
+        Err(failure) if folder.is_dir() => failure,
+        other => return Ok(other?),
+    };
+    let found = check::findings(std::slice::from_ref(&folder.to_owned())).await?;
+    let wrong: Vec<_> = found.iter().filter(|it| it.level == load::Level::Error).collect();
+    if wrong.is_empty() {
+        return Err(failure.into());
+    }
+    for finding in &wrong {
+        output.note(clean(&finding.to_string()));
+    }
+    let message = match wrong.len() {
+        1 => "the files have a mistake: nothing is planned".to_owned(),
+        count => format!("the files have {count} mistakes: nothing is planned"),
+    };
+    Err(Failure::error(message).into())
 }
 
 /// A plan that was saved.

@@ -21,7 +21,7 @@ pub(super) struct Found {
     /// Files of definitions, in order.
     pub(super) files: Vec<PathBuf>,
     /// Files that look like some and are none that are read.
-    passed_over: Vec<PathBuf>,
+    pub(super) passed_over: Vec<PathBuf>,
     /// Files of tests, which nobody loads.
     tests: Vec<PathBuf>,
     /// Links that lead nowhere, and folders that went while they were read.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use kernel::alert::definition::parse_yaml;
+
 use super::FILE_MAX;
 
 /// Sections of a file of monitors.
@@ -24,13 +26,29 @@ pub(super) fn is_found_monitors(path: &Path) -> bool {
     }
     let Ok(text) = std::fs::read(path) else { return true };
     let text = String::from_utf8_lossy(&text);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let of_checklist = |line: &str| {
         let line = line.trim_start().strip_prefix("type:").unwrap_or_default();
         matches!(line.trim().trim_matches(['"', '\'']), "email" | "batchy")
     };
     let begins = |line: &str| {
-        SECTIONS.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
+        let (quote, line) = match line.chars().next() {
+            Some(quote @ ('"' | '\'')) => (Some(quote), &line[1..]),
+            _ => (None, line),
+        };
+        SECTIONS.iter().any(|it| {
+            let rest = line.strip_prefix(it);
+            let rest = rest.and_then(|it| quote.map_or(Some(it), |quote| it.strip_prefix(quote)));
+            rest.is_some_and(|it| it.trim_start_matches(' ').starts_with(':'))
+        })
     };
+    // All in braces, as JSON is.
+    if text.trim_start().starts_with('{') {
+        return parse_yaml(text).is_ok_and(|it| match it.json() {
+            serde_json::Value::Object(root) => SECTIONS.iter().any(|it| root.contains_key(*it)),
+            _ => false,
+        });
+    }
     // Other YAML has overrides, too: those of rotations speak of one.
     let stands_in =
         text.lines().any(|it| it.starts_with("overrides:")) && text.contains("rotation:");

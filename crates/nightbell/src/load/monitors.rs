@@ -205,6 +205,13 @@ pub(super) fn read(
             let exists = |name: &Arc<str>| engine.values().secret(name).is_some();
             secrets.extend(secrets_in(&text).into_iter().filter(exists));
         }
+        // An editor that is about to write it has emptied it, or somebody by mistake.
+        if text.trim().is_empty() && engine.monitors_of(&source).is_some() {
+            let message = "the file is empty; delete it to remove what it defined";
+            read.bad
+                .insert(source, vec![Finding::of_file(file, Level::Error, "empty-file", message)]);
+            continue;
+        }
         let loaded = load_judged(&text, checklist, &known, engine);
         let told = |level| -> Vec<Finding> {
             let found = loaded.problems.iter().filter(|problem| problem.level == level);
@@ -365,5 +372,13 @@ fn files(engine: &Engine, paths: &[PathBuf]) -> Vec<PathBuf> {
     for mistake in mistakes {
         tracing::error!("{mistake}");
     }
-    found.files.into_iter().filter(|file| concerns(engine, file)).collect()
+    let lost = lost(engine, &found);
+    found.files.into_iter().filter(|file| concerns(engine, file)).chain(lost).collect()
+}
+
+/// Files of monitors in force that do not look like any more: by a slip in a section, for example. They
+/// are read all the same, to be refused by name.
+pub(super) fn lost(engine: &Engine, found: &below::Found) -> Vec<PathBuf> {
+    let is_in_force = |file: &&PathBuf| engine.monitors_of(&source_of(file)).is_some();
+    found.passed_over.iter().filter(is_in_force).cloned().collect()
 }

@@ -56,11 +56,18 @@ pub(super) fn text_of(file: &Path) -> Result<String, Box<Finding>> {
     let unreadable = |message: String| {
         Box::new(Finding::of_file(file, Level::Error, "unreadable-file", message))
     };
-    let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
+    let about = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
+    // What waits for a writer would be waited for.
+    if !about.is_file() {
+        return Err(unreadable("it is no regular file".to_owned()));
+    }
+    let size = about.len();
     if size > FILE_MAX {
         return Err(unreadable(format!("the file has {size} bytes, more than {FILE_MAX}")));
     }
-    std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    // Editors of Windows write it in front.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// A file with its text, to tell of places in it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kernel::alert::definition::{File, MonitorDef, Receiver, Schedule};
-use kernel::alert::{Input, Sample, Sampled};
+use kernel::alert::{Input, Sample, Sampled, doubt};
 use kernel::{Json, Scripts, Timestamp};
 use serde_json::json;
 
@@ -48,6 +48,8 @@ pub(crate) struct Trialled {
     pub(crate) told: Vec<Telling>,
     /// Checks that count.
     pub(crate) checks: u64,
+    /// How many of them answered what the definition cannot judge, and why the first does.
+    pub(crate) doubts: (usize, Option<String>),
 }
 
 /// Milliseconds before a stretch of time in which things began that matter in it.
@@ -116,7 +118,13 @@ pub(crate) fn run(trial: Trial<'_>) -> Result<Trialled, String> {
         acts,
         scripts,
     })?;
+    let own = file.monitors.iter().find(|it| *it.name == *monitor);
+    let counted = watched.checks.iter().filter(|it| it.at >= since);
+    let mut doubts: Vec<String> =
+        counted.filter_map(|check| doubt(check.seen.as_ref().ok()?, own?)).collect();
+    let doubts = (doubts.len(), (!doubts.is_empty()).then(|| doubts.swap_remove(0)));
     Ok(Trialled {
+        doubts,
         checks: watched.checks.iter().filter(|it| it.at >= since).count() as u64,
         incidents: watched.incidents.into_iter().filter(|it| it.opens >= since).collect(),
         told: watched

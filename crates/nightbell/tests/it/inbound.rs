@@ -39,7 +39,7 @@ async fn receiver() -> (String, Deliveries) {
 fn file(receiver: &str) -> String {
     json!({
         "receivers": { "hook": { "webhook": { "url": receiver } } },
-        "routes": [{ "to": "hook" }],
+        "routes": [{ "match": { "job": ["node", "db*"] }, "to": "hook" }, { "to": "hook" }],
         "monitors": { "prom": { "alerts": {
             "key": KEY, "ignore": ["replica"], "allow": ["read", "silence"]
         } } }

@@ -291,6 +291,26 @@ async fn a_refused_file_is_an_incident_and_is_listed_until_it_is_good() {
     until_logged(&live, &["WARN", "the file is gone", "stays in force", "a.json"]).await;
 }
 
+/// A slip in the only section of a file is no reason to take the file for none of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitors_file_that_does_not_look_like_one_any_more_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let monitors = "monitors:\n  a: { heartbeat: { every: 1h } }\n";
+    write(folder.path(), "m.yaml", monitors);
+    let live =
+        Live::start(&["--load", folder.path().to_str().unwrap(), "--load-prune", "on"]).await;
+    for wrong in [monitors.replace("monitors", "monitrs"), String::new()] {
+        write(folder.path(), "m.yaml", &wrong);
+        until_incidents(&live, 1).await;
+        let health = live.get("/health").await;
+        let refused = health["rejectedFiles"].as_object().unwrap();
+        assert!(refused.keys().any(|file| file.ends_with("m.yaml")), "{health}");
+        assert_eq!(live.get("/api/monitors/a").await["kind"], "heartbeat");
+        write(folder.path(), "m.yaml", monitors);
+        until_incidents(&live, 0).await;
+    }
+}
+
 /// SIGHUP reads what no event tells of: the file that a link leads to, as a mounted volume has it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_sighup_refuses_stays_refused_when_another_file_changes() {

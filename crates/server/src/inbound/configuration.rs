@@ -71,5 +71,8 @@ fn matcher(matcher: &Matcher) -> String {
         (true, true) => "=~",
         (true, false) => "!~",
     };
-    format!("{}{operator}{}", json!(name), json!(value))
+    // Older releases do not read names in quotes; others cannot be written without.
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let name = if is_plain { name } else { json!(name).to_string() };
+    format!("{name}{operator}{}", json!(value))
 }

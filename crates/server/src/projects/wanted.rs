@@ -98,11 +98,16 @@ fn judge(
             Ok(found) => {
                 tasks.extend(found.tasks.iter().cloned());
                 found.add_to(&mut known);
-                let of_file = Wanted { defined: found.clone(), ..Wanted::default() };
-                for object in of_file.objects() {
-                    if let Some(other) = places.insert(object.clone(), file.path.clone()) {
-                        let path = &file.path;
-                        wrong.push(format!("{path}: defines {object}, as {other} does"));
+                let path = &file.path;
+                for (_, object) in found.objects() {
+                    match places.insert(object.clone(), path.clone()) {
+                        Some(other) if other == *path => {
+                            wrong.push(format!("{path}: defines {object} twice"));
+                        }
+                        Some(other) => {
+                            wrong.push(format!("{path}: defines {object}, as {other} does"));
+                        }
+                        None => {}
                     }
                 }
                 wanted.defined.extend(found);

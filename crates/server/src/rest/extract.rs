@@ -172,11 +172,13 @@ pub fn unreadable(error: &serde_json::Error) -> Problem {
     let reason = full.split(" at line ").next().unwrap_or(&full);
     let (line, column) = (error.line(), error.column());
     let place = if line > 0 { format!(" at line {line}, column {column}") } else { String::new() };
-    let (code, what) = match error.classify() {
-        Category::Data => ("wrong-type", "the JSON in the request body does not fit"),
-        _ => ("malformed-json", "malformed JSON in the request body"),
-    };
-    Problem::new(StatusCode::BAD_REQUEST, code, format!("{what}{place}: {reason}"))
+    let status = StatusCode::BAD_REQUEST;
+    if error.classify() == Category::Data {
+        let message = format!("the JSON in the request body does not fit{place}: {reason}");
+        return Problem::new(status, "wrong-type", message);
+    }
+    let message = format!("malformed JSON in the request body{place}: {reason}");
+    Problem::new(status, "malformed-json", message)
 }
 
 /// A JSON object, kept as its text; an empty body or `null` is `{}`.

@@ -172,7 +172,7 @@ async fn alerts_are_shown_as_alertmanager_shows_them() {
     assert_eq!(
         serde_json::from_str::<Value>(route).expect("JSON is YAML"),
         json!({ "receiver": "nobody", "routes": [
-            { "receiver": "db", "continue": false, "matchers": ["\"team\"=\"db\""],
+            { "receiver": "db", "continue": false, "matchers": ["team=\"db\""],
               "group_by": ["alertname"] },
             { "receiver": "noc", "continue": false, "group_by": ["..."] },
         ] })

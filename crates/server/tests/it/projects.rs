@@ -265,13 +265,16 @@ async fn files_with_mistakes_are_told_all_at_once_and_nothing_is_applied() {
         json!({ "path": "worse.json", "text": "{" }),
         monitors("m.yaml", &json!({ "monitors": { "m": { "every": "soon" } } })),
         file("again.json", &line("w", &["b"])),
+        file("twice.json", &json!([line("v", &["b"]), line("v", &["c"])])),
     ];
     let request = json!({ "files": files });
     for verb in ["plan", "apply"] {
         let refused = server.post(&format!("/api/projects/p/{verb}"), &request).await;
         refused.failed(400);
         let told = refused.json()["validationErrors"].to_string();
-        for name in ["bad.json", "worse.json", "m.yaml", "again.json: defines workflow w v1"] {
+        let twice = "twice.json: defines workflow v v1 twice";
+        for name in ["bad.json", "worse.json", "m.yaml", "again.json: defines workflow w v1", twice]
+        {
             assert!(told.contains(name), "{name} in {told}");
         }
     }

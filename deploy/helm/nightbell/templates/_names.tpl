@@ -17,7 +17,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* A setting as the server reads it: numbers come as floats, of which a million is 1e+06. */}}
 {{- define "nightbell.setting" -}}
 {{- if kindIs "bool" . }}{{ ternary "on" "off" . }}
-{{- else if kindIs "float64" . }}{{ int64 . }}
+{{- else if and (kindIs "float64" .) (eq . (floor .)) }}{{ int64 . }}
 {{- else }}{{ . }}
 {{- end -}}
 {{- end -}}

@@ -256,12 +256,22 @@ fn inputs_without_which_a_task_fails_are_told() {
     assert_eq!(found("HTTP", &request, &[]), missing);
     assert_eq!(found("INLINE", &json!({ "x": 1 }), &[]), missing);
     assert_eq!(found("DYNAMIC", &json!({ "other": "a" }), &dynamic), missing);
+    let forks = [("dynamicForkTasksParam", "dt"), ("dynamicForkTasksInputParamName", "di")];
+    assert_eq!(found("FORK_JOIN_DYNAMIC", &json!({ "dtt": [], "di": {} }), &forks), missing);
+    let misspelt = ["missing-input /tasks/0/inputParameters/duratoin"];
+    assert_eq!(found("WAIT", &json!({ "duratoin": "1s" }), &[]), misspelt);
+    let slip = json!({ "uri": "htp://a", "method": "GET" });
+    assert_eq!(found("HTTP", &slip, &[]), ["unknown-scheme /tasks/0/inputParameters"]);
     for (kind, input, more) in [
         ("HTTP", json!({ "uri": "http://a", "method": "GET" }), &[][..]),
         ("HTTP", json!({ "http_request": { "uri": "http://a", "method": "GET" } }), &[][..]),
         ("HTTP", json!({ "http_request": "${workflow.input.request}" }), &[][..]),
         ("INLINE", json!({ "expression": "1" }), &[][..]),
         ("DYNAMIC", json!({ "which": "a" }), &dynamic[..]),
+        ("FORK_JOIN_DYNAMIC", json!({ "dt": "${a.output}", "di": {} }), &forks[..]),
+        ("WAIT", json!({ "duration": "1s", "duratoin": 2 }), &[][..]),
+        ("WAIT", json!({ "note": "until somebody ends it" }), &[][..]),
+        ("HTTP", json!({ "uri": "${workflow.input.scheme}://a", "method": "GET" }), &[][..]),
     ] {
         assert_eq!(found(kind, &input, more), Vec::<String>::new(), "{kind} {input}");
     }

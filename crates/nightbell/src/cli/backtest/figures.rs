@@ -370,13 +370,18 @@ impl Report {
         });
         let is_unknown = |it: &&&Sample| !matches!(it.outcome, kernel::alert::Sampled::Output(_));
         let then = Course::then(record, span);
+        // A misspelt column looks like a monitor that is quiet.
+        let mut notes = notes;
+        if let (count @ 1.., Some(why)) = &now.doubts {
+            notes.push(format!("the definition cannot judge {count} checks: {why}"));
+        }
         Self {
             judged: Judged::of(record, &then),
             monitor: monitor.name.to_string(),
             span,
             zone,
             checks: now.checks,
-            unknown: within.iter().filter(is_unknown).count(),
+            unknown: within.iter().filter(is_unknown).count() + now.doubts.0,
             missed: missed.map(|line| line["count"].as_u64().unwrap_or(1)).sum(),
             gaps: within.windows(2).map(lost).sum(),
             then,

@@ -33,8 +33,8 @@ pub(crate) enum Verb {
     /// the signal that ended it. The command runs at once and in any case: if the server cannot be
     /// reached, a message is printed to standard error.
     #[command(after_help = "\
-MONITOR is the key or name of a heartbeat monitor, with --ping-key its slug, or a whole address such as
-https://bell.example.com/ping/KEY, of Nightbell or of Healthchecks.
+MONITOR is the key of a heartbeat monitor, or its name if it has no key, with --ping-key its slug, or a
+whole address such as https://bell.example.com/ping/KEY, of Nightbell or of Healthchecks.
 
 Examples:
   nightbell ping exec nightly-backup -- /usr/local/bin/backup.sh

@@ -302,6 +302,28 @@ fn keys_and_parameters_that_are_misspelt_are_found() {
         assert!(outcome.stdout.contains(expected), "{expected}: {}", outcome.stdout);
     }
     assert_eq!(outcome.stdout.matches("[unknown-key]").count(), 3, "{}", outcome.stdout);
+
+    // Of two values of one key the last one counts, also of two cases of one name.
+    let twice = r#"{ "name": "g", "tasks": [
+  { "name": "x", "taskReferenceName": "x", "type": "NOOP", "type": "TERMINATE" }] }"#;
+    let told = check(&["."]).file("g.json", twice).run().stdout;
+    assert!(told.contains("g.json:2:") && told.contains("[repeated-key]"), "{told}");
+}
+
+/// Editors of Windows write a mark in front, and people quote sections; a pipe waits for nobody.
+#[test]
+fn files_are_read_however_they_are_written() {
+    let slip = "  a: { http: { url: \"http://x\" }, evry: 1m }\n";
+    let workflow = "\u{feff}{ \"name\": \"w\", \"tasks\": [{ \"name\": \"n\", \"taskReferenceName\": \"n\", \"type\": \"NOOP\" }] }";
+    for begins in ["\u{feff}monitors:\n", "\"monitors\":\n", "monitors :\n"] {
+        let file = format!("{begins}{slip}");
+        let outcome = check(&["."]).file("m.yaml", &file).file("w.json", workflow).run().exits(1);
+        assert!(outcome.stdout.contains("m.yaml:2:"), "{begins:?}: {}", outcome.stdout);
+        assert!(!outcome.stdout.contains("w.json"), "{}", outcome.stdout);
+    }
+    let braces = "{ monitors: { a: { http: { url: \"http://x\" }, evry: 1m } } }";
+    let outcome = check(&["."]).file("m.yaml", braces).run().exits(1);
+    assert!(outcome.stdout.contains("m.yaml:1:"), "{}", outcome.stdout);
 }
 
 /// Tests are looked at too, and a folder without anything is said to have nothing.

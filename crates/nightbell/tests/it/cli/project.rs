@@ -55,6 +55,29 @@ fn a_plan_with_changes_is_exit_code_7_and_none_is_0() {
 }
 
 #[test]
+fn what_cannot_be_applied_is_no_plan_and_wrong_files_are_told_as_check_tells_them() {
+    let request = "POST /api/projects/defs/plan";
+    let refusals = json!(["project shop owns workflow w v1; --adopt takes it over"]);
+    let server = StandIn::start().says(request, 200, planned(&refusals));
+    let outcome = run(&server, &["plan", "defs"]).exits(4);
+    assert!(outcome.stderr.contains("1 refused"), "{outcome:?}");
+    // What --yes lets is for whoever applies it to say.
+    let removes = json!(["it removes 1 of 2 objects; --yes lets it"]);
+    let server = StandIn::start().says(request, 200, planned(&removes));
+    run(&server, &["plan", "defs"]).exits(7);
+
+    let server = StandIn::start().refuses(request, 400, "Validation failed");
+    let outcome = Nightbell::new(&["plan", "defs"])
+        .env("NIGHTBELL_URL", &server.url())
+        .file("defs/w.json", r#"[{ "name": "t" }, { "name": "t" }]"#)
+        .file("defs/taskdefs.json", r#"[{ "name": "t" }, { "name": "t" }]"#)
+        .run()
+        .exits(1);
+    assert!(outcome.stderr.contains("taskdefs.json:1:"), "{outcome:?}");
+    assert!(outcome.stderr.contains("[defined-twice]"), "{outcome:?}");
+}
+
+#[test]
 fn a_plan_tells_what_is_hardly_meant() {
     let slip = json!({
         "name": "w", "outputParameters": { "x": "${workflow.stauts}" },
