@@ -182,3 +182,43 @@ async fn a_real_amtool_adds_shows_and_silences() {
     assert!(ok(&["config", "routes", "show"]).contains("receiver: hook"));
     assert_eq!(ok(&["config", "routes", "test", "job=node"]).trim(), "hook");
 }
+
+/// An Alertmanager that others write their rules for goes on, and hands on what it would have told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_alertmanager_sends_its_webhooks() {
+    let package = "prometheus-alertmanager";
+    let Some(program) = find("/usr/bin/prometheus-alertmanager", package) else { return };
+    let Some(amtool) = find("/usr/bin/amtool", package) else { return };
+    let (url, told) = receiver().await;
+    let own = folder();
+    let file = write(own.path(), "monitors.json", &file(&url));
+    let live = Live::start(&["--load", file.to_str().unwrap()]).await;
+    let (folder, port) = (folder(), free_port());
+    let config = format!(
+        "route: {{ receiver: bell, group_by: [alertname], group_wait: 1s, group_interval: 1s }}\n\
+         receivers:\n- name: bell\n  webhook_configs:\n  - url: \"{}\"\n    send_resolved: true\n",
+        live.url(&format!("/inbound/{KEY}/webhook"))
+    );
+    let config = write(folder.path(), "alertmanager.yml", &config);
+    let mut command = Command::new(program);
+    command.arg(format!("--config.file={}", config.display()));
+    command.arg(format!("--storage.path={}", folder.path().join("data").display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    command.arg("--cluster.listen-address=");
+    let _service = Service::start(folder, command, port);
+    let add = |more: &[&str]| {
+        let mut command = Command::new(&amtool);
+        command.arg(format!("--alertmanager.url=http://127.0.0.1:{port}"));
+        command.args(["alert", "add", "Down", "job=db", "--annotation=summary=it is down"]);
+        let output = command.args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let (begun, key) = (jiff::Timestamp::now(), "Down{job=\"db\"}".to_owned());
+    add(&[]);
+    until("it is told", async || told.lock().contains(&("trigger".to_owned(), key.clone()))).await;
+    let shown = live.get("/api/monitors/prom").await;
+    assert_eq!(shown["openIncidents"][0]["text"], "it is down");
+    let ended = (begun + jiff::SignedDuration::from_millis(1)).to_string();
+    add(&[&format!("--start={begun}"), &format!("--end={ended}")]);
+    until("it is over", async || told.lock().contains(&("resolve".to_owned(), key.clone()))).await;
+}

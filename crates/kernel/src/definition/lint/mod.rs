@@ -65,8 +65,9 @@ fn lint(def: &WorkflowDef, base: &str, beside: &Beside<'_>, found: &mut Found) {
     def.walk(|pointer, task| tasks.push((format!("{base}{pointer}"), task)));
     paths::check(def, base, &tasks, beside, found);
     names::check(def, base, &tasks, beside, found);
+    let references = tasks.iter().map(|(_, task)| &*task.task_reference_name).collect();
     for (pointer, task) in &tasks {
-        scripts::check(task, pointer, beside, found);
+        scripts::check(task, pointer, &references, beside, found);
         inputs::check(task, pointer, beside, found);
         if let Some(params) = &task.sub_workflow_param
             && let Some(SubWorkflowDefinition::Inline(inner)) = &params.workflow_definition

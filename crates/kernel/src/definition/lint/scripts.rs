@@ -117,13 +117,20 @@ fn script_of(task: &WorkflowTask) -> Option<(&'static str, &str)> {
     }
 }
 
-pub(super) fn check(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, found: &mut Found) {
+/// Looks at the scripts of a task; `references` are the names of all tasks of the definition.
+pub(super) fn check(
+    task: &WorkflowTask,
+    pointer: &str,
+    references: &BTreeSet<&str>,
+    beside: &Beside<'_>,
+    found: &mut Found,
+) {
     let script = script_of(task).filter(|(_, source)| !source.contains("${"));
     if let Some((field, source)) = script {
         let tokens = tokens(source);
         let place = format!("{pointer}/{field}");
         let misspelt = misspelt(task, &tokens).into_iter().map(|it| ("misspelt-property", it));
-        let missing = missing_inputs(task, &tokens, beside);
+        let missing = missing_inputs(task, &tokens, references, beside);
         let missing = missing.into_iter().map(|it| ("unknown-script-input", it));
         for (code, Slip { word, message, hint }) in misspelt.chain(missing) {
             let problem = Problem::new(&*place, code, message, hint).with_value(source);
@@ -246,15 +253,24 @@ fn keys_of<'a>(value: &'a serde_json::Value, names: &mut BTreeSet<&'a str>) {
 }
 
 /// `$.name` where the task has no such input.
-fn missing_inputs(task: &WorkflowTask, tokens: &[Token<'_>], beside: &Beside<'_>) -> Vec<Slip> {
-    // A loop's condition also sees the tasks of the loop; no input at all is a `$` of its own.
-    if task.task_type == "DO_WHILE" || task.input_parameters.is_empty() {
+fn missing_inputs(
+    task: &WorkflowTask,
+    tokens: &[Token<'_>],
+    references: &BTreeSet<&str>,
+    beside: &Beside<'_>,
+) -> Vec<Slip> {
+    // A loop's condition also sees the loop and its tasks; else no input at all is a `$` of its own.
+    let is_loop = task.task_type == "DO_WHILE";
+    if task.input_parameters.is_empty() && !is_loop {
         return Vec::new();
     }
     let template = beside.tasks.get(task.name.as_str()).map(|def| &def.input_template);
     let of_template = template.into_iter().flat_map(|template| template.keys());
-    let given: BTreeSet<&str> =
+    let mut given: BTreeSet<&str> =
         task.input_parameters.keys().chain(of_template).map(String::as_str).collect();
+    if is_loop {
+        given.extend(references);
+    }
     let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
     for (at, window) in tokens.windows(3).enumerate() {
@@ -271,8 +287,9 @@ fn missing_inputs(task: &WorkflowTask, tokens: &[Token<'_>], beside: &Beside<'_>
             continue;
         }
         let inputs = given.iter().copied().filter(|it| !SETTINGS.contains(it));
+        let of_loop = if is_loop { ", and no task is called so" } else { "" };
         let message = format!(
-            "$.{name} is not among the inputParameters of {}: it is undefined",
+            "$.{name} is not among the inputParameters of {}{of_loop}: it is undefined",
             task.task_reference_name
         );
         let hint = nearest(name, inputs.clone()).map_or_else(

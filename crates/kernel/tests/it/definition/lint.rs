@@ -278,6 +278,24 @@ fn inputs_without_which_a_task_fails_are_told() {
 }
 
 #[test]
+fn a_loop_goes_by_itself_its_tasks_and_its_inputs() {
+    let found = |condition: &str| {
+        let lint = alone(&json!({ "name": "f", "tasks": [
+            { "name": "l", "taskReferenceName": "l", "type": "DO_WHILE",
+              "loopCondition": condition, "inputParameters": { "most": 3 }, "loopOver": [
+                { "name": "look", "taskReferenceName": "look", "type": "SIMPLE" }] },
+        ] }));
+        warned(&lint).iter().map(|(code, place, _)| format!("{code} {place}")).collect::<Vec<_>>()
+    };
+    for fine in ["$.l['iteration'] < $.most", "$.look['response'] != 'ok'", "$.look.output.n < 3"] {
+        assert_eq!(found(fine), Vec::<String>::new(), "{fine}");
+    }
+    for slip in ["$.lok.output.n < 3", "$.l['iteration'] < $.mots"] {
+        assert_eq!(found(slip), ["unknown-script-input /tasks/0/loopCondition"], "{slip}");
+    }
+}
+
+#[test]
 fn cases_are_compared_with_what_the_expression_answers() {
     let switch = |expression: &str, cases: &[&str], default: bool| {
         let cases: serde_json::Map<String, Value> = cases
