@@ -341,7 +341,9 @@ async fn the_inbox_keeps_one_line_per_delivery() {
     assert_eq!(status, Status::Completed);
     let page = store.records(&RecordSearch::newest("inbox")).await.unwrap();
     let [line] = &page.rows[..] else { panic!("{page:?}") };
-    assert_eq!((line.ledger, &*line.subject, &*line.status), ("inbox", "disk", "reminder"));
+    // By the inbox it is found; the monitor is in it.
+    assert_eq!((line.ledger, &*line.subject, &*line.status), ("inbox", "noc", "reminder"));
+    assert_eq!(line.body.parse()["monitor"], "disk");
     assert_eq!(output["reference"], *line.key);
     let body = line.body.parse();
     assert_eq!(body["title"], "STILL WARNING The disk is full");
