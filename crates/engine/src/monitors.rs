@@ -625,9 +625,11 @@ impl Engine {
         let now = self.now();
         let over: Vec<Arc<str>> = {
             let silences = monitors.silences.read();
-            // Those that other systems made are theirs to look at for a while, if there is room.
+            // Those that other systems made are theirs to look at for a while, but not so many that who
+            // makes and ends them again and again fills the place.
             let kept_from = now.plus_millis(-EXPIRED_FOR);
-            let has_room = silences.len() < SILENCES_MAX;
+            let of_key = silences.values().filter(|it| it.origin == silence.origin).count();
+            let has_room = of_key < 2 * SILENCES_OF_KEY_MAX && silences.len() < SILENCES_MAX;
             let is_kept =
                 |it: &Silence| has_room && it.origin.is_some() && !it.when.is_over(kept_from);
             let over = silences.values().filter(|it| it.when.is_over(now) && !is_kept(it));

@@ -360,6 +360,11 @@ enum Again {
     News,
 }
 
+/// What an alert says, but for when it began: several senders of it do not begin at the same instant.
+fn said(attrs: &Map<String, Value>) -> BTreeMap<&String, &Value> {
+    attrs.iter().filter(|(name, _)| **name != *STARTS).collect()
+}
+
 fn said_again(
     incident: &Incident,
     by: Option<&str>,
@@ -368,13 +373,8 @@ fn said_again(
     now: Timestamp,
 ) -> Again {
     let text = seen.text.as_deref().unwrap_or_default();
-    // Several senders of an alert do not begin at the same instant.
-    let what = |attrs: &Map<String, Value>| -> Map<String, Value> {
-        let said = attrs.iter().filter(|(name, _)| **name != *STARTS);
-        said.map(|(name, value)| (name.clone(), value.clone())).collect()
-    };
     let is_same = incident.text.as_deref().unwrap_or_default() == text
-        && (incident.attrs == seen.attrs || what(&incident.attrs) == what(&seen.attrs));
+        && said(&incident.attrs) == said(&seen.attrs);
     let is_urgent = incident.status != seen.status
         || Some(incident.severity) != seen.severity
         || incident.state == State::Pending;

@@ -48,9 +48,10 @@ pub fn unknown_task_def_keys(text: &str) -> Vec<Problem> {
 }
 
 /// Keys of a document, or of a list of them, that nothing reads and that look like a slip of one that
-/// is read. What is no JSON has none.
+/// is read, and those that an object has twice. What is no JSON has none.
 pub(super) fn unknown_keys(text: &str, shape: &Shape) -> Vec<Problem> {
     let mut problems = Problems::default();
+    super::repeated::keys(text, &mut problems);
     match tree(text) {
         Ok(Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
@@ -60,7 +61,7 @@ pub(super) fn unknown_keys(text: &str, shape: &Shape) -> Vec<Problem> {
         Ok(document) => shape::unknown_keys(&document, shape, "", &mut problems),
         Err(_) => {}
     }
-    super::repeated::keys(text).into_iter().chain(problems.into_vec()).collect()
+    problems.into_vec()
 }
 
 /// Reads a workflow definition that is part of another document, such as a start request.

@@ -7,24 +7,26 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::problem::{Problem, join};
+use super::problem::{Problem, Problems, join};
+
+/// Characters of a key that are told.
+const KEY_MAX: usize = 100;
 
 /// Looks for them: `repeated-key`. What is no JSON has none.
-pub(super) fn keys(text: &str) -> Vec<Problem> {
-    let found = RefCell::default();
+pub(super) fn keys(text: &str, problems: &mut Problems) {
+    let found = RefCell::new(problems);
     let mut reader = serde_json::Deserializer::from_str(text);
     // What cannot be read is told elsewhere.
     let _ = Look { pointer: String::new(), found: &found }.deserialize(&mut reader);
-    found.into_inner()
 }
 
 /// A value at a place.
-struct Look<'a> {
+struct Look<'a, 'b> {
     pointer: String,
-    found: &'a RefCell<Vec<Problem>>,
+    found: &'a RefCell<&'b mut Problems>,
 }
 
-impl<'de> DeserializeSeed<'de> for Look<'_> {
+impl<'de> DeserializeSeed<'de> for Look<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
@@ -32,7 +34,7 @@ impl<'de> DeserializeSeed<'de> for Look<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Look<'_> {
+impl<'de> Visitor<'de> for Look<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +46,7 @@ impl<'de> Visitor<'de> for Look<'_> {
         while let Some(key) = map.next_key::<String>()? {
             let pointer = join(&self.pointer, &key);
             if seen.contains(&key) {
+                let key: String = key.chars().take(KEY_MAX).collect();
                 let message = format!("the key {key} occurs twice: only the last one counts");
                 let hint = "Remove one of the two, or rename it.";
                 let problem = Problem::new(pointer.clone(), "repeated-key", message, hint);

@@ -301,7 +301,7 @@ async fn or_findings<T>(
     output: &Output,
 ) -> anyhow::Result<T> {
     let failure = match asked {
-        Err(failure) if folder.is_dir() => failure,
+        Err(failure) if folder.is_dir() && !failure.violations.is_empty() => failure,
         other => return Ok(other?),
     };
     let found = check::findings(std::slice::from_ref(&folder.to_owned())).await?;

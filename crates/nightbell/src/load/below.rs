@@ -246,6 +246,8 @@ fn below(path: &Path) -> std::io::Result<Found> {
                 if !is_hidden(&path) && seen.insert(path.canonicalize().map_err(told)?) {
                     folders.push(path);
                 }
+            } else if !kind.is_file() && path.metadata().is_ok_and(|it| !it.is_file()) {
+                // A pipe would be waited for, perhaps for ever.
             } else if is_tests(&path) {
                 found.tests.push(path);
             } else if is_definition(&path) || is_found_monitors(&path) {
@@ -292,6 +294,8 @@ pub(super) fn tell_passed_over(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::below;
 
     #[test]
@@ -303,6 +307,8 @@ mod tests {
             std::fs::write(folder.join("other.yaml"), "jobs: {}\n").expect("a file");
         }
         std::fs::write(inner.join("w.json"), "{}").expect("a file");
+        let pipe = Command::new("mkfifo").arg(inner.join("p.yaml")).status().expect("it runs");
+        assert!(pipe.success(), "a pipe, which nobody writes into");
         for (folder, name) in [(root.path(), "a"), (root.path(), "b"), (&*inner, "up")] {
             std::os::unix::fs::symlink(root.path(), folder.join(name)).expect("a link");
         }

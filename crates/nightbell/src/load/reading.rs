@@ -56,12 +56,7 @@ pub(super) fn text_of(file: &Path) -> Result<String, Box<Finding>> {
     let unreadable = |message: String| {
         Box::new(Finding::of_file(file, Level::Error, "unreadable-file", message))
     };
-    let about = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
-    // What waits for a writer would be waited for.
-    if !about.is_file() {
-        return Err(unreadable("it is no regular file".to_owned()));
-    }
-    let size = about.len();
+    let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
     if size > FILE_MAX {
         return Err(unreadable(format!("the file has {size} bytes, more than {FILE_MAX}")));
     }

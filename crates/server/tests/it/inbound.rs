@@ -371,6 +371,18 @@ async fn one_key_cannot_use_up_the_silences_of_the_server() {
     assert_eq!(post(&server, &path, &changed).await.ok()["silenceID"], first);
     let others = json!({ "name": "others", "match": { "monitor": "grafana" }, "for": "2h" });
     server.post("/api/silences", &others).await.ok();
+    // Whoever makes and ends them again and again leaves no more of them.
+    let expire = async |id: &Value| {
+        let id = id.as_str().expect("an id");
+        server.delete(&format!("{OPEN}/api/v2/silence/{id}")).await.status
+    };
+    assert_eq!(expire(&first).await, 200);
+    for _ in 0..70 {
+        let made = post(&server, &path, &silence).await.ok()["silenceID"].clone();
+        assert_eq!(expire(&made).await, 200);
+    }
+    let kept = server.get(&path).await.ok().as_array().map(Vec::len);
+    assert!(kept.is_some_and(|kept| (50..=102).contains(&kept)), "{kept:?}");
 }
 
 #[tokio::test]

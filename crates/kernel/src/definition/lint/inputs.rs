@@ -41,15 +41,15 @@ pub(super) fn check(task: &WorkflowTask, pointer: &str, beside: &Beside<'_>, fou
             let hint = "Write the script: \"scriptExpression\": \"return $.value > 3;\".";
             ("scriptExpression", hint.to_owned())
         }
-        "FORK_JOIN_DYNAMIC" => {
-            let named = [
+        // The list of tasks alone must be there; a list of inputs for one task goes before it.
+        "FORK_JOIN_DYNAMIC" if !given("forkTaskInputs") => {
+            let lists = [
                 ("dynamicForkTasksParam", &task.dynamic_fork_tasks_param),
-                ("dynamicForkTasksInputParamName", &task.dynamic_fork_tasks_input_param_name),
                 ("dynamicForkJoinTasksParam", &task.dynamic_fork_join_tasks_param),
             ];
-            let named = named.iter().filter_map(|(by, name)| Some((by, name.as_deref()?)));
-            match named.into_iter().find(|(_, name)| !given(name)) {
-                Some((by, name)) => (name, format!("By {by}, the input {name} says what to fork.")),
+            let mut named = lists.iter().filter_map(|(by, name)| Some((by, name.as_deref()?)));
+            match named.next().filter(|(_, name)| !given(name)) {
+                Some((by, name)) => (name, format!("By {by}, the input {name} lists the tasks.")),
                 None => return,
             }
         }

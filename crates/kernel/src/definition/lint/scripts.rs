@@ -270,6 +270,7 @@ fn missing_inputs(
         task.input_parameters.keys().chain(of_template).map(String::as_str).collect();
     if is_loop {
         given.extend(references);
+        given.extend(POSITION);
     }
     let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
@@ -300,6 +301,9 @@ fn missing_inputs(
     }
     wrong
 }
+
+/// What the condition of a loop over a list sees of where it is.
+const POSITION: [&str; 2] = ["loopIndex", "loopItem"];
 
 /// Inputs of the tasks themselves.
 const SETTINGS: [&str; 3] = ["evaluatorType", "expression", "scriptExpression"];

@@ -257,6 +257,8 @@ fn inputs_without_which_a_task_fails_are_told() {
     assert_eq!(found("INLINE", &json!({ "x": 1 }), &[]), missing);
     assert_eq!(found("DYNAMIC", &json!({ "other": "a" }), &dynamic), missing);
     let forks = [("dynamicForkTasksParam", "dt"), ("dynamicForkTasksInputParamName", "di")];
+    let joined = [("dynamicForkJoinTasksParam", "dt")];
+    assert_eq!(found("FORK_JOIN_DYNAMIC", &json!({ "dtt": [] }), &joined), missing);
     assert_eq!(found("FORK_JOIN_DYNAMIC", &json!({ "dtt": [], "di": {} }), &forks), missing);
     let misspelt = ["missing-input /tasks/0/inputParameters/duratoin"];
     assert_eq!(found("WAIT", &json!({ "duratoin": "1s" }), &[]), misspelt);
@@ -269,6 +271,9 @@ fn inputs_without_which_a_task_fails_are_told() {
         ("INLINE", json!({ "expression": "1" }), &[][..]),
         ("DYNAMIC", json!({ "which": "a" }), &dynamic[..]),
         ("FORK_JOIN_DYNAMIC", json!({ "dt": "${a.output}", "di": {} }), &forks[..]),
+        // Tasks without inputs get none, and a list of inputs goes before a list of tasks.
+        ("FORK_JOIN_DYNAMIC", json!({ "dt": "${a.output}" }), &forks[..]),
+        ("FORK_JOIN_DYNAMIC", json!({ "forkTaskInputs": [{ "a": 1 }] }), &forks[..]),
         ("WAIT", json!({ "duration": "1s", "duratoin": 2 }), &[][..]),
         ("WAIT", json!({ "note": "until somebody ends it" }), &[][..]),
         ("HTTP", json!({ "uri": "${workflow.input.scheme}://a", "method": "GET" }), &[][..]),
@@ -287,7 +292,12 @@ fn a_loop_goes_by_itself_its_tasks_and_its_inputs() {
         ] }));
         warned(&lint).iter().map(|(code, place, _)| format!("{code} {place}")).collect::<Vec<_>>()
     };
-    for fine in ["$.l['iteration'] < $.most", "$.look['response'] != 'ok'", "$.look.output.n < 3"] {
+    for fine in [
+        "$.l['iteration'] < $.most",
+        "$.look['response'] != 'ok'",
+        "$.look.output.n < 3",
+        "$.loopIndex < 3 && $.loopItem.n > 0",
+    ] {
         assert_eq!(found(fine), Vec::<String>::new(), "{fine}");
     }
     for slip in ["$.lok.output.n < 3", "$.l['iteration'] < $.mots"] {

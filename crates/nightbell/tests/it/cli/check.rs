@@ -310,7 +310,7 @@ fn keys_and_parameters_that_are_misspelt_are_found() {
     assert!(told.contains("g.json:2:") && told.contains("[repeated-key]"), "{told}");
 }
 
-/// Editors of Windows write a mark in front, and people quote sections; a pipe waits for nobody.
+/// Editors of Windows write a mark in front, and people quote sections.
 #[test]
 fn files_are_read_however_they_are_written() {
     let slip = "  a: { http: { url: \"http://x\" }, evry: 1m }\n";

@@ -66,7 +66,9 @@ fn what_cannot_be_applied_is_no_plan_and_wrong_files_are_told_as_check_tells_the
     let server = StandIn::start().says(request, 200, planned(&removes));
     run(&server, &["plan", "defs"]).exits(7);
 
-    let server = StandIn::start().refuses(request, 400, "Validation failed");
+    let wrong = json!({ "status": 400, "message": "Validation failed", "validationErrors": [
+        { "path": "", "message": "taskdefs.json: defines task t twice" } ] });
+    let server = StandIn::start().says(request, 400, wrong);
     let outcome = Nightbell::new(&["plan", "defs"])
         .env("NIGHTBELL_URL", &server.url())
         .file("defs/w.json", r#"[{ "name": "t" }, { "name": "t" }]"#)

@@ -21,6 +21,7 @@ use crate::rest::extract::{
     Answer, Body, LargeAnswer, Path, Query, RawQuery, Share, execution_id, lenient,
     unknown_workflow,
 };
+use crate::rest::metadata::apart;
 use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> Routes {
@@ -85,7 +86,8 @@ async fn get_workflow(
     }
     let mask = api.engine.mask_of(&execution_id(&id)?).await?;
     let LargeAnswer(json, share) = shown;
-    Ok(LargeAnswer(mask.json(json), share))
+    let masked = apart(move || Ok(mask.json(json))).await?;
+    Ok(LargeAnswer(masked, share))
 }
 
 /// Waits until there is memory for showing an execution: before it is changed, where that is asked
