@@ -117,10 +117,12 @@ fn facets(cx: &Context<'_>, chosen: &str, words: &str) -> Markup {
     }
 }
 
-/// Labels among which somebody can choose.
+/// Labels and receivers among which somebody can choose.
 const LABELS_MAX: usize = 12;
+const RECEIVERS_MAX: usize = 8;
 
-/// What else can be searched for with one press: labels of what is shown, and whether it is silenced.
+/// What else can be searched for with one press: labels of what is shown, who was told of it, and whether it is
+/// silenced.
 fn seen(cx: &Context<'_>, rows: &[&Value], words: &str) -> Markup {
     let labels: BTreeSet<String> = rows
         .iter()
@@ -129,6 +131,12 @@ fn seen(cx: &Context<'_>, rows: &[&Value], words: &str) -> Markup {
         .map(|(name, value)| format!("label:{name}={}", plain(value)))
         // A word of a search is one word.
         .filter(|word| !word.contains(char::is_whitespace))
+        .collect();
+    let receivers: BTreeSet<String> = rows
+        .iter()
+        .flat_map(|it| list(it, "told"))
+        .map(|name| format!("receiver:{}", plain(name)))
+        .filter(|word| !word.contains(char::is_whitespace) && !word.contains(','))
         .collect();
     let link = |word: &str| {
         let is_chosen = words.split_whitespace().any(|it| it == word);
@@ -140,9 +148,10 @@ fn seen(cx: &Context<'_>, rows: &[&Value], words: &str) -> Markup {
         html! { li { a href=(href) aria-current=[is_chosen.then_some("true")] { (cut(word, 60)) } } }
     };
     html! {
-        ul.facets aria-label="Silenced, and labels of what is shown" {
+        ul.facets aria-label="Silenced, and labels and receivers of what is shown" {
             @for word in ["silenced:yes", "silenced:no"] { (link(word)) }
             @for word in labels.iter().take(LABELS_MAX) { (link(word)) }
+            @for word in receivers.iter().take(RECEIVERS_MAX) { (link(word)) }
         }
     }
 }

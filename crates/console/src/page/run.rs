@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::brief::{self, Brief};
-use super::{Page, Shown, data, history, logs, loops, past, steering, task, timeline};
+use super::{Page, Shown, audit, data, history, logs, loops, past, steering, task, timeline};
 use crate::clock::length;
 use crate::shell::Place;
 use crate::value::{at, cut, list, said, text};
@@ -60,6 +60,7 @@ pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
         @if let Some(panel) = panel {
             div.two { div { (shown) } div.panel { (panel) } }
         } @else { (shown) }
+        (audit::of(cx, id))
     };
     let version = brief.version.map(|version| format!(" · v{version}")).unwrap_or_default();
     let title = format!("{}{version}", brief.name);

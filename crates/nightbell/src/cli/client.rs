@@ -36,8 +36,9 @@ enum Credential {
     None,
     /// A key or a token of the environment.
     Given(HeaderValue),
-    /// What `nightbell login` has kept; renewed when its token ends.
-    Kept(tokio::sync::Mutex<Login>),
+    /// What `nightbell login` has kept, if anything: read by the first call, since commands that call nobody
+    /// need none; renewed when its token ends.
+    Kept(tokio::sync::Mutex<Option<Login>>),
 }
 
 impl Client {
@@ -71,8 +72,7 @@ impl Client {
         let credential = match given()? {
             Some(given) => Credential::Given(given),
             None if socket.is_some() || !uses_login => Credential::None,
-            None => Login::load(&base)?
-                .map_or(Credential::None, |it| Credential::Kept(tokio::sync::Mutex::new(it))),
+            None => Credential::Kept(tokio::sync::Mutex::default()),
         };
         if let Some(socket) = &socket {
             builder = builder.unix_socket(socket.as_path());
@@ -98,6 +98,10 @@ impl Client {
             Credential::Kept(login) => login,
         };
         let mut login = login.lock().await;
+        if login.is_none() {
+            *login = Login::load(&self.base)?;
+        }
+        let Some(login) = &mut *login else { return Ok(None) };
         if login.needs_renewal() {
             let body = json!({ "renewal": login.renewal });
             let call = self.post(&["access", "renew"]).without_credential().json(&body);

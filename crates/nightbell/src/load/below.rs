@@ -34,9 +34,18 @@ impl Found {
         self.passed_over.iter().for_each(|file| tell_passed_over(file));
     }
 
-    /// YAML that was passed over, as findings: its author may take it for monitors.
+    /// YAML that was passed over, as findings: its author may take it for monitors. A name in capitals is
+    /// taken for an oversight, too.
     pub(super) fn not_read(&self) -> impl Iterator<Item = Finding> + '_ {
-        self.passed_over.iter().filter(|file| is_yaml(file)).map(|file| {
+        let not_input = self.passed_over.iter().filter(|file| is_yaml(file) || !ends_as_read(file));
+        not_input.map(|file| {
+            if !ends_as_read(file) {
+                let message = "the file is not read: its name ends in capitals";
+                return Finding {
+                    hint: "Rename it: names end in .yaml, .yml or .json.".into(),
+                    ..Finding::of_file(file, Level::Warning, "file-not-read", message.to_owned())
+                };
+            }
             let text = text_of(file).unwrap_or_default();
             let (at, key) = first_key(&text);
             let Place { line, column } = Place::of_byte(&text, at);
@@ -267,10 +276,18 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
+/// Endings of files that are read.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+
+fn ends_as_read(path: &Path) -> bool {
+    path.extension().is_some_and(|it| ENDINGS.iter().any(|ending| it == *ending))
+}
+
 /// Whether a file looks like definitions and is none that is read.
 fn is_passed_over(path: &Path) -> bool {
     let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    let looks = ["yaml", "yml", "json"].contains(&extension) && !is_hidden(path) && !is_tests(path);
+    let is_known = ENDINGS.iter().any(|it| it.eq_ignore_ascii_case(extension));
+    let looks = is_known && !is_hidden(path) && !is_tests(path);
     looks && !is_definition(path) && !is_found_monitors(path)
 }
 
@@ -280,7 +297,9 @@ pub(super) fn tell_passed_over(path: &Path) {
         return;
     }
     let file = path.display();
-    if path.extension().is_some_and(|it| it == "json") {
+    if !ends_as_read(path) {
+        tracing::warn!(%file, "passed over: names of files that are read end in .yaml, .yml or .json");
+    } else if path.extension().is_some_and(|it| it == "json") {
         tracing::info!(%file, "passed over: input*.json are examples of input");
     } else {
         tracing::warn!(

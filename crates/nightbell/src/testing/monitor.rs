@@ -31,11 +31,21 @@ pub(super) fn run(
     let judges = monitor.is_some_and(|it| it.fail_when.is_some() || it.warn_when.is_some());
     let longest = test.series.iter().map(|it| it.samples.len()).max().unwrap_or(test.feed.len());
     let default = When::After((longest as i64).saturating_mul(interval));
+    let until = test.until.unwrap_or(default).from(start);
+    for (number, _) in test.acts.iter().enumerate().filter(|(_, act)| act.at.from(start) > until) {
+        told.problems.push(format!(
+            "acts, entry {}: it is after the end of the test: let the test go on by `until`",
+            number + 1
+        ));
+    }
+    if !told.problems.is_empty() {
+        return told;
+    }
     let watching = Watching {
         file,
         monitor: &test.monitor,
         start,
-        until: test.until.unwrap_or(default).from(start),
+        until,
         real_phase: test.real_phase,
         others: BTreeMap::new(),
         records: false,

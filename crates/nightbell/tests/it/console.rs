@@ -38,15 +38,40 @@ const AXE: &str = "const done = arguments[arguments.length - 1];
 /// A page that is not there.
 const MISSING: &str = "nothing-is-here";
 
+/// Everything on the page that is folded, unfolded: axe looks at what can be seen.
+const UNFOLD: &str = "document.querySelectorAll('details').forEach((it) => { it.open = true; })";
+
+/// Forms that are refused: the page, what is wrongly filled in, and the button that is pressed. Typed text
+/// stays, and what is wrong stands beside it.
+const REFUSED: [(&str, &str, &str); 7] = [
+    ("definitions/workflow/etl/edit", "[name=definition]", "[value=check]"),
+    ("definitions/workflow/etl/start", "[name=input]", "main form button"),
+    ("definitions/workflow/etl/rehearse", "[name=mocks]", "main form button"),
+    ("monitors/web/edit", "[name=definition]", "[value=check]"),
+    ("monitors/web/try", "[name=file]", "form:has([name=file]) button"),
+    ("schedules/nightly", "[name=cron]", "form:has([name=cron]) button"),
+    ("silences", "[name=match]", "form:has([name=match]) button"),
+];
+/// What is filled in there.
+const WRONG: &str = "{ half a wo";
+
 /// Pages below `/console/` that show no one thing in particular.
-const OTHERS: [&str; 37] = [
+const OTHERS: [&str; 47] = [
     "handover",
     "login",
     "definitions/workflow/once/2",
     "incidents?state=all",
+    "incidents?q=label%3Ateam%3Ddata+silenced%3Ano+receiver%3Anoc",
+    "incidents?q=colour%3Ared",
+    "monitors?q=status%3Adown+kind%3Ahttp",
     "monitors/web",
     "monitors/web/try",
     "silences",
+    "silences?hid=s",
+    "confirm?act=snooze&found=1&q=disk",
+    "confirm?act=terminate&found=1&find=name%3Aetl",
+    "confirm?act=trigger&id=nightly",
+    "confirm?act=backfill&id=nightly&from=2026-01-01T00%3A00%3A00Z&to=2026-01-03T00%3A00%3A00Z",
     "deliveries",
     "receivers",
     "receivers/noc",
@@ -56,6 +81,8 @@ const OTHERS: [&str; 37] = [
     "schedules?span=week",
     "schedules?span=month",
     "schedules/nightly",
+    "schedules/nightly?cron=0+0+3+*+*+*&zone=Europe/Oslo",
+    "entities/north/mail/ida%40shop",
     "definitions",
     "definitions/task",
     "definitions/event",
@@ -68,8 +95,8 @@ const OTHERS: [&str; 37] = [
     "definitions/workflow/etl/rehearse",
     "system/health",
     "system/workers",
-    "system/events",
-    "system/secrets",
+    "system/events?handler=orders&event=conductor%3Ashop%3Aorders",
+    "system/secrets?name=API_KEY",
     "system/audit",
     "system/access",
     "system/settings",
@@ -109,6 +136,16 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     let schedule = json!({ "name": "nightly", "cronExpression": "0 0 2 * * *",
         "startWorkflowRequest": { "name": "etl", "version": 1 } });
     live.post("/api/scheduler/schedules", &schedule).await;
+    let handler = json!({ "name": "orders", "event": "conductor:shop:orders", "active": true,
+        "actions": [{ "action": "start_workflow", "start_workflow": { "name": "etl" } }] });
+    live.post("/api/event", &handler).await;
+    let secret = live.http.put(live.url("/api/secrets/API_KEY")).json("of the shop").send().await;
+    assert!(secret.expect("it answers").status().is_success());
+    let silence = json!({ "name": "s", "match": { "monitor": "web" }, "for": "2h" });
+    live.post("/api/silences", &silence).await;
+    let signal = "/runtime/webhooks/durabletask/entities/mail/ida%40shop?op=send&taskHub=north";
+    let (status, said) = live.ask(reqwest::Method::POST, signal, "{}").await;
+    assert_eq!(status, 202, "{said}");
     live.define("once", json!([{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }])).await;
     live.begin("once", &json!({})).await;
     let once = json!({ "act": "restart", "find": "name:once" });
@@ -173,6 +210,28 @@ async fn until_loaded(chromium: &Chromium, expression: &str) {
     until(chromium, &format!("return document.readyState === 'complete' && {expression}")).await;
 }
 
+/// What axe finds wrong with the page that is open, folded parts included, and whether it fits into the width.
+async fn flaws(chromium: &Chromium, axe: &str, path: &str) -> String {
+    let mut wrong = String::new();
+    chromium.script(axe).await;
+    chromium.script(UNFOLD).await;
+    for (width, theme, rules) in LOOKS {
+        chromium.look(width, theme).await;
+        let wide = chromium.script("return document.documentElement.scrollWidth").await;
+        if wide.as_u64() > Some(u64::from(width)) {
+            let _ = writeln!(wrong, "{path} at {width}: scrolls sideways, {wide} wide");
+        }
+        if rules == NOTHING {
+            continue;
+        }
+        let found = chromium.later(&AXE.replace("RULES", rules)).await;
+        for finding in found.as_array().into_iter().flatten() {
+            let _ = writeln!(wrong, "{path} at {width}, {theme}: {finding}");
+        }
+    }
+    wrong
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_works_in_a_browser() {
     let Some(modules) = prepared(NODE_MODULES) else { return };
@@ -184,21 +243,22 @@ async fn the_console_works_in_a_browser() {
     for path in &pages {
         chromium.look(LOOKS[0].0, LOOKS[0].1).await;
         chromium.open(&live.url(path)).await;
-        chromium.script(&axe).await;
-        for (width, theme, rules) in LOOKS {
-            chromium.look(width, theme).await;
-            let wide = chromium.script("return document.documentElement.scrollWidth").await;
-            if wide.as_u64() > Some(u64::from(width)) {
-                let _ = writeln!(wrong, "{path} at {width}: scrolls sideways, {wide} wide");
-            }
-            if rules == NOTHING {
-                continue;
-            }
-            let found = chromium.later(&AXE.replace("RULES", rules)).await;
-            for finding in found.as_array().into_iter().flatten() {
-                let _ = writeln!(wrong, "{path} at {width}, {theme}: {finding}");
-            }
-        }
+        wrong += &flaws(&chromium, &axe, path).await;
+    }
+    for (path, field, button) in REFUSED {
+        chromium.look(LOOKS[0].0, LOOKS[0].1).await;
+        chromium.open(&live.url(&format!("/console/{path}"))).await;
+        let fill = format!(
+            "{UNFOLD}; window.before = true; document.querySelector('main {field}').value = {WRONG:?};
+             document.querySelector('{button}').click()"
+        );
+        chromium.script(&fill).await;
+        until_loaded(&chromium, "!window.before").await;
+        let shown = format!("return document.querySelector('main {field}')?.value");
+        assert_eq!(chromium.script(&shown).await, WRONG, "{path}: what was typed stays");
+        let refusal = chromium.script("return !!document.querySelector('main .bad')").await;
+        assert_eq!(refusal, true, "{path}: it is said what is wrong");
+        wrong += &flaws(&chromium, &axe, path).await;
     }
     assert!(wrong.is_empty(), "{wrong}");
 

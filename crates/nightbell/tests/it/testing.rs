@@ -280,6 +280,25 @@ fn names_and_words_in_expectations_must_be_known() {
     assert!(found.contains("no rotation \"first\""), "{found}");
 }
 
+/// What somebody does after the last check would never be done.
+#[test]
+fn an_act_after_the_end_of_its_test_is_no_part_of_it() {
+    let test = |until: &str| {
+        format!(
+            "tests:\n- name: down\n  monitor: web\n  series: {{ up: \"1 0 0\" }}\n  {until}\n  acts:\n  \
+             - {{ at: +1h, receiver: noc, answers: 503, for: 5m }}\n  \
+             - {{ at: +4h, acknowledge: web, by: ann }}\n  expect: {{ told: [ {{ to: noc, event: trigger }} ] }}\n"
+        )
+    };
+    let short = test("");
+    let files = [("monitors.yaml", WEB), ("m.test.yaml", &*short)];
+    let told = exits(&run(folder(&files).path(), &[]), 5);
+    assert!(told.contains("acts, entry 2: it is after the end of the test"), "{told}");
+    let long = test("until: +5h");
+    let files = [("monitors.yaml", WEB), ("m.test.yaml", &*long)];
+    exits(&run(folder(&files).path(), &[]), 0);
+}
+
 /// A step that calls a rotation counts when its people are told, a loop over nothing when there was none.
 #[test]
 fn rotations_and_loops_over_nothing_are_covered() {

@@ -4,7 +4,7 @@
 //! who comes back after too long is told to look at everything. Streams have places of their own, so that
 //! open pages never take the connections of workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use kernel::access::Permission;
 use kernel::{ExecutionId, MachineKind};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa_axum::routes;
@@ -38,18 +39,53 @@ const HEARTBEAT: Duration = Duration::from_secs(20);
 const TOGETHER: Duration = Duration::from_millis(250);
 /// Machines named in one message; when more have changed, the page is told to look at everything.
 const NAMED_MAX: usize = 100;
+/// Events that are kept for other streams: those of a moment, for pages of many kinds.
+const WRITTEN_MAX: usize = 32;
 
 pub(crate) fn routes() -> Routes {
-    let places = Places(Arc::new(Semaphore::new(STREAMS_MAX)));
-    Routes::new().on(Permission::Read, routes!(feed)).layer(Extension(places))
+    let streams =
+        Streams { places: Arc::new(Semaphore::new(STREAMS_MAX)), written: Arc::default() };
+    Routes::new().on(Permission::Read, routes!(feed)).layer(Extension(streams))
 }
 
-/// Places for streams.
+/// What all streams share.
 #[derive(Clone)]
-struct Places(Arc<Semaphore>);
+struct Streams {
+    places: Arc<Semaphore>,
+    written: Arc<Written>,
+}
+
+/// Events that were written last: pages that are about the same wake up together, and are told the same.
+#[derive(Default)]
+struct Written(Mutex<VecDeque<(Told, Option<Bytes>)>>);
+
+/// What an event tells of: the commits after a number, up to another one, as far as they are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
+    after: u64,
+    newest: u64,
+    wanted: Arc<Wanted>,
+}
+
+impl Written {
+    /// The event, which is written if nobody was told the same a moment ago.
+    fn event(&self, told: &Told, write: impl FnOnce() -> Option<String>) -> Option<Bytes> {
+        let known = self.0.lock().iter().rev().find(|(it, _)| it == told).map(|(_, it)| it.clone());
+        if let Some(event) = known {
+            return event;
+        }
+        let event = write().map(Bytes::from);
+        let mut written = self.0.lock();
+        if written.len() == WRITTEN_MAX {
+            written.pop_front();
+        }
+        written.push_back((told.clone(), event.clone()));
+        event
+    }
+}
 
 /// Which commits a page is about.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Wanted {
     topics: Vec<String>,
     /// Only those of this machine.
@@ -104,10 +140,10 @@ fn topics(what: &Changed) -> &'static [&'static str] {
 )]
 async fn feed(
     State(api): State<Api>,
-    Extension(Places(places)): Extension<Places>,
+    Extension(streams): Extension<Streams>,
     request: Request,
 ) -> Response {
-    let Ok(place) = places.try_acquire_owned() else {
+    let Ok(place) = streams.places.try_acquire_owned() else {
         let message = "too many pages of the console are open";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "feed-full", message)
             .with_hint("Pages are whole without it: they look again every ten seconds.")
@@ -118,7 +154,8 @@ async fn feed(
     let epoch = api.engine.feed().since().millis();
     let told = last_told(request.headers(), &pairs);
     let stream = Stream {
-        wanted: Wanted::of(&pairs),
+        wanted: Arc::new(Wanted::of(&pairs)),
+        written: streams.written,
         told: match told {
             Some((of, number)) if of == epoch => number,
             // Of an earlier process: what happened meanwhile is not known.
@@ -134,7 +171,7 @@ async fn feed(
     };
     let frames = futures_util::stream::unfold(stream, |mut stream| async move {
         let text = stream.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
+        Some((Ok::<_, Infallible>(Frame::data(text)), stream))
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -155,7 +192,8 @@ fn last_told(headers: &HeaderMap, pairs: &Pairs) -> Option<(i64, u64)> {
 /// One page that listens.
 struct Stream {
     engine: Engine,
-    wanted: Wanted,
+    wanted: Arc<Wanted>,
+    written: Arc<Written>,
     newest: watch::Receiver<u64>,
     /// When the process began: numbers of another one mean nothing.
     epoch: i64,
@@ -169,28 +207,29 @@ struct Stream {
 
 impl Stream {
     /// The next piece of the stream; `None` at shutdown.
-    async fn next(&mut self) -> Option<String> {
+    async fn next(&mut self) -> Option<Bytes> {
         if !self.has_begun {
             self.has_begun = true;
             let newest = *self.newest.borrow_and_update();
             let missed = self.news(newest).unwrap_or_default();
             // A browser waits so long before it connects again, and then says where it was, also if
             // nothing has been committed since.
-            let id = format!("{}-{}", self.epoch, self.told);
-            return Some(format!("retry: 3000\nid: {id}\n\n{missed}"));
+            let mut begin = format!("retry: 3000\nid: {}-{}\n\n", self.epoch, self.told).into_bytes();
+            begin.extend_from_slice(&missed);
+            return Some(begin.into());
         }
         let mut quiet = std::pin::pin!(tokio::time::sleep(HEARTBEAT));
         loop {
-            tokio::select! {
-                biased;
-                () = self.engine.stopped() => return None,
-                () = &mut quiet => return Some(": still here\n\n".to_owned()),
-                changed = self.newest.changed() => changed.ok()?,
-            }
             // The first commit after a quiet time is told at once, what follows it together.
             tokio::select! {
                 () = self.engine.stopped() => return None,
                 () = tokio::time::sleep_until(self.spoke_at + TOGETHER) => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.engine.stopped() => return None,
+                () = &mut quiet => return Some(Bytes::from_static(b": still here\n\n")),
+                changed = self.newest.changed() => changed.ok()?,
             }
             let newest = *self.newest.borrow_and_update();
             if let Some(news) = self.news(newest) {
@@ -200,32 +239,42 @@ impl Stream {
         }
     }
 
-    /// The event about what was committed since the last look; `None` if this page is not about it.
-    fn news(&mut self, newest: u64) -> Option<String> {
-        let committed = self.engine.feed().after(self.told);
-        self.told = committed.as_ref().and_then(|all| all.last()).map_or(newest, |it| it.number);
-        let id = format!("{}-{}", self.epoch, self.told);
-        let Some(committed) = committed else {
-            return Some(format!("event: reload\nid: {id}\ndata: {{}}\n\n"));
-        };
-        let mut changed: BTreeMap<Changed, u64> = BTreeMap::new();
-        for it in committed.into_iter().filter(|it| self.wanted.includes(it)) {
+    /// The event about what was committed since the last look, up to a number; `None` if this page is
+    /// not about it.
+    fn news(&mut self, newest: u64) -> Option<Bytes> {
+        let told = Told { after: self.told, newest, wanted: self.wanted.clone() };
+        self.told = newest;
+        self.written.event(&told, || {
+            let committed = self.engine.feed().after(told.after);
+            event(committed, &told, self.epoch)
+        })
+    }
+}
+
+/// An event about those of the commits that are told of; `None` if there are none. If some are forgotten, it
+/// says that everything is to be looked at.
+fn event(committed: Option<Vec<Committed>>, told: &Told, epoch: i64) -> Option<String> {
+    let reload = || Some(format!("event: reload\nid: {epoch}-{}\ndata: {{}}\n\n", told.newest));
+    let Some(committed) = committed else { return reload() };
+    let mut changed: BTreeMap<Changed, u64> = BTreeMap::new();
+    for it in committed {
+        if it.number <= told.newest && told.wanted.includes(&it) {
             changed.insert(it.what, it.version);
         }
-        if changed.is_empty() {
-            return None;
-        }
-        if changed.len() > NAMED_MAX {
-            return Some(format!("event: reload\nid: {id}\ndata: {{}}\n\n"));
-        }
-        let told = changed.iter().map(|(what, version)| {
-            let id = match what {
-                Changed::Machine(id) => Some(id),
-                Changed::Documents => None,
-            };
-            json!({ "topic": topics(what)[0], "id": id, "version": version })
-        });
-        let data = serde_json::Value::from(told.collect::<Vec<_>>());
-        Some(format!("event: commit\nid: {id}\ndata: {data}\n\n"))
     }
+    if changed.is_empty() {
+        return None;
+    }
+    if changed.len() > NAMED_MAX {
+        return reload();
+    }
+    let named = changed.iter().map(|(what, version)| {
+        let id = match what {
+            Changed::Machine(id) => Some(id),
+            Changed::Documents => None,
+        };
+        json!({ "topic": topics(what)[0], "id": id, "version": version })
+    });
+    let data = serde_json::Value::from(named.collect::<Vec<_>>());
+    Some(format!("event: commit\nid: {epoch}-{}\ndata: {data}\n\n", told.newest))
 }

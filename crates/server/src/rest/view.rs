@@ -42,8 +42,8 @@ pub fn task(state: &Execution, task: &Task, lens: Lens<'_>) -> Json {
 /// and nothing is masked.
 pub fn task_with_input(state: &Execution, task: &Task, input: Json, lens: Lens<'_>) -> Json {
     let shown = Shown::new(state, lens);
-    let output_data = state.output_of(task);
-    Json::of(&TaskView { input_data: input, output_data, ..shown.task(task) })
+    let output_data = Some(state.output_of(task));
+    Json::of(&TaskView { input_data: Some(input), output_data, ..shown.task(task) })
 }
 
 /// An execution as clients see it: the protocol's `Workflow`. Without tasks its list is empty.
@@ -63,13 +63,23 @@ pub fn describe(state: &Execution) -> Json {
     workflow(state, true, Lens { now: state.updated_at, engine: None })
 }
 
-/// A page of the tasks whose shown status `keep` lets pass, and the number of them all: the
+/// A part of the tasks of an execution.
+#[derive(Clone, Copy)]
+pub struct Slice {
+    /// Tasks before it.
+    pub start: usize,
+    /// Tasks of it at most.
+    pub count: usize,
+    /// Whether each has its payloads and its definitions: they are most of what is sent.
+    pub payloads: bool,
+}
+
+/// A slice of the tasks whose shown status `keep` lets pass, and the number of them all: the
 /// protocol's `SearchResult<Task>`.
 pub fn tasks(
     state: &Execution,
     lens: Lens<'_>,
-    start: usize,
-    count: usize,
+    slice: Slice,
     keep: impl Fn(TaskStatus) -> bool,
 ) -> Json {
     #[derive(Serialize)]
@@ -78,9 +88,10 @@ pub fn tasks(
         total_hits: usize,
         results: Vec<TaskView<'a>>,
     }
-    let shown = Shown::new(state, lens);
+    let shown = Shown { payloads: slice.payloads, ..Shown::new(state, lens) };
     let kept: Vec<&Task> = state.tasks().filter(|task| keep(shown.standing(task).0)).collect();
-    let results = kept.iter().skip(start).take(count).map(|task| shown.task(task)).collect();
+    let slice = kept.iter().skip(slice.start).take(slice.count);
+    let results = slice.map(|task| shown.task(task)).collect();
     Json::of(&Found { total_hits: kept.len(), results })
 }
 
@@ -94,6 +105,8 @@ pub(super) fn task_list(state: &Execution, lens: Lens<'_>) -> Json {
 struct Shown<'a> {
     state: &'a Execution,
     lens: Lens<'a>,
+    /// Whether tasks are shown with their payloads and definitions.
+    payloads: bool,
     /// Every place of the definition that holds others, whole: nodes keep only their own fields.
     whole: OnceCell<HashMap<&'a str, &'a WorkflowTask>>,
     /// Places written so far, by reference name without suffixes.
@@ -111,7 +124,13 @@ struct Place {
 
 impl<'a> Shown<'a> {
     fn new(state: &'a Execution, lens: Lens<'a>) -> Self {
-        Self { state, lens, whole: OnceCell::new(), places: RefCell::default() }
+        Self {
+            state,
+            lens,
+            payloads: true,
+            whole: OnceCell::new(),
+            places: RefCell::default(),
+        }
     }
 
     /// Status and begin of a task. A built-in task that runs in this process is in progress, also
@@ -130,7 +149,9 @@ impl<'a> Shown<'a> {
     fn task(&self, task: &'a Task) -> TaskView<'a> {
         let state = self.state;
         let policy = state.policy_of(task);
-        let place = self.place(task);
+        let place = self.payloads.then(|| self.place(task));
+        let (workflow_task, task_definition) =
+            place.map(|place| (place.workflow_task, place.task_definition)).unzip();
         let (status, started_at) = self.standing(task);
         let closed = status.is_closed();
         let callback_after_seconds = match started_at {
@@ -144,7 +165,7 @@ impl<'a> Shown<'a> {
         TaskView {
             task_type: &task.task_type,
             status: status.as_str(),
-            input_data: state.shown(&self.input_of(task)),
+            input_data: self.payloads.then(|| state.shown(&self.input_of(task))),
             reference_task_name: &task.reference,
             retry_count: task.attempt,
             seq: task.sequence,
@@ -169,8 +190,8 @@ impl<'a> Shown<'a> {
             reason_for_incompletion: task.reason.as_deref(),
             callback_after_seconds,
             worker_id: task.worker.as_deref().filter(|worker| !worker.is_empty()),
-            output_data: state.shown(&state.output_of(task)),
-            workflow_task: place.workflow_task,
+            output_data: self.payloads.then(|| state.shown(&state.output_of(task))),
+            workflow_task,
             domain: task.domain.as_deref(),
             rate_limit_per_frequency: policy.map_or(0, |policy| policy.rate_limit_per_frequency),
             rate_limit_frequency_in_seconds: policy
@@ -186,7 +207,7 @@ impl<'a> Shown<'a> {
             execution_metadata: task.metadata.clone().unwrap_or_default(),
             queue_wait_time: self.waited(task, started_at),
             loop_over_task: iteration_of(task) > 0,
-            task_definition: place.task_definition,
+            task_definition,
         }
     }
 
@@ -386,7 +407,8 @@ fn with_members(object: &Json, added: &[(&str, Json)]) -> Json {
 struct TaskView<'a> {
     task_type: &'a str,
     status: &'static str,
-    input_data: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_data: Option<Json>,
     reference_task_name: &'a str,
     retry_count: u32,
     seq: u32,
@@ -413,8 +435,10 @@ struct TaskView<'a> {
     callback_after_seconds: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     worker_id: Option<&'a str>,
-    output_data: Json,
-    workflow_task: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_data: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workflow_task: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     domain: Option<&'a str>,
     rate_limit_per_frequency: i32,
@@ -432,7 +456,8 @@ struct TaskView<'a> {
     execution_metadata: Json,
     queue_wait_time: i64,
     loop_over_task: bool,
-    task_definition: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_definition: Option<Json>,
 }
 
 /// The protocol's `Workflow`.

@@ -305,6 +305,9 @@ async fn every_address_answers_with_a_whole_page_that_is_small() {
     assert!(needed.contains("href=\"/console/monitors/web\">web</a>"), "{needed}");
     let quiet = browser.get("/console/monitors/web").await.text;
     assert!(quiet.contains("Quiet while down"), "{quiet}");
+    // Who was told is a press away from all that they were told of.
+    let incidents = browser.get("/console/incidents").await.text;
+    assert!(incidents.contains("?q=receiver%3Anoc\">receiver:noc</a>"), "{incidents}");
     // Links of a page lead to pages.
     let now = browser.get("/console/").await.text;
     assert!(now.contains("no worker has polled <code>load</code>"), "{now}");

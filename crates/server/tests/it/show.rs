@@ -534,6 +534,25 @@ async fn tasks_are_listed_by_page_and_status() {
 }
 
 #[tokio::test]
+async fn tasks_are_listed_without_their_payloads_on_request() {
+    let server = Server::new().await;
+    server.register(line("three", &["a", "b", "c"])).await;
+    let id = server.start("three", &json!({ "rows": "x".repeat(10_000) })).await;
+    let slice = async |query: &str| {
+        server.get(&format!("/api/workflow/{id}/tasks{query}")).await.ok()["results"][0].clone()
+    };
+    let (whole, bare) = (slice("").await, slice("?payloads=false").await);
+    assert_eq!(slice("?payloads=true").await, whole);
+    let mut expected = whole.as_object().expect("a task").clone();
+    for left_out in ["inputData", "outputData", "workflowTask", "taskDefinition"] {
+        assert!(expected.remove(left_out).is_some(), "{left_out} is in {whole}");
+    }
+    assert_eq!(bare, Value::from(expected));
+    let message = server.get(&format!("/api/workflow/{id}/tasks?payloads=no")).await.failed(400);
+    assert!(message.contains("true or false"), "{message}");
+}
+
+#[tokio::test]
 async fn executions_are_found_by_correlation_id() {
     let server = Server::new().await;
     server.register(json!([line("orders", &["pack"]), waiting("w")])).await;

@@ -1,6 +1,7 @@
 //! The web console over a filled store: how soon its pages come, how large they are, how soon an open page
-//! shows what was committed, and what many open pages cost.
+//! shows what was committed, and what many open pages cost; and how soon a browser paints them.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -24,8 +25,8 @@ const ITERATIONS: usize = 10_000;
 const LOOKS: usize = 100;
 /// Looks at pages that are slow are fewer.
 const LOOKING: Duration = Duration::from_secs(3);
-/// Pages that are open: with their ends in two processes, as many as files that may be open usually allow.
-const PAGES: usize = 900;
+/// Pages that are open.
+const PAGES: usize = 1000;
 /// Messages that an event handler has taken.
 const EVENTS: usize = 100_000;
 /// How many of them are written at once.
@@ -38,6 +39,36 @@ const LOOKERS: usize = 32;
 const COMMITS: usize = 40;
 /// How long commits go on, a hundred a second.
 const BUSY: Duration = Duration::from_secs(4);
+
+/// What the test that looks at pages in a browser says of each, and under which name it is measured.
+const PAINTS: [(&str, &str); 8] = [
+    ("help", "first paint, help, no data"),
+    ("now", "first paint, Now"),
+    ("incident", "first paint, an incident"),
+    ("runs", "first paint, 50 runs"),
+    ("monitors", "first paint, 50 of 2,000 monitors"),
+    ("graph", "first paint, a graph of 400 boxes"),
+    ("phone_read", "400 kbit/s, 400 ms: an incident is readable"),
+    ("phone_done", "400 kbit/s, 400 ms: it is acknowledged"),
+];
+
+/// Looks at pages of the release binary in a real browser.
+pub(super) fn paint(samples: &mut Samples) -> anyhow::Result<()> {
+    let looks = ["test", "--package", "nightbell", "--test", "it", "paints::", "--"];
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(looks).args(["--ignored", "--nocapture"]);
+    command.env("NIGHTBELL_TEST_BINARY", super::server::binary());
+    let looked = command.output().context("cargo does not start")?;
+    let said = String::from_utf8_lossy(&looked.stderr);
+    ensure!(looked.status.success(), "the browser shows no pages: {said}");
+    for (name, what) in PAINTS {
+        let line = said.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(": median "));
+        let median = line.and_then(|line| line.split(' ').next()?.parse().ok());
+        samples.take(&format!("paint.{name}"), median.with_context(|| format!("no '{what}'"))?);
+    }
+    Ok(())
+}
 
 /// Opens pages one after the other, then many at once.
 pub(super) async fn open(filled: &Filled, samples: &mut Samples) -> anyhow::Result<()> {

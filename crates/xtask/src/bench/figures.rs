@@ -56,7 +56,7 @@ const fn at_most(
 }
 
 /// All figures, in groups, in the order of the report.
-pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
+pub(super) const GROUPS: [(&str, &[Figure]); 16] = [
     (
         "The disk",
         &[
@@ -330,20 +330,45 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
             ),
             at_most("console.later", "the largest of these pages, compressed", "KiB", 15.0, 8.0),
             at_most("console.elements", "most elements of one of them", "", 3_000.0, 1_500.0),
-            at_most("console.told.p50", "commit → changed page, 900 open, p50", "ms", 150.0, 60.0),
+            at_most("console.told.p50", "commit → changed page, 1,000 open, p50", "ms", 150.0, 60.0),
             at_most("console.told.p99", "… p99", "ms", 500.0, 250.0),
             at_most("console.each", "memory of one open page", "KiB", 32.0, 16.0),
             at_most(
                 "console.streams_cpu",
-                "processor for 900, 100 commits/s, of a core",
+                "processor for 1,000, 100 commits/s, of a core",
                 "%",
                 10.0,
                 5.0,
             ),
-            plain("console.again", "900 look again at once, until the last has it", "ms"),
+            plain("console.again", "1,000 look again at once, until the last has it", "ms"),
             plain("console.again_cpu", "… processor", "ms"),
-            plain("console.rate", "workflows started with 900 open pages", "/s"),
+            plain("console.rate", "workflows started with 1,000 open pages", "/s"),
             at_most("console.rate_lost", "fewer than with none", "%", 5.0, 1.0),
+        ],
+    ),
+    (
+        "What a browser paints first: warm, 1,280 pixels wide, the median of 20 looks in each round",
+        &[
+            plain("paint.help", "help, no data", "ms"),
+            at_most("paint.now", "Now", "ms", 100.0, 60.0),
+            at_most("paint.incident", "an incident", "ms", 100.0, 60.0),
+            at_most("paint.runs", "50 runs", "ms", 100.0, 60.0),
+            at_most("paint.monitors", "50 of 2,000 monitors", "ms", 100.0, 60.0),
+            at_most("paint.graph", "a graph of 400 boxes", "ms", 150.0, 80.0),
+            at_most(
+                "paint.phone_read",
+                "cold, on a phone at 400 kbit/s and 400 ms: an incident is readable",
+                "ms",
+                2_500.0,
+                2_000.0,
+            ),
+            at_most(
+                "paint.phone_done",
+                "… it is acknowledged after the press",
+                "ms",
+                1_500.0,
+                1_000.0,
+            ),
         ],
     ),
     (

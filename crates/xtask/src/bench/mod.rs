@@ -33,13 +33,14 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "disk",
     "engine",
     "remote",
     "orchestration",
     "stored",
     "console",
+    "paints",
     "timers",
     "growth",
     "monitors",
@@ -111,6 +112,7 @@ async fn measure(
             Some(filled) => console::open(filled, samples).await,
             None => Ok(()),
         },
+        "paints" => console::paint(samples),
         "timers" => timers::waits(samples).await,
         "monitors" => monitors::watch(samples).await,
         "alerts" => alerts::fire(samples).await,

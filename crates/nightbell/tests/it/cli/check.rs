@@ -1,5 +1,7 @@
 //! `nightbell check`: mistakes are found in files, by file, line and word, before anything runs.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 
 use crate::stand_in::{Nightbell, Outcome, StandIn};
@@ -72,6 +74,7 @@ fn slips_are_found_by_file_line_and_word() {
         .file("monitors.yaml", MONITORS)
         .file("nightly.json", NIGHTLY)
         .file("jobs.yaml", "jobs: {}\n")
+        .file("more.YAML", MONITORS)
         .run()
         .exits(1);
     let expected = [
@@ -89,6 +92,7 @@ fn slips_are_found_by_file_line_and_word() {
         ("monitors.yaml:12", "label-without-route", "dta"),
         ("monitors.yaml:13", "unknown-column", "los"),
         ("monitors.yaml:15", "unknown-schedule", "nigthly"),
+        ("more.YAML", "file-not-read", "capitals"),
         ("nightly.json:1", "clock-change", "02:30"),
         ("nightly.json:3", "unknown-workflow", "ordres"),
     ];
@@ -101,6 +105,20 @@ fn slips_are_found_by_file_line_and_word() {
         assert!(outcome.stdout.lines().any(is_it), "{place} {code} {word}: {}", outcome.stdout);
     }
     assert_eq!(outcome.stdout.lines().count(), expected.len(), "{}", outcome.stdout);
+}
+
+/// Whoever looks at files needs no login, so a damaged one is no obstacle; whoever asks a server does.
+#[test]
+fn a_damaged_login_stops_only_what_asks_a_server() {
+    let logins = tempfile::tempdir().expect("a folder");
+    let login = logins.path().join("http___127.0.0.1_8080_api.json");
+    std::fs::write(&login, "{").expect("a file");
+    std::fs::set_permissions(&login, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let logins = logins.path().to_str().expect("a path");
+    let kept = |command: Nightbell| command.env("NIGHTBELL_LOGIN_DIR", logins);
+    kept(check(&["."])).file("ring.json", RING).run().exits(0);
+    let asks = kept(Nightbell::new(&["workflow", "list"])).run();
+    assert!(asks.exits(1).stderr.contains("is damaged"), "it asks with the login");
 }
 
 #[test]

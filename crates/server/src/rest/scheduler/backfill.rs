@@ -51,7 +51,12 @@ enum Redo {
 
 impl Params {
     fn stretch(&self) -> Result<(Timestamp, Timestamp), Problem> {
-        Ok((instant("from", &self.from)?, instant("to", &self.to)?))
+        let (from, to) = (instant("from", &self.from)?, instant("to", &self.to)?);
+        if from > to {
+            let (message, hint) = ("'to' is before 'from'", "Exchange the two.");
+            return Err(flawed("to", message.to_owned(), hint.to_owned()));
+        }
+        Ok((from, to))
     }
 
     fn redo(&self) -> Result<Redo, Problem> {
@@ -80,6 +85,7 @@ fn choice(parameter: &str, given: &str, names: &str) -> Problem {
     params(("name" = String, Path, description = "The name of the schedule"), Params),
     responses(
         (status = 200, description = "`count`, `first` and `last` of what would run, whether there are `more` than are counted, and how many are `leftOut` because they have run", body = serde_json::Value),
+        (status = 400, description = "A time cannot be read, or the last is before the first"),
         (status = 404, description = "Not found"),
     )
 )]

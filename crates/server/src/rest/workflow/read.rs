@@ -22,7 +22,7 @@ use crate::rest::extract::{
     unknown_workflow,
 };
 use crate::rest::metadata::apart;
-use crate::rest::view::{self, Lens};
+use crate::rest::view::{self, Lens, Slice};
 
 pub(super) fn routes() -> Routes {
     let read = || Permission::Read.within(&[Resource::Workflow]);
@@ -193,6 +193,7 @@ async fn get_workflow_status(
         ("start" = Option<u32>, Query, description = "Tasks to skip; default 0"),
         ("count" = Option<u32>, Query, description = "Tasks to list; default 15"),
         ("status" = Option<Vec<String>>, Query, description = "Only tasks of these statuses"),
+        ("payloads" = Option<bool>, Query, description = "`false` leaves out `inputData`, `outputData`, `workflowTask` and `taskDefinition`; default `true`"),
     ),
     responses((status = 200, description = "One page, and the total number", body = serde_json::Value))
 )]
@@ -203,15 +204,20 @@ async fn list_workflow_tasks(
     RawQuery(pairs): RawQuery,
 ) -> Result<LargeAnswer, Problem> {
     scope.must_cover_run(&api.engine, &id).await?;
-    let (mut start, mut count, mut statuses) = (0, 15, Vec::new());
+    let mut slice = Slice { start: 0, count: 15, payloads: true };
+    let mut statuses = Vec::new();
     for (name, value) in &pairs {
         let number = || {
             let wrong = |_| Problem::bad_request(format!("'{name}' must be a whole number from 0"));
             value.trim().parse::<usize>().map_err(wrong)
         };
         match name.as_str() {
-            "start" => start = number()?,
-            "count" => count = number()?,
+            "start" => slice.start = number()?,
+            "count" => slice.count = number()?,
+            "payloads" => {
+                let wrong = |_| Problem::bad_request("'payloads' must be true or false");
+                slice.payloads = value.trim().parse().map_err(wrong)?;
+            }
             "status" => {
                 for word in value.split(',') {
                     statuses.push(task_status(word)?);
@@ -223,11 +229,11 @@ async fn list_workflow_tasks(
     let lens = Lens::of(&api.engine);
     let keep = |status| statuses.is_empty() || statuses.contains(&status);
     // Of a large execution a small page is no large answer.
-    let share = match count {
+    let share = match slice.count {
         0..=TASKS_UNCOUNTED => Share::default(),
-        _ => room_for(&api, &id, true).await?,
+        _ => room_for(&api, &id, slice.payloads).await?,
     };
-    let look = |state: &Execution| view::tasks(state, lens, start, count, keep);
+    let look = |state: &Execution| view::tasks(state, lens, slice, keep);
     Ok(LargeAnswer(show(&api.engine, &id, look).await?, share))
 }
 
