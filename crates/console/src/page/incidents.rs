@@ -6,7 +6,7 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown};
+use super::{Page, Shown, refused};
 use crate::piece;
 use crate::shell::Place;
 use crate::value::{at, count, cut, list, plain, said, text};
@@ -35,7 +35,19 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let monitor = asked.get("monitor").unwrap_or_default();
     let words = asked.get("q").unwrap_or_default();
     let start: u64 = asked.get("start").and_then(|it| it.parse().ok()).unwrap_or(0);
-    let path = format!("{}&start={start}&size={SIZE}", incident_search::question(asked)?);
+    let find = html! {
+        form.acts method="get" role="search" {
+            (piece::field("q", "Severity, label, receiver or words", words, "severity:critical label:team=data receiver:noc words"))
+            (piece::field("monitor", "Monitor", monitor, "name, or several separated by commas"))
+            input type="hidden" name="state" value=(state);
+            button { "Find" }
+        }
+    };
+    let question = match incident_search::question(asked) {
+        Ok(question) => question,
+        Err(wrong) => return Ok(refused(Place::Incidents, "Incidents", &find, &wrong)),
+    };
+    let path = format!("{question}&start={start}&size={SIZE}");
     let found = cx.get(&path).await?;
     let total = count(&found, "totalHits");
     let rows: Vec<&Value> = list(&found, "results").iter().collect();
@@ -46,12 +58,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let body = html! {
         (facets(cx, state, words))
         (seen(cx, &rows, words))
-        form.acts method="get" role="search" {
-            (piece::field("q", "Severity, label, receiver or words", words, "severity:critical label:team=data receiver:noc words"))
-            (piece::field("monitor", "Monitor", monitor, "name, or several separated by commas"))
-            input type="hidden" name="state" value=(state);
-            button { "Find" }
-        }
+        (find)
         p.faint { (piece::counted(total, found["exact"] != false)) " in all · " a href="/console/silences" { "Silences" } " · " a href="/console/deliveries" { "Deliveries" } " · " a href="/console/receivers" { "Receivers" } }
         @if rows.is_empty() {
             @if words.is_empty() && monitor.is_empty() && state.is_empty() {

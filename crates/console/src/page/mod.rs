@@ -54,7 +54,7 @@ mod task;
 mod timeline;
 
 use http::StatusCode;
-use maud::html;
+use maud::{Markup, html};
 pub(crate) use status::Made;
 
 use crate::shell::{Page, Place};
@@ -129,6 +129,12 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
 fn missing(cx: &Context<'_>) -> Failure {
     Failure::missing(format!("There is no page at {}", cx.visit.path()))
         .with_hint("The navigation above leads to every place of the console.")
+}
+
+/// A list whose search is refused: the form with what was typed, and what is wrong with it.
+fn refused(place: Place, title: &str, find: &Markup, wrong: &Failure) -> Page {
+    let body = html! { (find) (piece::refusal(wrong)) };
+    Page { status: wrong.status, ..Page::new(place, title, body) }
 }
 
 /// The page of a failure: what, where, and what to do next.

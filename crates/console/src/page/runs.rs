@@ -10,7 +10,7 @@ use kernel::graph::Execution;
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
 
-use super::{Page, Shown, facets, run};
+use super::{Page, Shown, facets, refused, run};
 use crate::clock::{bytes, length};
 use crate::shell::Place;
 use crate::value::cut;
@@ -35,7 +35,10 @@ const ACTS: [(&str, &str); 4] =
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let asked = &cx.visit.query;
     let typed = asked.get("q").unwrap_or_default();
-    let mut question = Question::read(typed, cx.clock.now)?;
+    let mut question = match Question::read(typed, cx.clock.now) {
+        Ok(question) => question,
+        Err(wrong) => return Ok(refused(Place::Runs, "Runs", &find(cx, typed), &wrong.into())),
+    };
     let stuck = cx.engine.queues().stuck(cx.clock.now);
     let is_cut = question.resolve(&stuck);
     let store = cx.engine.store();
@@ -51,16 +54,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         format!("/console/runs{}", asked.with(&[("after", &mark)]))
     });
     let body = html! {
-        form.acts method="get" role="search" {
-            (piece::field("q", "Status, name or words", typed, "status:RUNNING name:nightly* words"))
-            button { "Find" }
-            p.faint { "Saved: "
-                @for (name, query) in SAVED { a href={ "/console/runs?q=" (encoded(query)) } { (name) } " " }
-                a href={ "/console/runs?q=" (encoded(&failed_today(cx))) } { "failed today" } " "
-                "· " a href="/console/batches" { "Batches" }
-                @if cx.may(Permission::Run) { " · " a href="/console/definitions" { "Start a workflow" } }
-            }
-        }
+        (find(cx, typed))
         (facets::choices(cx, &question, typed, &stuck).await?)
         (facets::hours(cx, &question, typed).await?)
         @if is_cut {
@@ -87,6 +81,22 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     };
     let json = format!("/api/workflow/search?size={ROWS}&{asked}");
     Ok(page.same_as(json, "nightbell run list").on("run"))
+}
+
+/// The form of the search, and searches that are kept.
+fn find(cx: &Context<'_>, typed: &str) -> Markup {
+    html! {
+        form.acts method="get" role="search" {
+            (piece::field("q", "Status, name or words", typed, "status:RUNNING name:nightly* words"))
+            button { "Find" }
+            p.faint { "Saved: "
+                @for (name, query) in SAVED { a href={ "/console/runs?q=" (encoded(query)) } { (name) } " " }
+                a href={ "/console/runs?q=" (encoded(&failed_today(cx))) } { "failed today" } " "
+                "· " a href="/console/batches" { "Batches" }
+                @if cx.may(Permission::Run) { " · " a href="/console/definitions" { "Start a workflow" } }
+            }
+        }
+    }
 }
 
 /// How many have begun since the newest that is shown, where the list is kept as it was: whoever has scrolled into

@@ -214,7 +214,8 @@ impl Stream {
             let missed = self.news(newest).unwrap_or_default();
             // A browser waits so long before it connects again, and then says where it was, also if
             // nothing has been committed since.
-            let mut begin = format!("retry: 3000\nid: {}-{}\n\n", self.epoch, self.told).into_bytes();
+            let mut begin =
+                format!("retry: 3000\nid: {}-{}\n\n", self.epoch, self.told).into_bytes();
             begin.extend_from_slice(&missed);
             return Some(begin.into());
         }

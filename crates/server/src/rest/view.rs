@@ -124,13 +124,7 @@ struct Place {
 
 impl<'a> Shown<'a> {
     fn new(state: &'a Execution, lens: Lens<'a>) -> Self {
-        Self {
-            state,
-            lens,
-            payloads: true,
-            whole: OnceCell::new(),
-            places: RefCell::default(),
-        }
+        Self { state, lens, payloads: true, whole: OnceCell::new(), places: RefCell::default() }
     }
 
     /// Status and begin of a task. A built-in task that runs in this process is in progress, also

@@ -1,5 +1,6 @@
 //! The REST API, called in process over the real engine and the reference store.
 
+mod accepted;
 mod access;
 mod admin;
 mod answering;
@@ -20,6 +21,7 @@ mod console_parts;
 mod console_runs;
 mod console_system;
 mod control;
+mod dice;
 mod durable;
 mod durable_code;
 mod elsewhere;

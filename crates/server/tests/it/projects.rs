@@ -9,6 +9,7 @@ use engine::memory::{Call, Fault, Memory};
 use engine::store::StoreError;
 use serde_json::{Value, json};
 
+use crate::dice::{Dice, seeds};
 use crate::support::{Server, line};
 
 fn file(path: &str, text: &Value) -> Value {
@@ -285,21 +286,10 @@ async fn files_with_mistakes_are_told_all_at_once_and_nothing_is_applied() {
     server.post("/api/projects/a%20b/plan", &json!({ "files": [] })).await.failed(400);
 }
 
-/// Numbers that follow from a seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
 /// A random folder: of each kind some objects, each in one of a few variants, two to a file at times.
 fn folder(dice: &mut Dice) -> Vec<Value> {
     let mut files = Vec::new();
-    for at in 0..3_u64 {
+    for at in 0..3_usize {
         let variant = dice.below(4);
         if variant > 0 {
             let tasks: Vec<String> = (0..variant).map(|it| format!("t{it}")).collect();
@@ -446,14 +436,6 @@ async fn what_the_store_broke_off_is_made_whole_by_the_next_apply() {
     panic!("it is never whole");
 }
 
-/// Seeds of a property: some, or as many as a variable says.
-fn seeds(few: u64) -> std::ops::Range<u64> {
-    0..std::env::var(SEEDS).ok().and_then(|count| count.parse().ok()).unwrap_or(few)
-}
-
-/// Names how many seeds the long forms of properties try.
-const SEEDS: &str = "NIGHTBELL_TEST_SEEDS";
-
 #[tokio::test]
 async fn plan_equals_effect_for_random_folders() {
     plan_equals_effect(0..8).await;
@@ -468,7 +450,7 @@ async fn plan_equals_effect_for_many_random_folders() {
 async fn plan_equals_effect(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let server = Server::new().await;
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut before = everything(&server).await;
         for step in 0..15 {
             let files = folder(&mut dice);

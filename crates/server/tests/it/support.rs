@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use engine::memory::Memory;
 use engine::store::Store;
+use engine::vault::Key;
 use engine::{Clock, Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
 use http_body_util::BodyExt;
 use kernel::definition::{TaskDef, parse_workflows};
@@ -192,8 +193,10 @@ impl Server {
         store: Arc<dyn Store>,
         runners: Vec<Arc<dyn TaskRunner>>,
         secrets: Vec<(&'static str, &'static str)>,
-        options: Options,
+        mut options: Options,
     ) -> Self {
+        // A server that is started anew has the key of the one before.
+        options.key.get_or_insert_with(|| Key::new([7; Key::LENGTH]));
         let parts = Parts {
             store,
             clock,

@@ -330,7 +330,13 @@ pub(super) const GROUPS: [(&str, &[Figure]); 16] = [
             ),
             at_most("console.later", "the largest of these pages, compressed", "KiB", 15.0, 8.0),
             at_most("console.elements", "most elements of one of them", "", 3_000.0, 1_500.0),
-            at_most("console.told.p50", "commit → changed page, 1,000 open, p50", "ms", 150.0, 60.0),
+            at_most(
+                "console.told.p50",
+                "commit → changed page, 1,000 open, p50",
+                "ms",
+                150.0,
+                60.0,
+            ),
             at_most("console.told.p99", "… p99", "ms", 500.0, 250.0),
             at_most("console.each", "memory of one open page", "KiB", 32.0, 16.0),
             at_most(
