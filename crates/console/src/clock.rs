@@ -90,6 +90,20 @@ impl Clock {
         }
     }
 
+    /// A sentence of the API, with the times in it as the reader has them.
+    pub(crate) fn sentence(&self, said: &str) -> Markup {
+        let time = |word: &str| {
+            let read = word.parse::<jiff::Timestamp>().ok();
+            read.map_or_else(|| html! { (word) }, |at| self.when(at.into()))
+        };
+        html! {
+            @for (number, word) in said.split(' ').enumerate() {
+                @let end = word.len() - word.ends_with([',', ';', '.']) as usize;
+                @if number > 0 { " " } (time(&word[..end])) (word[end..])
+            }
+        }
+    }
+
     /// A time that may not be there.
     pub(crate) fn maybe(&self, at: Option<Timestamp>) -> Markup {
         html! { @if let Some(at) = at { (self.when(at)) } @else { span.faint { "–" } } }
@@ -164,6 +178,19 @@ mod tests {
                 && !oslo.is_night(now.plus_seconds(8 * 3600))
         );
         assert!(utc.is_night(now.plus_seconds(11 * 3600)));
+    }
+
+    #[test]
+    fn times_in_a_sentence_are_the_readers() {
+        let now = Timestamp::from_millis(1_774_782_000_000);
+        let oslo = Clock::new(now, Some("Europe/Oslo"));
+        let said =
+            oslo.sentence("well at 2026-03-29T10:59:00Z, bad 7 s later at 2026-03-29T10:59:07Z").0;
+        assert!(
+            said.starts_with("well at <time") && said.contains(">12:59:00 CEST</time>, bad 7 s"),
+            "{said}"
+        );
+        assert_eq!(oslo.sentence("<b> 1 < 2, 3.").0, "&lt;b&gt; 1 &lt; 2, 3.");
     }
 
     #[test]

@@ -20,12 +20,17 @@ fn when(clock: &Clock, line: &Value) -> Markup {
     clock.maybe(written.map(Into::into).or_else(|| at(line, "at")))
 }
 
+/// Lines that tell of no change: who came in, what became of what was begun, and what the server writes for the
+/// ledger's own sake.
+const OTHERS: [&str; 8] =
+    ["login", "logout", "logout everywhere", "password", "outcome", "sign", "use-secret", "start"];
+
 /// A change in few words; `None` for other lines.
 pub(crate) fn change(cx: &Context<'_>, it: &Value) -> Option<Markup> {
     let line = line(it);
-    let act = said(&line, "act").filter(|act| {
-        !matches!(*act, "login" | "logout" | "logout everywhere" | "password" | "outcome")
-    })?;
+    let act = said(&line, "act").filter(|act| !OTHERS.contains(act))?;
+    // The path as it was asked for says more than that of all such requests.
+    let act = act.split_once(" /").map_or(act, |(method, _)| method);
     (text(&line, "outcome") != "refused").then(|| {
         html! {
             (when(&cx.clock, &line)) " " (act) " "

@@ -25,7 +25,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         (ways(&it, &why))
         div.two {
             div {
-                (piece::part("Changed since it was well", html! { (changed(&why)) (nearby) }))
+                (piece::part("Changed since it was well", html! { (changed(cx, &why)) (nearby) }))
                 (piece::part("Notified", told(cx, &it, &why)))
                 (piece::part("What comes next", waits(cx, &why)))
             }
@@ -220,11 +220,11 @@ fn delivery_line(delivery: &Value) -> Markup {
     }
 }
 
-fn changed(why: &Value) -> Markup {
+fn changed(cx: &Context<'_>, why: &Value) -> Markup {
     let changed = list(why, "changed");
     html! {
         @if changed.is_empty() { p.faint { "Nothing that is recorded." } }
-        ul { @for line in changed { li { (plain(line)) } } }
+        ul { @for line in changed { li { (cx.clock.sentence(&plain(line))) } } }
     }
 }
 
@@ -232,19 +232,7 @@ fn waits(cx: &Context<'_>, why: &Value) -> Markup {
     let waits = list(why, "waitsFor");
     html! {
         @if waits.is_empty() { p.faint { "Nothing: it is over." } }
-        ul { @for line in waits { li { (by_the_clock(cx, &plain(line))) } } }
-    }
-}
-
-/// A sentence of the API with its times by the reader's clock.
-fn by_the_clock(cx: &Context<'_>, sentence: &str) -> Markup {
-    html! {
-        @for word in sentence.split(' ') {
-            @match word.parse::<jiff::Timestamp>() {
-                Ok(at) => { (cx.clock.when(at.into())) " " }
-                Err(_) => { (word) " " }
-            }
-        }
+        ul { @for line in waits { li { (cx.clock.sentence(&plain(line))) } } }
     }
 }
 
