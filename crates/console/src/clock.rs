@@ -98,7 +98,7 @@ impl Clock {
         };
         html! {
             @for (number, word) in said.split(' ').enumerate() {
-                @let end = word.len() - word.ends_with([',', ';', '.']) as usize;
+                @let end = word.len() - usize::from(word.ends_with([',', ';', '.']));
                 @if number > 0 { " " } (time(&word[..end])) (word[end..])
             }
         }

@@ -57,11 +57,11 @@ struct Streams {
 
 /// Events that were written last: pages that are about the same wake up together, and are told the same.
 #[derive(Default)]
-struct Written(Mutex<VecDeque<(Told, Option<Bytes>)>>);
+struct Written(Mutex<VecDeque<(Window, Option<Bytes>)>>);
 
 /// What an event tells of: the commits after a number, up to another one, as far as they are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
+struct Window {
     after: u64,
     newest: u64,
     wanted: Arc<Wanted>,
@@ -69,8 +69,9 @@ struct Told {
 
 impl Written {
     /// The event, which is written if nobody was told the same a moment ago.
-    fn event(&self, told: &Told, write: impl FnOnce() -> Option<String>) -> Option<Bytes> {
-        let known = self.0.lock().iter().rev().find(|(it, _)| it == told).map(|(_, it)| it.clone());
+    fn event(&self, window: &Window, write: impl FnOnce() -> Option<String>) -> Option<Bytes> {
+        let known =
+            self.0.lock().iter().rev().find(|(it, _)| it == window).map(|(_, it)| it.clone());
         if let Some(event) = known {
             return event;
         }
@@ -79,7 +80,7 @@ impl Written {
         if written.len() == WRITTEN_MAX {
             written.pop_front();
         }
-        written.push_back((told.clone(), event.clone()));
+        written.push_back((window.clone(), event.clone()));
         event
     }
 }
@@ -243,23 +244,23 @@ impl Stream {
     /// The event about what was committed since the last look, up to a number; `None` if this page is
     /// not about it.
     fn news(&mut self, newest: u64) -> Option<Bytes> {
-        let told = Told { after: self.told, newest, wanted: self.wanted.clone() };
+        let window = Window { after: self.told, newest, wanted: self.wanted.clone() };
         self.told = newest;
-        self.written.event(&told, || {
-            let committed = self.engine.feed().after(told.after);
-            event(committed, &told, self.epoch)
+        self.written.event(&window, || {
+            let committed = self.engine.feed().after(window.after);
+            event(committed, &window, self.epoch)
         })
     }
 }
 
 /// An event about those of the commits that are told of; `None` if there are none. If some are forgotten, it
 /// says that everything is to be looked at.
-fn event(committed: Option<Vec<Committed>>, told: &Told, epoch: i64) -> Option<String> {
-    let reload = || Some(format!("event: reload\nid: {epoch}-{}\ndata: {{}}\n\n", told.newest));
+fn event(committed: Option<Vec<Committed>>, window: &Window, epoch: i64) -> Option<String> {
+    let reload = || Some(format!("event: reload\nid: {epoch}-{}\ndata: {{}}\n\n", window.newest));
     let Some(committed) = committed else { return reload() };
     let mut changed: BTreeMap<Changed, u64> = BTreeMap::new();
     for it in committed {
-        if it.number <= told.newest && told.wanted.includes(&it) {
+        if it.number <= window.newest && window.wanted.includes(&it) {
             changed.insert(it.what, it.version);
         }
     }
@@ -277,5 +278,5 @@ fn event(committed: Option<Vec<Committed>>, told: &Told, epoch: i64) -> Option<S
         json!({ "topic": topics(what)[0], "id": id, "version": version })
     });
     let data = serde_json::Value::from(named.collect::<Vec<_>>());
-    Some(format!("event: commit\nid: {epoch}-{}\ndata: {data}\n\n", told.newest))
+    Some(format!("event: commit\nid: {epoch}-{}\ndata: {data}\n\n", window.newest))
 }
