@@ -112,8 +112,11 @@ pub(super) fn turn(instance: &str, history: &[HistoryEvent]) -> Result<Vec<Actio
     });
     let input = input.ok_or("a history does not begin with a start")?;
     let program: Program = serde_json::from_str(&input).map_err(|error| error.to_string())?;
+    let begins = history.iter().find(|event| event.fact == Fact::OrchestratorStarted);
+    let begins = begins.ok_or("a history has no turn")?.at.millis();
     let Program { steps, total, life } = program;
-    let mut run = Run { instance, life, history, actions: Vec::new(), next: 1, events: 0, total };
+    let actions = Vec::new();
+    let mut run = Run { instance, begins, life, history, actions, next: 1, events: 0, total };
     for (at, step) in steps.iter().enumerate() {
         if matches!(step, Step::Again) {
             let steps = steps[at + 1..].to_vec();
@@ -132,6 +135,8 @@ pub(super) fn turn(instance: &str, history: &[HistoryEvent]) -> Result<Vec<Actio
 
 struct Run<'a> {
     instance: &'a str,
+    /// When the first turn of this life began.
+    begins: i64,
     /// Lives before this one.
     life: u32,
     history: &'a [HistoryEvent],
@@ -170,8 +175,11 @@ impl Run<'_> {
     }
 
     /// A name that no other request bears, of this instance or another, and that each replay gives.
+    /// SDKs make such names of the history's time, too: a child of another life of the parent has
+    /// the id of the one before, and begins at another time.
     fn name(&self) -> String {
-        format!("{}/{}/{}", self.instance, self.life, self.next)
+        let Self { instance, begins, life, next, .. } = self;
+        format!("{instance}/{begins}/{life}/{next}")
     }
 
     /// Entities are locked, hear a first and a last word, and are unlocked.
