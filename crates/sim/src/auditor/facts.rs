@@ -89,6 +89,9 @@ impl Auditor {
         if record.begun && !(again && record.is_over()) {
             return broken("begin once", format!("started while {}", record.status));
         }
+        if self.gone.contains(id) && !self.post.is_root(id) {
+            return broken("begin once", "started after it was removed");
+        }
         let hash = body["p"].as_str().unwrap_or_default();
         let Some(plan) = self.plans.get(hash) else {
             return broken("plans are pinned", format!("no plan {hash}"));
@@ -220,9 +223,14 @@ impl Auditor {
             };
         }
         let Some(child_record) = child_record else {
-            // It could not be started.
+            // It could not be started, or it was removed and cannot be tried again.
+            let could = !self.gone.contains(child) || attempt.by_hand;
             let bad = matches!(attempt.status.as_str(), "FAILED" | "COMPLETED_WITH_ERRORS");
-            return if bad { Ok(()) } else { broken(LAW, format!("{what}: {child} is not there")) };
+            return if bad && could {
+                Ok(())
+            } else {
+                broken(LAW, format!("{what}: {child} is not there"))
+            };
         };
         let fits = |ending: &String| match ending.as_str() {
             "COMPLETED" => attempt.status == "COMPLETED",

@@ -48,11 +48,16 @@ pub(super) enum Owed {
 const LAW: &str = "messages are owed";
 
 impl Post {
+    /// Whether an execution is started from outside, where nobody need know that it was removed.
+    pub(super) fn is_root(&self, id: &str) -> bool {
+        self.roots.contains(id)
+    }
+
     /// Who asked for an execution that has begun.
     pub(super) fn asker(&self, id: &str) -> Result<Option<(String, u32)>, (&'static str, String)> {
         match self.asked.get(id) {
             Some(asked) => Ok(asked.asker.clone()),
-            None if self.roots.contains(id) => Ok(None),
+            None if self.is_root(id) => Ok(None),
             None => Err(("begin once", "nobody has asked for it".to_owned())),
         }
     }

@@ -12,7 +12,7 @@ mod messages;
 mod outline;
 mod record;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,6 +89,8 @@ pub struct RowSeen {
 pub struct Auditor {
     plans: BTreeMap<String, Arc<Outline>>,
     records: BTreeMap<String, Record>,
+    /// Executions that began and are no more.
+    gone: BTreeSet<String>,
     post: Post,
 }
 
@@ -121,6 +123,13 @@ impl Auditor {
     /// An execution that is started from outside.
     pub fn root(&mut self, id: &str) {
         self.post.roots.insert(id.to_owned());
+    }
+
+    /// An execution is no more. Whoever asks it for something again learns just that.
+    pub fn removed(&mut self, id: &str) {
+        if self.records.remove(id).is_some() {
+            self.gone.insert(id.to_owned());
+        }
     }
 
     /// Judges a commit.

@@ -184,6 +184,7 @@ impl Auditor {
 
     /// The store has a machine no more.
     pub(super) fn removed(&mut self, id: &ExecutionId) {
+        self.judge.removed(id.as_str());
         self.machines.remove(id);
         self.rows.retain(|key, _| key.0 != *id);
         self.outbox.retain(|_, to| to != id);
@@ -201,7 +202,8 @@ impl Auditor {
     /// What the retention may remove has ended, and owes nothing.
     pub(super) fn pruned(&mut self, id: &ExecutionId) -> Verdict {
         let is_open = self.machines.get(id).is_some_and(|it| !it.head.closed);
-        if is_open || self.rows.keys().any(|key| key.0 == *id) {
+        let owes = self.outbox.keys().any(|key| key.sender == *id);
+        if is_open || owes || self.rows.keys().any(|key| key.0 == *id) {
             return Err(objection(id, "only what has ended is pruned", "it has not"));
         }
         self.removed(id);
