@@ -61,10 +61,24 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
 /// Each of these showed a defect of the engine once: a start whose schedule is quarantined, a message
 /// of a run that was removed before its commit was known to be written, a loop that forgot a task
 /// which an operator had reopened, monitors that were not compared with their definitions at a start
-/// because the store was away. 35212 showed one of the auditor.
+/// because the store was away, reruns from a task that was skipped before the flow came to it.
 #[test]
 fn seeds_that_found_defects_pass() {
-    for seed in [472, 989, 15_107, 22_969, 34_953, 35_212, 45_636, 56_570, 87_010, 87_878, 98_588] {
+    pass(&[472, 989, 15_107, 22_969, 25_796, 34_953, 45_636, 87_010, 87_878, 98_588]);
+}
+
+/// These showed what the auditor did not know: an incident that is bad again (35212), a permissive
+/// task in a SWITCH that is tried again beside what follows (56570, 70792), a child that was removed
+/// before it was to be tried again (72298). Or they showed what nobody outside does: one asks for ever
+/// for a key of a run that is left alone (35133), children with the same id make the same names for
+/// their requests (11745).
+#[test]
+fn seeds_that_found_defects_of_the_simulation_pass() {
+    pass(&[11_745, 35_133, 35_212, 56_570, 70_792, 72_298]);
+}
+
+fn pass(seeds: &[u64]) {
+    for &seed in seeds {
         if let Err(failure) = run(seed) {
             panic!("seed {seed}: {}", failure.objection);
         }
