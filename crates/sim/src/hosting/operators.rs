@@ -49,7 +49,8 @@ pub(super) struct Clients {
     pub(super) kept_for: u64,
     /// Milliseconds from the start in which everything goes wrong.
     pub(super) chaos_millis: i64,
-    /// Executions: their definitions, and whether somebody was told that they have begun.
+    /// Executions: their definitions, and whether somebody was told that they have begun, or are left
+    /// alone.
     roots: BTreeMap<ExecutionId, (&'static str, bool)>,
     /// What becomes of a firing while the one before has not ended.
     overlap: &'static str,
@@ -246,15 +247,17 @@ impl Life {
             let Some(start) = self.start_of(name, None) else { continue };
             let begun = self.engine.begin_at(&id, start).await;
             self.world.say(|| format!("start of {id}: {begun:?}"));
-            match begun {
-                Ok(()) | Err(Error::Rejected(Rejected::Stale(_)) | Error::Quarantined { .. }) => {
-                    if let Some(root) = self.world.state.lock().clients.roots.get_mut(&id) {
-                        root.1 = true;
-                    }
-                    return self.world.judge(|state, _| state.auditor.begun(&id));
-                }
-                Err(_) => {}
+            let has_begun = matches!(begun, Ok(()) | Err(Error::Rejected(Rejected::Stale(_))));
+            if !has_begun && !is_left_alone(&begun) {
+                continue;
             }
+            if let Some(root) = self.world.state.lock().clients.roots.get_mut(&id) {
+                root.1 = true;
+            }
+            if has_begun {
+                self.world.judge(|state, _| state.auditor.begun(&id));
+            }
+            return;
         }
     }
 
@@ -285,8 +288,7 @@ impl Life {
             let Some(start) = self.start_of(ONCE, Some(key)) else { continue };
             let begun = self.engine.begin(start, Some(IdempotencyStrategy::ReturnExisting)).await;
             self.world.say(|| format!("start of {key}: {begun:?}"));
-            if matches!(begun, Err(Error::Quarantined { .. })) {
-                // What bears the key is left alone until somebody removes it: that is an answer.
+            if is_left_alone(&begun) {
                 let mut state = self.world.state.lock();
                 state.clients.keys.get_mut(key).expect("it is one of ours").told += 1;
                 continue;
@@ -341,12 +343,17 @@ impl Life {
             let start = InstanceStart::new(ORCHESTRATOR, input, execution_id);
             let begun = self.engine.start_instance(HUB, Some(&name), start).await;
             self.world.say(|| format!("start of {id}: {begun:?}"));
-            if matches!(begun, Ok(_) | Err(Error::Rejected(_))) {
-                if let Some(root) = self.world.state.lock().clients.instances.get_mut(&name) {
-                    root.begun = true;
-                }
-                return self.world.judge(|state, _| state.auditor.begun(&id));
+            let has_begun = matches!(begun, Ok(_) | Err(Error::Rejected(_)));
+            if !has_begun && !is_left_alone(&begun) {
+                continue;
             }
+            if let Some(root) = self.world.state.lock().clients.instances.get_mut(&name) {
+                root.begun = true;
+            }
+            if has_begun {
+                self.world.judge(|state, _| state.auditor.begun(&id));
+            }
+            return;
         }
     }
 
@@ -469,6 +476,12 @@ impl Life {
             self.world.state.lock().clients.monitors_are_gone = true;
         }
     }
+}
+
+/// Whether what somebody wants to start is left alone until somebody removes it. That is an answer, but
+/// not that it has begun: the server may have ended again and again before the start was written.
+fn is_left_alone<T>(begun: &Result<T, Error>) -> bool {
+    matches!(begun, Err(Error::Quarantined { .. }))
 }
 
 /// Tasks that only somebody outside can end.

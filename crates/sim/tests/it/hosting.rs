@@ -70,11 +70,11 @@ fn seeds_that_found_defects_pass() {
 /// These showed what the auditor did not know: an incident that is bad again (35212), a permissive
 /// task in a SWITCH that is tried again beside what follows (56570, 70792), a child that was removed
 /// before it was to be tried again (72298). Or they showed what nobody outside does: one asks for ever
-/// for a key of a run that is left alone (35133), children with the same id make the same names for
-/// their requests (11745).
+/// for a key of a run that is left alone (35133) or takes a start that is left alone for begun (115598),
+/// children with the same id make the same names for their requests (11745).
 #[test]
 fn seeds_that_found_defects_of_the_simulation_pass() {
-    pass(&[11_745, 35_133, 35_212, 56_570, 70_792, 72_298]);
+    pass(&[11_745, 35_133, 35_212, 56_570, 70_792, 72_298, 115_598]);
 }
 
 fn pass(seeds: &[u64]) {
