@@ -143,6 +143,11 @@ struct Content<'a> {
     entry: &'a AuditEntry,
 }
 
+/// A search of lines; how many there are is of no interest here.
+fn lines() -> RecordSearch {
+    RecordSearch { counted_max: 0, ..RecordSearch::newest(AUDIT) }
+}
+
 /// The last line.
 #[derive(Clone, Debug)]
 struct Head {
@@ -167,7 +172,7 @@ pub struct Audit {
 impl Audit {
     /// Reads the last line.
     pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let search = RecordSearch { size: 1, ..RecordSearch::newest(AUDIT) };
+        let search = RecordSearch { size: 1, ..lines() };
         let last = store.records(&search).await?.rows.into_iter().next();
         let head = match last {
             None => Head { number: 0, hash: FIRST.to_owned(), at: Timestamp::from_millis(0) },
@@ -277,7 +282,7 @@ impl Audit {
                 before: wanted.to,
                 descending,
                 size: 1,
-                ..RecordSearch::newest(AUDIT)
+                ..lines()
             };
             self.store.records(&search).await?.rows.first().map(read).transpose()
         };
@@ -295,7 +300,7 @@ impl Audit {
         numbers: impl Iterator<Item = u64>,
     ) -> Result<Vec<AuditLine>, StoreError> {
         let keys: Vec<String> = numbers.map(key).collect();
-        let search = RecordSearch { keys, size: PAGE_MAX, ..RecordSearch::newest(AUDIT) };
+        let search = RecordSearch { keys, size: PAGE_MAX, ..lines() };
         self.store.records(&search).await?.rows.iter().map(read).collect()
     }
 
@@ -339,15 +344,14 @@ impl Audit {
     /// # Errors
     /// The store's; a damaged line.
     pub async fn after(&self, number: u64) -> Result<Vec<AuditLine>, StoreError> {
-        let oldest = RecordSearch { descending: false, size: 1, ..RecordSearch::newest(AUDIT) };
+        let oldest = RecordSearch { descending: false, size: 1, ..lines() };
         let oldest = match number {
             0 => self.store.records(&oldest).await?.rows.first().map(read).transpose()?,
             _ => None,
         };
         let first = oldest.map_or(number + 1, |line| line.number);
         let keys = (first..first.saturating_add(PAGE_MAX)).map(key).collect();
-        let search =
-            RecordSearch { keys, descending: false, size: PAGE_MAX, ..RecordSearch::newest(AUDIT) };
+        let search = RecordSearch { keys, descending: false, size: PAGE_MAX, ..lines() };
         self.store.records(&search).await?.rows.iter().map(read).collect()
     }
 }

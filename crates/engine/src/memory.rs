@@ -537,7 +537,7 @@ impl State {
         if search.descending {
             rows.reverse();
         }
-        let total = rows.len() as u64;
+        let total = (rows.len() as u64).min(search.counted_max);
         let start = usize::try_from(search.start).unwrap_or(usize::MAX);
         let page = rows.into_iter().skip(start).take(search.size.min(PAGE_MAX) as usize);
         RecordPage { total, rows: page.collect() }

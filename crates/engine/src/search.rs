@@ -158,6 +158,9 @@ pub struct RecordSearch {
     pub start: u64,
     /// Lines to answer, at most [`PAGE_MAX`].
     pub size: u64,
+    /// Where [`RecordPage::total`] ends: counting takes as long as there are lines. 0 for whoever reads no
+    /// total.
+    pub counted_max: u64,
 }
 
 impl RecordSearch {
@@ -174,6 +177,7 @@ impl RecordSearch {
             descending: true,
             start: 0,
             size: 100,
+            counted_max: u64::MAX,
         }
     }
 }
@@ -181,7 +185,7 @@ impl RecordSearch {
 /// One page of a ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordPage {
-    /// How many lines match in all.
+    /// How many lines match in all, up to [`RecordSearch::counted_max`].
     pub total: u64,
     /// The page.
     pub rows: Vec<Record>,

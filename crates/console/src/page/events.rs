@@ -57,12 +57,15 @@ async fn queues(cx: &Context<'_>) -> Result<Markup, Failure> {
     })
 }
 
+/// Lines of a handler that are counted for a page.
+const COUNTED_MAX: u64 = 10_000;
+
 /// The handlers, with how many messages each was given and how many actions came of them.
 async fn heeding(cx: &Context<'_>, handlers: &[&Value]) -> Markup {
-    let counted = cx.get("/api/event/execution").await;
+    let counted = cx.get(&format!("/api/event/execution?countMax={COUNTED_MAX}")).await;
     let figures = counted.as_ref().ok().map(|it| list(it, "results")).unwrap_or_default();
     let figure = |of: Option<&Value>, name| match of {
-        Some(it) => piece::counted(count(it, name), true),
+        Some(it) => piece::counted(count(it, name), it["exact"] != false),
         None => "?".to_owned(),
     };
     let rows: Vec<Markup> = handlers

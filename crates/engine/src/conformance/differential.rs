@@ -209,6 +209,7 @@ fn record_search(dice: &mut Dice) -> RecordSearch {
         descending: dice.one_in(2),
         start: dice.throw(3),
         size: dice.throw(9),
+        counted_max: dice.maybe(|dice| dice.throw(4)).unwrap_or(u64::MAX),
         ..RecordSearch::newest(dice.pick(&["firing", "delivery"]))
     }
 }

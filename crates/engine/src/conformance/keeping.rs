@@ -105,6 +105,8 @@ pub(super) async fn ledgers_keep_the_newest_lines(store: &dyn Store) {
     assert_eq!(listed(newest()).await, (3, "b c a".to_owned()));
     assert_eq!(listed(RecordSearch { descending: false, ..newest() }).await.1, "a c b");
     assert_eq!(listed(RecordSearch { start: 1, size: 1, ..newest() }).await, (3, "c".to_owned()));
+    assert_eq!(listed(RecordSearch { counted_max: 2, ..newest() }).await, (2, "b c a".to_owned()));
+    assert_eq!(listed(RecordSearch { counted_max: 0, ..newest() }).await, (0, "b c a".to_owned()));
     assert_eq!(listed(RecordSearch { subjects: vec!["x".into()], ..newest() }).await.1, "b a");
     assert_eq!(
         listed(RecordSearch { statuses: vec!["EXECUTED".into()], ..newest() }).await.1,

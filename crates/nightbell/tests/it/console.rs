@@ -1,10 +1,14 @@
 //! The web console in a real browser: wide and narrow, light and dark, with scripts and without.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::chromium::Chromium;
 use crate::live::Live;
@@ -58,7 +62,7 @@ const REFUSED: [(&str, &str, &str); 9] = [
 const WRONG: &str = "{ half:a wo";
 
 /// Pages below `/console/` that show no one thing in particular.
-const OTHERS: [&str; 46] = [
+const OTHERS: [&str; 51] = [
     "handover",
     "login",
     "definitions/workflow/once/2",
@@ -90,6 +94,11 @@ const OTHERS: [&str; 46] = [
     "definitions/webhook",
     "definitions/trigger",
     "definitions/schema",
+    "definitions/task/load",
+    "definitions/event/orders",
+    "definitions/trigger/jobs",
+    "definitions/trigger/jobs/edit",
+    "definitions/schema/order",
     "definitions/workflow/once/1..2",
     "definitions/workflow/etl/start",
     "definitions/workflow/etl/edit",
@@ -107,12 +116,29 @@ const OTHERS: [&str; 46] = [
     MISSING,
 ];
 
+/// Somebody's phone: where messages for it are sent, and what comes of the first one.
+async fn phone() -> (String, oneshot::Receiver<String>) {
+    let (told, message) = oneshot::channel();
+    let told = Arc::new(Mutex::new(Some(told)));
+    let take = move |body: String| async move {
+        if let Some(told) = told.lock().expect("nobody fails here").take() {
+            let _ = told.send(body);
+        }
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let router = axum::Router::new().fallback(take);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), message)
+}
+
 /// A server with something to see; the addresses of its main pages, and those of an incident and a run.
 async fn seeded() -> (Live, Vec<String>, String, String) {
-    let live = Live::start(&[]).await;
+    let live = Live::start(&["--public-url", "http://bell.test"]).await;
+    let (phone, message) = phone().await;
     let file = json!({
-        "receivers": { "noc": { "inbox": null } },
-        "routes": [ { "to": "noc" } ],
+        "receivers": { "noc": { "inbox": null }, "phone": { "ntfy": { "url": phone, "topic": "t", "ack": true } } },
+        "routes": [ { "to": ["noc", "phone"] } ],
         "monitors": {
             "backup": { "heartbeat": { "every": "1h", "key": "k-1" }, "labels": { "team": "data" } },
             "restore": { "heartbeat": { "every": "1h", "key": "k-2" } },
@@ -122,6 +148,10 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     live.post("/api/monitors", &file).await;
     let ping = live.http.post(live.url("/ping/k-1/3")).body("disk <b>full</b>").send().await;
     assert!(ping.expect("it answers").status().is_success());
+    let message = tokio::time::timeout(Duration::from_secs(30), message).await;
+    let message = message.expect("somebody is told").expect("the message comes");
+    let answer = message.split("http://bell.test").find(|it| it.starts_with("/a/"));
+    let answer = answer.and_then(|it| it.split('"').next()).expect("a link that acknowledges");
     let incidents = live.get("/api/incidents").await;
     let incident = incidents["results"][0]["id"].as_str().expect("an incident").replace('/', "%2F");
     let ping = live.http.post(live.url("/ping/k-2/3")).body("no space").send().await;
@@ -140,6 +170,18 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     let handler = json!({ "name": "orders", "event": "conductor:shop:orders", "active": true,
         "actions": [{ "action": "start_workflow", "start_workflow": { "name": "etl" } }] });
     live.post("/api/event", &handler).await;
+    let task = json!([{ "name": "load", "retryCount": 2, "ownerEmail": "a@b.c" }]);
+    live.post("/api/metadata/taskdefs", &task).await;
+    let hook = json!({ "name": "hook", "verifier": "HEADER_BASED", "sourcePlatform": "Custom",
+        "headers": { "source": "portal" }, "workflowsToStart": { "etl": 1 } });
+    let hook = live.post("/api/metadata/webhook", &hook).await["id"].clone();
+    let hook = hook.as_str().expect("an id").to_owned();
+    let trigger =
+        json!({ "name": "jobs", "method": "POST", "path": "/jobs", "start": { "name": "etl" } });
+    live.post("/api/triggers", &trigger).await;
+    let schema =
+        json!({ "name": "order", "version": 1, "type": "JSON", "data": { "type": "object" } });
+    live.post("/api/schema", &schema).await;
     let secret = live.http.put(live.url("/api/secrets/API_KEY")).json("of the shop").send().await;
     assert!(secret.expect("it answers").status().is_success());
     let silence = json!({ "name": "s", "match": { "monitor": "web" }, "for": "2h" });
@@ -171,6 +213,7 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     pages.push(format!("/console/runs/{run}/with/{former}"));
     pages.extend([
         "/status/shop".to_owned(),
+        answer.to_owned(),
         "/console/".to_owned(),
         "/console/incidents".to_owned(),
         format!("/console/incidents/{incident}"),
@@ -182,6 +225,7 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
         format!("/console/runs/{run}?view=timeline"),
         format!("/console/runs/{run}?view=history"),
         format!("/console/runs/{run}?at=1"),
+        format!("/console/definitions/webhook/{hook}"),
         "/console/schedules?down=01%3A00&up=03%3A30".to_owned(),
         format!("/console/batches/{batch}"),
         "/console/definitions/workflow/etl".to_owned(),

@@ -23,6 +23,7 @@ use kernel::{ExecutionId, MachineKind};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use utoipa_axum::routes;
 
 use crate::Api;
@@ -37,10 +38,14 @@ const STREAMS_MAX: usize = 2000;
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// Commits within this time are told together, so that no page is told more than four times a second.
 const TOGETHER: Duration = Duration::from_millis(250);
+/// Between looks at commits that a page is not about: a busy server has thousands a second of them.
+const APART: Duration = Duration::from_millis(100);
 /// Machines named in one message; when more have changed, the page is told to look at everything.
 const NAMED_MAX: usize = 100;
+/// Streams that wake up within this time are told of the same commits.
+const MOMENT: Duration = Duration::from_millis(20);
 /// Events that are kept for other streams: those of a moment, for pages of many kinds.
-const WRITTEN_MAX: usize = 32;
+const WRITTEN_MAX: usize = 64;
 
 pub(crate) fn routes() -> Routes {
     let streams =
@@ -57,7 +62,11 @@ struct Streams {
 
 /// Events that were written last: pages that are about the same wake up together, and are told the same.
 #[derive(Default)]
-struct Written(Mutex<VecDeque<(Window, Option<Bytes>)>>);
+struct Written {
+    events: Mutex<VecDeque<(Window, Option<Bytes>)>>,
+    /// Where the last window ended, and when.
+    end: Mutex<Option<(Instant, u64)>>,
+}
 
 /// What an event tells of: the commits after a number, up to another one, as far as they are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,15 +77,30 @@ struct Window {
 }
 
 impl Written {
+    /// Where a window ends that begins after a number: where another one ended a moment ago, if that is
+    /// later, so that the two are equal; otherwise at the newest commit.
+    fn end(&self, after: u64, newest: u64) -> u64 {
+        let mut end = self.end.lock();
+        match *end {
+            Some((at, number)) if number > after && number < newest && at.elapsed() < MOMENT => {
+                number
+            }
+            _ => {
+                *end = Some((Instant::now(), newest));
+                newest
+            }
+        }
+    }
+
     /// The event, which is written if nobody was told the same a moment ago.
     fn event(&self, window: &Window, write: impl FnOnce() -> Option<String>) -> Option<Bytes> {
         let known =
-            self.0.lock().iter().rev().find(|(it, _)| it == window).map(|(_, it)| it.clone());
+            self.events.lock().iter().rev().find(|(it, _)| it == window).map(|(_, it)| it.clone());
         if let Some(event) = known {
             return event;
         }
         let event = write().map(Bytes::from);
-        let mut written = self.0.lock();
+        let mut written = self.events.lock();
         if written.len() == WRITTEN_MAX {
             written.pop_front();
         }
@@ -167,7 +191,7 @@ async fn feed(
         newest,
         epoch,
         has_begun: false,
-        spoke_at: tokio::time::Instant::now(),
+        looks_at: Instant::now() + TOGETHER,
         _place: place,
     };
     let frames = futures_util::stream::unfold(stream, |mut stream| async move {
@@ -201,8 +225,8 @@ struct Stream {
     /// The last commit that was looked at.
     told: u64,
     has_begun: bool,
-    /// When it last told of commits.
-    spoke_at: tokio::time::Instant,
+    /// Before that it does not look for commits.
+    looks_at: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -225,7 +249,7 @@ impl Stream {
             // The first commit after a quiet time is told at once, what follows it together.
             tokio::select! {
                 () = self.engine.stopped() => return None,
-                () = tokio::time::sleep_until(self.spoke_at + TOGETHER) => {}
+                () = tokio::time::sleep_until(self.looks_at) => {}
             }
             tokio::select! {
                 biased;
@@ -234,9 +258,15 @@ impl Stream {
                 changed = self.newest.changed() => changed.ok()?,
             }
             let newest = *self.newest.borrow_and_update();
-            if let Some(news) = self.news(newest) {
-                self.spoke_at = tokio::time::Instant::now();
-                return Some(news);
+            let end = self.written.end(self.told, newest);
+            if end < newest {
+                // The rest is told of next.
+                self.newest.mark_changed();
+            }
+            let news = self.news(end);
+            self.looks_at = Instant::now() + if news.is_some() { TOGETHER } else { APART };
+            if news.is_some() {
+                return news;
             }
         }
     }

@@ -479,11 +479,14 @@ async fn test_connectivity(
 
 /// Counts the messages and actions of each event handler; the same as `/api/event/execution`.
 #[utoipa::path(
-    get, path = "/api/event/message", tag = "event",
+    get, path = "/api/event/message", tag = "event", params(CountParams),
     responses((status = 200, description = "One entry per handler", body = serde_json::Value))
 )]
-async fn event_statistics(state: State<Api>) -> Result<Json<Value>, Problem> {
-    event_executions(state).await
+async fn event_statistics(
+    state: State<Api>,
+    params: Query<CountParams>,
+) -> Result<Json<Value>, Problem> {
+    event_executions(state, params).await
 }
 
 /// Lists the messages of an event with the results of its handlers, newest first.
@@ -534,28 +537,46 @@ async fn event_messages(
     Ok(Json(messages.collect()))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct CountParams {
+    /// Where counts of a handler end: with more lines than that, its `exact` is false and its numbers are
+    /// the least that they can be. Default: all are counted.
+    count_max: Option<u64>,
+}
+
 /// Counts the messages and actions of each event handler.
 #[utoipa::path(
-    get, path = "/api/event/execution", tag = "event",
+    get, path = "/api/event/execution", tag = "event", params(CountParams),
     responses((status = 200, description = "One entry per handler", body = serde_json::Value))
 )]
-async fn event_executions(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+async fn event_executions(
+    State(api): State<Api>,
+    Query(CountParams { count_max }): Query<CountParams>,
+) -> Result<Json<Value>, Problem> {
+    let counted_max = count_max.map_or(u64::MAX, |most| most.saturating_add(1));
     let mut results = Vec::new();
     for handler in api.engine.event_handlers() {
         let of_handler = |statuses: &[&str]| RecordSearch {
             subjects: vec![handler.name.clone()],
             statuses: statuses.iter().map(|status| (*status).to_owned()).collect(),
             size: 0,
+            counted_max,
             ..RecordSearch::newest(LEDGER)
         };
         let all = api.engine.store().records(&of_handler(&[])).await?.total;
-        let skipped = api.engine.store().records(&of_handler(&["SKIPPED"])).await?.total;
+        let exact = all < counted_max;
+        let (all, skipped) = if exact {
+            (all, api.engine.store().records(&of_handler(&["SKIPPED"])).await?.total)
+        } else {
+            (all - 1, 0)
+        };
         // Every action of a message is a line; a skipped message is one.
         let acted = all - skipped;
         let messages = acted.div_ceil(handler.actions.len().max(1) as u64) + skipped;
         results.push(json!({
             "name": handler.name, "event": handler.event, "active": handler.active,
-            "numberOfMessages": messages, "numberOfActions": acted,
+            "numberOfMessages": messages, "numberOfActions": acted, "exact": exact,
         }));
     }
     Ok(Json(json!({ "totalHits": results.len(), "results": results })))
@@ -581,6 +602,7 @@ impl HandlingParams {
             after: since.map(|from| engine.now().plus_millis(from.saturating_neg())),
             start: self.start,
             size: self.size.unwrap_or(HANDLINGS).min(HANDLINGS_MAX),
+            counted_max: 0,
             ..RecordSearch::newest(LEDGER)
         }
     }

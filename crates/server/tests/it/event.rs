@@ -115,6 +115,13 @@ async fn a_message_by_hand_starts_a_workflow_and_is_seen() {
     assert_eq!(workflow["event"], "conductor:w:e");
     let listed = server.send(Method::GET, "/api/event/execution", String::new()).await.ok();
     assert_eq!(listed["results"][0]["numberOfMessages"], 1);
+    assert_eq!(listed["results"][0]["exact"], true);
+    let bounded = server.get("/api/event/execution?countMax=0").await.ok();
+    assert_eq!(
+        (&bounded["results"][0]["numberOfMessages"], &bounded["results"][0]["exact"]),
+        (&json!(0), &json!(false)),
+        "at least none"
+    );
     assert_eq!(listed["results"][0]["numberOfActions"], 1);
     let nameless = server.send(Method::POST, "/api/event/handleIncomingEvent", "{}".into()).await;
     assert_eq!(nameless.failed(400), "the message names no event");

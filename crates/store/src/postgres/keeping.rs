@@ -111,7 +111,7 @@ pub(super) fn trim_records(schema: &str, each_max: u64) -> Statement<'static> {
     Statement::new(sql, values)
 }
 
-/// The page of a ledger, and the count of all that match.
+/// The page of a ledger, and the count of all that match, up to the bound of the search.
 pub(super) fn records(schema: &str, search: &RecordSearch) -> [Statement<'static>; 2] {
     let mut condition = "ledger = $1".to_owned();
     let mut given: Vec<Given> = vec![Given::Text(search.ledger.to_owned())];
@@ -146,7 +146,12 @@ pub(super) fn records(schema: &str, search: &RecordSearch) -> [Statement<'static
         "SELECT key, subject, at, status, body FROM {schema}.record WHERE {condition} \
          ORDER BY {order} LIMIT {size} OFFSET {start}"
     );
-    let count = format!("SELECT count(*) FROM {schema}.record WHERE {condition}");
+    let count = match i64::try_from(search.counted_max) {
+        Err(_) => format!("SELECT count(*) FROM {schema}.record WHERE {condition}"),
+        Ok(most) => format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {schema}.record WHERE {condition} LIMIT {most}) some"
+        ),
+    };
     let bound = || given.iter().map(Given::bind).collect();
     [Statement::new(page, bound()), Statement::new(count, bound())]
 }

@@ -67,9 +67,7 @@ pub(super) fn search(
             values.push(Value::Integer(at.millis()));
         }
     }
-    let total: i64 = connection
-        .prepare_cached(&format!("SELECT count(*) FROM record WHERE {condition}"))?
-        .query_row(params_from_iter(values.iter()), |row| row.get(0))?;
+    let total = count(connection, &condition, &mut values, search.counted_max)?;
     let order = if search.descending { "at DESC, id DESC" } else { "at, id" };
     let page = format!(
         "SELECT key, subject, at, status, body FROM record WHERE {condition} \
@@ -81,7 +79,31 @@ pub(super) fn search(
     let rows = page.query_map(params_from_iter(values.iter()), |row| {
         record(row, connection, words, search.ledger)
     })?;
-    Ok(RecordPage { total: total as u64, rows: rows.collect::<rusqlite::Result<_>>()? })
+    Ok(RecordPage { total, rows: rows.collect::<rusqlite::Result<_>>()? })
+}
+
+/// How many lines there are, up to a bound.
+fn count(
+    connection: &Connection,
+    condition: &str,
+    values: &mut Vec<Value>,
+    most: u64,
+) -> rusqlite::Result<u64> {
+    let number = |row: &Row<'_>| row.get::<_, i64>(0).map(i64::unsigned_abs);
+    let Ok(most) = i64::try_from(most) else {
+        let all = format!("SELECT count(*) FROM record WHERE {condition}");
+        let mut all = connection.prepare_cached(&all)?;
+        return all.query_row(params_from_iter(values.iter()), number);
+    };
+    if most == 0 {
+        return Ok(0);
+    }
+    let some = format!("SELECT count(*) FROM (SELECT 1 FROM record WHERE {condition} LIMIT ?)");
+    let mut some = connection.prepare_cached(&some)?;
+    values.push(Value::Integer(most));
+    let counted = some.query_row(params_from_iter(values.iter()), number);
+    values.pop();
+    counted
 }
 
 fn record(
