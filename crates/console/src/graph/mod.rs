@@ -95,7 +95,11 @@ impl Standing {
             let class = Class::of(task.status);
             let place = &state.authored_place(task).reference;
             let is_own = *place == state.node_of(task).reference;
-            let count = standing.0.entry(place.to_string()).or_default();
+            // A loop has many tasks at one place.
+            if !standing.0.contains_key(&**place) {
+                standing.0.insert(place.to_string(), Count::default());
+            }
+            let Some(count) = standing.0.get_mut(&**place) else { continue };
             match class {
                 Class::Good => count.good += 1,
                 Class::Bad => count.bad += 1,

@@ -60,7 +60,8 @@ pub(super) struct Loop {
 
 /// The loops that have begun.
 pub(super) fn of(state: &Execution, now: Timestamp) -> Vec<Loop> {
-    let mut loops: BTreeMap<String, BTreeMap<Vec<u32>, Iteration>> = BTreeMap::new();
+    // In the order of their paths, in which they mostly come.
+    let mut loops: BTreeMap<&str, Vec<Iteration>> = BTreeMap::new();
     for task in state.tasks().filter(|task| !task.path.is_empty()) {
         let color = if is_bad(task) && !task.retried {
             Color::Bad
@@ -71,16 +72,18 @@ pub(super) fn of(state: &Execution, now: Timestamp) -> Vec<Loop> {
         };
         for (at, around) in state.loops_around(task).enumerate() {
             let Some(path) = task.path.get(..task.path.len().saturating_sub(at)) else { continue };
-            let iterations = loops.entry(around.reference.to_string()).or_default();
+            let iterations = loops.entry(&*around.reference).or_default();
             let to = task.ended_at.unwrap_or(now);
-            let iteration = iterations.entry(path.to_vec()).or_insert_with(|| Iteration {
-                path: path.to_vec(),
-                color,
-                tasks: 0,
-                from: task.scheduled_at,
-                to,
-                task: task.sequence,
+            let place = match iterations.last() {
+                Some(last) if *last.path < *path => Err(iterations.len()),
+                _ => iterations.binary_search_by(|it| (*it.path).cmp(path)),
+            };
+            let place = place.unwrap_or_else(|place| {
+                let (path, task, from) = (path.to_vec(), task.sequence, task.scheduled_at);
+                iterations.insert(place, Iteration { path, color, tasks: 0, from, to, task });
+                place
             });
+            let iteration = &mut iterations[place];
             iteration.tasks += 1;
             iteration.to = iteration.to.max(to);
             if color >= iteration.color {
@@ -88,10 +91,8 @@ pub(super) fn of(state: &Execution, now: Timestamp) -> Vec<Loop> {
             }
         }
     }
-    let listed = |(reference, iterations): (String, BTreeMap<Vec<u32>, Iteration>)| Loop {
-        reference,
-        iterations: iterations.into_values().collect(),
-    };
+    let listed =
+        |(reference, iterations): (&str, _)| Loop { reference: reference.into(), iterations };
     loops.into_iter().map(listed).collect()
 }
 
