@@ -77,7 +77,7 @@ fn kinds() -> Vec<Kind> {
         "monitors": {
             "m-NAME": { "heartbeat": { "every": "1h", "key": "k-NAME", "grace": "5m" }, "severity": "error",
                 "labels": { "team": "t" }, "runbook": "https://a.b/c" },
-            "h-NAME": { "http": { "url": "http://127.0.0.1:1/x", "expect": "2xx" }, "every": "24h",
+            "h-NAME": { "http": { "url": "http://127.0.0.1:1/x", "expect": "status == 200" }, "every": "24h",
                 "fail_after": 3, "tz": "UTC", "depends_on": ["m-NAME"], "timeout": "3s" },
             "q-NAME": { "sql": { "url": "postgres://a@127.0.0.1:1/x", "query": "select 1 as n" }, "every": "24h",
                 "per": ["n"], "fail_when": "n > 1", "warn_when": "n > 0", "for": "5m" } } });
