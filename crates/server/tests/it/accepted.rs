@@ -2,6 +2,8 @@
 //! answered with 2xx is the same after a restart, and no answer is a failure of the server.
 
 use axum::http::Method;
+use engine::Options;
+use engine::vault::Key;
 use kernel::definition::TaskDef;
 use serde_json::{Map, Value, json};
 
@@ -278,9 +280,14 @@ async fn everything(server: &Server, runs: &[String]) -> Vec<(String, Value)> {
     all
 }
 
+/// Options with the key of secrets, which a server has again after a restart.
+fn sealing() -> Options {
+    Options { key: Some(Key::new([7; Key::LENGTH])), ..Options::default() }
+}
+
 /// A server with what documents refer to.
 async fn prepared() -> Server {
-    let server = Server::new().await;
+    let server = Server::with_options(sealing()).await;
     server.register(waiting("w")).await;
     server.register_task(TaskDef::named("t")).await;
     let roster = json!({
@@ -317,7 +324,7 @@ async fn what_is_accepted_can_be_opened_again(seeds: std::ops::Range<u64>) {
             }
         }
         let before = everything(&server, &runs).await;
-        let again = server.restarted().await;
+        let again = server.restarted_with(sealing()).await;
         server::look_at_documents(&again.engine).await.expect("the store is there");
         let damaged = again.engine.damaged_documents();
         assert!(damaged.is_empty(), "{seed}: {damaged:#?}");

@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use engine::memory::Memory;
 use engine::store::Store;
-use engine::vault::Key;
 use engine::{Clock, Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
 use http_body_util::BodyExt;
 use kernel::definition::{TaskDef, parse_workflows};
@@ -168,7 +167,12 @@ impl Server {
 
     /// A server that is started anew over the store of this one.
     pub(crate) async fn restarted(&self) -> Self {
-        Self::with_store(self.engine.store().clone()).await
+        self.restarted_with(Options::default()).await
+    }
+
+    /// The same, with other options: those with the key of this one open what it has sealed.
+    pub(crate) async fn restarted_with(&self, options: Options) -> Self {
+        Self::opened(self.engine.store().clone(), Vec::new(), Vec::new(), options).await
     }
 
     async fn over(
@@ -193,10 +197,8 @@ impl Server {
         store: Arc<dyn Store>,
         runners: Vec<Arc<dyn TaskRunner>>,
         secrets: Vec<(&'static str, &'static str)>,
-        mut options: Options,
+        options: Options,
     ) -> Self {
-        // A server that is started anew has the key of the one before.
-        options.key.get_or_insert_with(|| Key::new([7; Key::LENGTH]));
         let parts = Parts {
             store,
             clock,

@@ -149,7 +149,7 @@ pub(super) fn records(schema: &str, search: &RecordSearch) -> [Statement<'static
     let count = match i64::try_from(search.counted_max) {
         Err(_) => format!("SELECT count(*) FROM {schema}.record WHERE {condition}"),
         Ok(most) => format!(
-            "SELECT count(*) FROM (SELECT 1 FROM {schema}.record WHERE {condition} LIMIT {most}) some"
+            "SELECT count(*) FROM (SELECT 1 FROM {schema}.record WHERE {condition} LIMIT {most}) AS counted"
         ),
     };
     let bound = || given.iter().map(Given::bind).collect();
