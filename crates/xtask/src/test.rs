@@ -173,7 +173,8 @@ pub(crate) fn build_and_compare(arguments: &[String]) -> anyhow::Result<()> {
     step("differential", cargo().args(compare).args(arguments))
 }
 
-fn cargo() -> Command {
+/// The cargo that runs this, in the folder of the project.
+pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command

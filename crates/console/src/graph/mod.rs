@@ -90,16 +90,13 @@ pub(crate) struct Standing(BTreeMap<String, Count>);
 impl Standing {
     /// Counts the tasks of an execution.
     pub(crate) fn of(state: &Execution) -> Self {
-        let mut standing = Self::default();
+        // A loop has many tasks at one place, so names are copied in the end.
+        let mut standing: BTreeMap<&str, Count> = BTreeMap::new();
         for task in state.tasks() {
             let class = Class::of(task.status);
             let place = &state.authored_place(task).reference;
             let is_own = *place == state.node_of(task).reference;
-            // A loop has many tasks at one place.
-            if !standing.0.contains_key(&**place) {
-                standing.0.insert(place.to_string(), Count::default());
-            }
-            let Some(count) = standing.0.get_mut(&**place) else { continue };
+            let count = standing.entry(&**place).or_default();
             match class {
                 Class::Good => count.good += 1,
                 Class::Bad => count.bad += 1,
@@ -113,7 +110,7 @@ impl Standing {
                 count.class = class;
             }
         }
-        standing
+        Self(standing.into_iter().map(|(place, count)| (place.to_owned(), count)).collect())
     }
 
     /// What became of one place; `None` if it was not reached.

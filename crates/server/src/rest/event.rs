@@ -572,12 +572,18 @@ async fn event_executions(
             (all - 1, 0)
         };
         // Every action of a message is a line; a skipped message is one.
-        let acted = all - skipped;
+        // The two are counted one after the other: a message may have come between.
+        let acted = all.saturating_sub(skipped);
         let messages = acted.div_ceil(handler.actions.len().max(1) as u64) + skipped;
-        results.push(json!({
+        let mut result = json!({
             "name": handler.name, "event": handler.event, "active": handler.active,
-            "numberOfMessages": messages, "numberOfActions": acted, "exact": exact,
-        }));
+            "numberOfMessages": messages, "numberOfActions": acted,
+        });
+        if count_max.is_some() {
+            // A member of ours, for those who have asked for it.
+            result["exact"] = exact.into();
+        }
+        results.push(result);
     }
     Ok(Json(json!({ "totalHits": results.len(), "results": results })))
 }

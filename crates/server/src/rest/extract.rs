@@ -261,10 +261,16 @@ pub(super) mod lenient {
         deserializer: D,
     ) -> Result<bool, D::Error> {
         let text = String::deserialize(deserializer)?;
+        let wrong = || D::Error::custom(format_args!("expected true or false, got '{text}'"));
+        truth(&text).ok_or_else(wrong)
+    }
+
+    /// The same of a text; `None` if it is something else.
+    pub(in crate::rest) fn truth(text: &str) -> Option<bool> {
         match text.trim().to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Ok(true),
-            "false" | "0" | "no" | "off" => Ok(false),
-            _ => Err(D::Error::custom(format_args!("expected true or false, got '{text}'"))),
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => None,
         }
     }
 

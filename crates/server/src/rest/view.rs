@@ -90,8 +90,8 @@ pub fn tasks(
     }
     let shown = Shown { payloads: slice.payloads, ..Shown::new(state, lens) };
     let kept: Vec<&Task> = state.tasks().filter(|task| keep(shown.standing(task).0)).collect();
-    let slice = kept.iter().skip(slice.start).take(slice.count);
-    let results = slice.map(|task| shown.task(task)).collect();
+    let part = kept.iter().skip(slice.start).take(slice.count);
+    let results = part.map(|task| shown.task(task)).collect();
     Json::of(&Found { total_hits: kept.len(), results })
 }
 

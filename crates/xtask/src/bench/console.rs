@@ -1,7 +1,6 @@
 //! The web console over a filled store: how soon its pages come, how large they are, how soon an open page
 //! shows what was committed, and what many open pages cost; and how soon a browser paints them.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -15,6 +14,7 @@ use super::figures::Samples;
 use super::house::{self, Folder};
 use super::server::Server;
 use super::stored::{Filled, KEEP_ALL};
+use crate::test::cargo;
 use crate::wire::Wire;
 
 /// Monitors, half of which have had a call.
@@ -55,8 +55,7 @@ const PAINTS: [(&str, &str); 8] = [
 /// Looks at pages of the release binary in a real browser.
 pub(super) fn paint(samples: &mut Samples) -> anyhow::Result<()> {
     let looks = ["test", "--package", "nightbell", "--test", "it", "paints::", "--"];
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(looks).args(["--ignored", "--nocapture"]);
     command.env("NIGHTBELL_TEST_BINARY", super::server::binary());
     let looked = command.output().context("cargo does not start")?;

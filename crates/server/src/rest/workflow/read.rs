@@ -215,8 +215,8 @@ async fn list_workflow_tasks(
             "start" => slice.start = number()?,
             "count" => slice.count = number()?,
             "payloads" => {
-                let wrong = |_| Problem::bad_request("'payloads' must be true or false");
-                slice.payloads = value.trim().parse().map_err(wrong)?;
+                let wrong = || Problem::bad_request("'payloads' must be true or false");
+                slice.payloads = lenient::truth(value).ok_or_else(wrong)?;
             }
             "status" => {
                 for word in value.split(',') {
