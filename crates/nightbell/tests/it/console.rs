@@ -1,10 +1,14 @@
 //! The web console in a real browser: wide and narrow, light and dark, with scripts and without.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::chromium::Chromium;
 use crate::live::Live;
@@ -112,12 +116,31 @@ const OTHERS: [&str; 51] = [
     MISSING,
 ];
 
+/// Somebody's phone: where messages for it are sent, and what comes of the first one.
+async fn phone() -> (String, oneshot::Receiver<String>) {
+    let (told, message) = oneshot::channel();
+    let told = Arc::new(Mutex::new(Some(told)));
+    let take = move |body: String| async move {
+        if let Some(told) = told.lock().expect("nobody fails here").take() {
+            let _ = told.send(body);
+        }
+        // As ntfy says that it has taken one; who says nothing is taken for broken.
+        axum::Json(json!({ "id": "m" }))
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let router = axum::Router::new().fallback(take);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), message)
+}
+
 /// A server with something to see; the addresses of its main pages, and those of an incident and a run.
 async fn seeded() -> (Live, Vec<String>, String, String) {
-    let live = Live::start(&[]).await;
+    let live = Live::start(&["--public-url", "http://bell.test"]).await;
+    let (phone, message) = phone().await;
     let file = json!({
-        "receivers": { "noc": { "inbox": null } },
-        "routes": [ { "to": "noc" } ],
+        "receivers": { "noc": { "inbox": null }, "phone": { "ntfy": { "url": phone, "topic": "t", "ack": true } } },
+        "routes": [ { "to": ["noc", "phone"] } ],
         "monitors": {
             "backup": { "heartbeat": { "every": "1h", "key": "k-1" }, "labels": { "team": "data" } },
             "restore": { "heartbeat": { "every": "1h", "key": "k-2" } },
@@ -127,6 +150,10 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     live.post("/api/monitors", &file).await;
     let ping = live.http.post(live.url("/ping/k-1/3")).body("disk <b>full</b>").send().await;
     assert!(ping.expect("it answers").status().is_success());
+    let message = tokio::time::timeout(Duration::from_secs(30), message).await;
+    let message = message.expect("somebody is told").expect("the message comes");
+    let answer = message.split("http://bell.test").find(|it| it.starts_with("/a/"));
+    let answer = answer.and_then(|it| it.split('"').next()).expect("a link that acknowledges");
     let incidents = live.get("/api/incidents").await;
     let incident = incidents["results"][0]["id"].as_str().expect("an incident").replace('/', "%2F");
     let ping = live.http.post(live.url("/ping/k-2/3")).body("no space").send().await;
@@ -188,6 +215,7 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     pages.push(format!("/console/runs/{run}/with/{former}"));
     pages.extend([
         "/status/shop".to_owned(),
+        answer.to_owned(),
         "/console/".to_owned(),
         "/console/incidents".to_owned(),
         format!("/console/incidents/{incident}"),
