@@ -25,7 +25,7 @@ const GROUPS_MAX: usize = 6;
 /// Reasons that can be chosen where the store keeps no count of statuses.
 const GROUPS_UNCOUNTED: usize = 3;
 /// Runs whose errors are looked at, the newest.
-const ERRORS_OF_MAX: u64 = 300;
+const ERRORS_OF_MAX: u64 = 100;
 
 /// The words that find the runs of a group.
 pub(super) fn stuck_words(group: &StuckGroup) -> String {

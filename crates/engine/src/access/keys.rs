@@ -22,23 +22,25 @@ pub(super) const PREFIX: &str = "key:";
 pub(super) struct Key {
     /// Its id is the key's, after a prefix.
     pub(super) principal: Arc<Principal>,
-    name: Arc<str>,
+    /// Where the key's own name begins in that of the principal, in bytes: behind the name of its user.
+    name_at: u32,
     /// The id of the user whose key it is.
     pub(super) user: Option<Arc<str>>,
     hash: KeyHash,
     created_at: Timestamp,
     created_by: Arc<str>,
-    expires_at: Option<Timestamp>,
-    revoked: Option<Box<Revoked>>,
+    /// The end that it has or has had; most have none.
+    end: Option<Box<End>>,
     /// It makes the first administrator, revoked or not.
     pub(super) bootstrap: bool,
     pub(super) used: Used,
 }
 
 #[derive(Debug)]
-struct Revoked {
-    at: Timestamp,
-    by: Option<Arc<str>>,
+struct End {
+    expires_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+    revoked_by: Option<Arc<str>>,
 }
 
 impl Key {
@@ -53,12 +55,13 @@ impl Key {
     }
 
     pub(super) fn is_revoked(&self) -> bool {
-        self.revoked.is_some()
+        self.end.as_ref().is_some_and(|it| it.revoked_at.is_some())
     }
 
     /// As [`KeyRecord::is_valid`].
     pub(super) fn is_valid(&self, now: Timestamp) -> bool {
-        !self.is_revoked() && self.expires_at.is_none_or(|end| now < end)
+        let expires_at = self.end.as_ref().and_then(|it| it.expires_at);
+        !self.is_revoked() && expires_at.is_none_or(|end| now < end)
     }
 
     pub(super) fn is_bootstrap(&self) -> bool {
@@ -69,18 +72,19 @@ impl Key {
     pub(super) fn record(&self) -> KeyRecord {
         // A key of a user has nothing of its own: what is compiled for it is the user's.
         let own = self.user.is_none().then(|| self.principal.own());
+        let end = self.end.as_deref();
         KeyRecord {
             id: self.id().into(),
-            name: self.name.clone(),
+            name: self.principal.name[self.name_at as usize..].into(),
             roles: own.map_or_else(Vec::new, |it| it.roles().to_vec()),
             grants: own.map_or_else(Vec::new, |it| it.grants().to_vec()),
             user: self.user.clone(),
             hash: self.hash,
             created_at: self.created_at,
             created_by: self.created_by.clone(),
-            expires_at: self.expires_at,
-            revoked_at: self.revoked.as_ref().map(|it| it.at),
-            revoked_by: self.revoked.as_ref().and_then(|it| it.by.clone()),
+            expires_at: end.and_then(|it| it.expires_at),
+            revoked_at: end.and_then(|it| it.revoked_at),
+            revoked_by: end.and_then(|it| it.revoked_by.clone()),
             bootstrap: self.bootstrap,
         }
     }
@@ -146,22 +150,24 @@ impl Keys {
         self.plain.entry(record.roles.clone().into()).or_insert_with(compiled).clone()
     }
 
-    /// Keeps a key; when it was used last is still known.
+    /// Keeps a key, whose name is the last part of its principal's; when it was used last is still known.
     pub(super) fn put(&mut self, record: KeyRecord, principal: Arc<Principal>) {
         let used = self.get(&record.id).map(|former| former.used.clone()).unwrap_or_default();
         let created_by = self.makers.get(&*record.created_by).cloned().unwrap_or_else(|| {
             self.makers.insert(record.created_by.clone());
             record.created_by.clone()
         });
+        let name_at = principal.name.len() - record.name.len();
+        let (expires_at, revoked_at) = (record.expires_at, record.revoked_at);
+        let end = || Box::new(End { expires_at, revoked_at, revoked_by: record.revoked_by });
         let key = Key {
             principal,
-            name: record.name,
+            name_at: u32::try_from(name_at).expect("names are short"),
             user: record.user,
             hash: record.hash,
             created_at: record.created_at,
             created_by,
-            expires_at: record.expires_at,
-            revoked: record.revoked_at.map(|at| Box::new(Revoked { at, by: record.revoked_by })),
+            end: (expires_at.is_some() || revoked_at.is_some()).then(end),
             bootstrap: record.bootstrap,
             used,
         };

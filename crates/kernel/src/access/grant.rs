@@ -90,8 +90,8 @@ pub enum Selector {
     Workflow {
         /// Their names; absent = any.
         name: Option<Pattern>,
-        /// Only those that have the tag.
-        tag: Option<Tag>,
+        /// Only those that have the tag; few grants say one.
+        tag: Option<Box<Tag>>,
     },
 }
 
@@ -144,7 +144,7 @@ impl Selector {
 
     pub(super) fn is_on_workflow(&self, workflow: &str, has_tag: &impl Fn(&Tag) -> bool) -> bool {
         let Self::Workflow { name, tag } = self else { return false };
-        name.as_ref().is_none_or(|it| it.fits(workflow)) && tag.as_ref().is_none_or(has_tag)
+        name.as_ref().is_none_or(|it| it.fits(workflow)) && tag.as_deref().is_none_or(has_tag)
     }
 }
 
@@ -195,7 +195,7 @@ impl FromStr for Selector {
             }
             (Some("workflow"), None, None, None, name, tag) if (name, tag) != (None, None) => {
                 let name = name.map(|name| Pattern::read("name", name)).transpose()?;
-                let tag = tag.map(read_tag).transpose()?;
+                let tag = tag.map(read_tag).transpose()?.map(Box::new);
                 Ok(Self::Workflow { name, tag })
             }
             (Some(kind), ..) if kind != "workflow" => Err(BadSelector(format!(
@@ -245,7 +245,7 @@ impl fmt::Display for Selector {
                 if let Some(name) = name {
                     write!(f, ",name={}", name.0)?;
                 }
-                match tag {
+                match tag.as_deref() {
                     Some(Tag { key, value }) => write!(f, ",tag={key}={value}"),
                     None => Ok(()),
                 }

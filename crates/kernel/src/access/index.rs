@@ -65,6 +65,8 @@ struct Many {
     hubs: Names,
     tasks: Names,
     workflows: Names,
+    /// What is allowed on some thing of each kind.
+    any: [Permissions; Resource::ALL.len()],
 }
 
 impl Many {
@@ -72,6 +74,8 @@ impl Many {
         let mut index = Self::default();
         for grant in grants {
             let permissions = grant.permissions();
+            let any = &mut index.any[grant.on.resource() as usize];
+            *any = *any | permissions;
             let mut entry = Entry { permissions, domain: None, tag: None };
             match &grant.on {
                 Selector::Hub(name) => index.hubs.add(Some(name), entry),
@@ -80,7 +84,7 @@ impl Many {
                     index.tasks.add(Some(name), entry);
                 }
                 Selector::Workflow { name, tag } => {
-                    entry.tag.clone_from(tag);
+                    entry.tag = tag.as_deref().cloned();
                     index.workflows.add(name.as_ref(), entry);
                 }
             }
@@ -93,20 +97,13 @@ impl Many {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Granted {
     grants: Box<[Grant]>,
-    /// What is allowed on some thing of each kind.
-    any: [Permissions; Resource::ALL.len()],
     many: Option<Box<Many>>,
 }
 
 impl Granted {
     pub(super) fn new(grants: Vec<Grant>) -> Self {
-        let mut any = [Permissions::NONE; Resource::ALL.len()];
-        for grant in &grants {
-            let any = &mut any[grant.on.resource() as usize];
-            *any = *any | grant.permissions();
-        }
         let many = (grants.len() > TRIED_MAX).then(|| Box::new(Many::new(&grants)));
-        Self { grants: grants.into(), any, many }
+        Self { grants: grants.into(), many }
     }
 
     /// All of them.
@@ -120,7 +117,10 @@ impl Granted {
 
     /// Whether one of the permissions is given on some thing of this kind.
     pub(super) fn has_any(&self, resource: Resource, needed: Permissions) -> bool {
-        self.any[resource as usize].meets(needed)
+        match &self.many {
+            Some(many) => many.any[resource as usize].meets(needed),
+            None => self.tries(needed, |on| on.resource() == resource),
+        }
     }
 
     pub(super) fn covers_hub(&self, needed: Permissions, hub: &str) -> bool {
