@@ -43,8 +43,15 @@ const REFUSED: [&str; 12] = [
     "$__prog_args",
 ];
 
-/// Stands for the user's program among the definitions.
-const MAIN: &str = "__main";
+/// A name for the user's program among the definitions that it does not know: one that called itself would run for
+/// ever in a single step, which no limit counts.
+fn name_of_main(text: &str) -> String {
+    let mut name = "__main".to_owned();
+    while text.contains(&name) {
+        name.push('_');
+    }
+    name
+}
 
 type Call<'s> = (&'s str, usize);
 
@@ -63,9 +70,10 @@ pub(super) fn compile(text: &str) -> Result<Program, String> {
     let mut weaver = Weaver::new(text);
     let nesting = weaver.term(&mut main);
     let mut defs = reached(weaver.calls);
-    defs.push(Def { name: MAIN, args: Vec::new(), body: main });
+    let name = name_of_main(text);
+    defs.push(Def { name: &name, args: Vec::new(), body: main });
     let arena = Arena::default();
-    let entry = File { code: MAIN, path: () };
+    let entry = File { code: name.as_str(), path: () };
     let modules = Loader::new(defs)
         .load(&arena, entry)
         .map_err(|_| "the program does not load".to_owned())?;
