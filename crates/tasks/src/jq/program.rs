@@ -46,11 +46,9 @@ const REFUSED: [&str; 12] = [
 /// A name for the user's program among the definitions that it does not know: one that called itself would run for
 /// ever in a single step, which no limit counts.
 fn name_of_main(text: &str) -> String {
-    let mut name = "__main".to_owned();
-    while text.contains(&name) {
-        name.push('_');
-    }
-    name
+    // It ends in more of them than stand together anywhere in the text.
+    let longest = text.split(|it| it != '_').map(str::len).max().unwrap_or_default();
+    format!("__main{}", "_".repeat(longest + 1))
 }
 
 type Call<'s> = (&'s str, usize);

@@ -269,6 +269,7 @@ fn errors_say_what_is_wrong() {
     // What the program is called among the definitions; it would call itself.
     fails("__main", &null, "__main/0 is not defined at line 1, column 1");
     fails("__main_ | __main", &null, "__main_/0 is not defined at line 1, column 1");
+    gives(&format!("# __main{}\n1", "_".repeat(1 << 19)), &null, &[json!(1)]);
     fails("1 +", &null, "syntax error at line 1, column 4: unexpected end, expected term");
     fails(".a |\n .b c", &null, "syntax error at line 2, column 5: unexpected `c`");
     fails("[1, 2", &null, "expected closing bracket");
